@@ -1,0 +1,24 @@
+# demo · test · check. Each makes .venv and installs only when pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: demo test check
+
+demo: $(READY)  ## from nothing to the 2×2 grid of the embedded tier and its table
+	PYTHON=$(BIN)/python ./sweep.sh experiment=embedded
+
+test: $(READY)  ## from nothing to the passed tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Mini-LIMA needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

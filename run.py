@@ -1,0 +1,57 @@
+"""The entry point: compose → validate → plan or build → one summary."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from mini_lima.config import entry
+
+codes: list[int] = []
+sweeps: set[Path] = set()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(composed: DictConfig) -> None:
+    """Plan or build one cell."""
+    from mini_lima import cell
+
+    config, resolved = entry.to_config(composed), entry.resolved(composed)
+    if config.plan:
+        cell.plan(config, resolved)
+        return
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    codes.append(cell.run(config, resolved, list(job.overrides.task), folder))
+    sweeps.add(folder if job.sweep.subdir is None or job.mode.name == "RUN" else folder.parent)
+
+
+def summarise(folder: Path) -> None:
+    """Print the comparison of the cells in ``folder`` and write its report there."""
+    from mini_lima.report import comparison, table
+
+    found = comparison.compare(comparison.read_cells(folder))
+    table.write_report(folder, found)
+    table.show(found)
+    print(f"{folder / 'report.md'}")
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = entry.with_experiments_joined(sys.argv[1:])
+    os.environ.setdefault(entry.SWEEP_VARIABLE, entry.sweep_name(sys.argv[1:]))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here, to be said in one line
+    entry.register()
+    try:
+        main()
+        for sweep in sweeps:
+            summarise(sweep)
+    except Exception as error:
+        said = entry.one_line(error)
+        if said is None:
+            raise
+        print(f"mini-lima: {said}", file=sys.stderr)
+        codes.append(2)
+    sys.exit(max(codes, default=0))

@@ -1,0 +1,1 @@
+"""Mini-LIMA: from seed tasks to a win rate one can believe."""

@@ -1,0 +1,94 @@
+"""Running one cell: what is missing, what is to do, the work itself, and a record of how it ended.
+
+The record, ``cell.json`` in the cell's folder, is written when the cell starts and again when it
+ends, so that a comparison can be made at any time and a cell that was killed is seen to be
+unfinished.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mini_lima import pipeline, preflight
+from mini_lima.config.schema import Config
+from mini_lima.errors import UserError
+from mini_lima.files import read_json, write_json
+from mini_lima.stages import StageFailed, Store, walk
+
+log = logging.getLogger(__name__)
+PACKAGES = (
+    "mini-lima torch transformers accelerate deepspeed alpaca-eval openai wandb hydra-core numpy"
+).split()
+"""Packages whose versions are kept with every stage."""
+
+
+def run(
+    config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path
+) -> int:
+    """Build the cell and return the exit code: 0, 1 for failed work, 2 for what a person can fix."""
+    started = time.monotonic()
+    record: dict[str, Any] = {
+        "model": config.model.name,
+        "method": config.data.method,
+        "overrides": list(overrides),
+        "status": "unfinished",
+    }
+    write_json(folder / "cell.json", {**record, "config": resolved})
+    store = Store(Path(config.store), PACKAGES)
+    code = 0
+    try:
+        record |= {"status": "finished", **_build(config, resolved, store)}
+    except UserError as error:
+        record |= {"status": "failed", "reason": str(error)}
+        code = 2
+    except StageFailed as error:
+        record |= {"status": "failed", "reason": str(error), "log": str(error.log)}
+        code = 1
+    if code:
+        log.error("%s", record["reason"])
+    record["seconds"] = time.monotonic() - started
+    record["executed"] = [str(stage) for stage in store.executed]
+    write_json(folder / "cell.json", {**record, "config": resolved})
+    return code
+
+
+def plan(config: Config, resolved: dict[str, Any]) -> None:
+    """Print every stage of the cell and whether it is done already."""
+    store = Store(Path(config.store))
+    for stage in walk([pipeline.build_cell(config, resolved).last]):
+        print(f"{'done ' if store.is_finished(stage) else 'to do'}  {stage}")
+
+
+def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
+    cell = _ready(config, resolved, store)
+    result = read_json(store.build(cell.result) / "result.json")
+    stages = {str(stage): str(store.path(stage)) for stage in walk([cell.result])}
+    built = {"result": result, "stages": stages}
+    try:
+        store.build(cell.last)
+    except StageFailed as error:
+        # The numbers are there and paid for: they do not depend on whether somebody logs them.
+        log.warning("the result is complete but not tracked, run again to track it: %s", error)
+        built["not_tracked"] = str(error)
+    return built
+
+
+def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
+    """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
+    cell = None
+    to_do = {"data", "sft", "outputs", "annotations", "tracking"}
+    with contextlib.suppress(UserError):  # the lookups below name every fault, not the first
+        cell = pipeline.build_cell(config, resolved)
+        to_do = {stage.name for stage in walk([cell.last]) if not store.is_finished(stage)}
+    lacking = preflight.missing(config, to_do, pipeline.lookups(config)) if to_do else []
+    if lacking:
+        raise UserError(
+            "before this can run it needs\n  - "
+            + "\n  - ".join(lacking)
+            + "\nexperiment=embedded runs anywhere, without key, network or GPU"
+        )
+    assert cell is not None
+    return cell

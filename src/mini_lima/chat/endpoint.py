@@ -1,0 +1,99 @@
+"""Where requests are answered, and the credential that this may take.
+
+The credential is looked up when it is needed and kept nowhere: an `Endpoint` knows the name of an
+environment variable, so it can be printed, logged and compared freely.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mini_lima.errors import UserError
+
+# Named here because the client would otherwise let an environment variable of its own redirect the
+# requests of a run, and their answers would be cached under the name of another endpoint.
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server, or a cassette that stands for one.
+
+    Attributes:
+        name: Identity in the cache: two endpoints that may answer differently need two names.
+        base_url: Address up to ``/v1``; None is OpenAI's own.
+        api_key_env: Environment variable that holds the key; None sends a placeholder.
+        cassette: Recorded answers. With it nothing is sent and no key is read.
+        concurrency: Calls in flight at most.
+        timeout: Seconds without a sign of life after which one attempt counts as failed.
+        max_retries: Attempts beyond the first for what may pass (429, 5xx, lost connections).
+    """
+
+    name: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    cassette: Path | None = None
+    concurrency: int = 8
+    timeout: float = 120.0
+    max_retries: int = 8
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what no call could succeed with."""
+        if self.concurrency < 1 or self.timeout <= 0 or self.max_retries < 0:
+            raise UserError(
+                f"endpoint {self.name!r}: concurrency must be at least 1, timeout above 0 and "
+                f"max_retries at least 0, not {self.concurrency}, {self.timeout} and "
+                f"{self.max_retries}"
+            )
+        address = urlsplit(self.url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise UserError(
+                f"endpoint {self.name!r}: base_url must look like http://127.0.0.1:8000/v1, not "
+                f"{self.base_url!r}"
+            )
+
+    @property
+    def url(self) -> str:
+        """The address that requests go to."""
+        return self.base_url or OPENAI_URL
+
+    @property
+    def identity(self) -> str:
+        """What its answers are cached under: never the key, never a path.
+
+        A cassette counts by its contents: recorded anew, it must not be outlived by old answers.
+
+        Raises:
+            UserError: the cassette cannot be read.
+        """
+        if self.cassette is None:
+            return self.name
+        try:
+            contents = self.cassette.read_bytes()
+        except OSError as error:
+            raise UserError(f"the cassette {self.cassette} cannot be read: {error}") from error
+        return f"{self.name} {hashlib.sha256(contents).hexdigest()}"
+
+    def credential(self) -> str:
+        """Read the key from the environment.
+
+        Raises:
+            UserError: the variable is unset or holds what cannot be a key; its value is not shown.
+        """
+        if self.api_key_env is None:
+            return "none"
+        # Keys that come out of files end in newlines, which an HTTP header must not.
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise UserError(
+                f"endpoint {self.name!r} needs a key: put it into the environment variable "
+                f"{self.api_key_env}"
+            )
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise UserError(
+                f"the environment variable {self.api_key_env} (key of endpoint {self.name!r}) "
+                "holds spaces or characters that no key has: set it again"
+            )
+        return key

@@ -1,0 +1,140 @@
+"""What is asked and what comes back.
+
+A request is identified by everything that can change its answer and nothing else: the JSON body as
+it goes over the wire, and a sample index that tells repeats of one body apart. Its key is therefore
+the same on every machine, and it is what caches, cassettes and the lineage of an example refer to.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+def canonical_json(document: Any) -> str:
+    """The one JSON text of ``document``: sorted keys, no spaces, no ASCII escapes.
+
+    Raises:
+        ValueError: for NaN and infinities, which JSON cannot spell.
+    """
+    return json.dumps(
+        document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+
+
+def request_key(body: dict[str, Any], sample: int) -> str:
+    """The identity of a request: SHA-256 (hex) over canonical JSON of ``body`` and ``sample``."""
+    text = canonical_json({"body": body, "sample": sample})
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One call of ``/v1/chat/completions``; a parameter that is None is not sent.
+
+    ``messages`` are (role, content) pairs. ``sample`` is not sent either: it numbers the repeats of
+    one and the same body, which would otherwise be answered from the cache.
+    """
+
+    model: str
+    messages: tuple[tuple[str, str], ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    sample: int = 0
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON body as it is sent; a new dictionary each time."""
+        # float(): a temperature of 1 and one of 1.0 are the same request, and must have one key.
+        sampling = {
+            "temperature": None if self.temperature is None else float(self.temperature),
+            "top_p": None if self.top_p is None else float(self.top_p),
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+        messages = [{"role": role, "content": content} for role, content in self.messages]
+        sent = {name: value for name, value in sampling.items() if value is not None}
+        return {"model": self.model, "messages": messages, **sent}
+
+    @cached_property
+    def key(self) -> str:
+        """See `request_key`."""
+        return request_key(self.body, self.sample)
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """A model, as its endpoint calls it, and how it is sampled (None: the endpoint's default)."""
+
+    model: str
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+    def request(self, messages: Iterable[tuple[str, str]], *, sample: int = 0) -> ChatRequest:
+        """The request that sends ``messages``, (role, content) pairs, to this model."""
+        return ChatRequest(
+            model=self.model,
+            messages=tuple((role, content) for role, content in messages),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            sample=sample,
+        )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one request.
+
+    Attributes:
+        request_key: Key of the request.
+        text: What the model wrote; empty where the endpoint gave no content.
+        finish_reason: ``stop``, ``length`` …, as the endpoint says it.
+        served_model: The model that the endpoint says it used, which need not be the one asked for.
+        usage: Token counts as reported, None where none were.
+        cached: Whether the answer was there before this call.
+    """
+
+    request_key: str
+    text: str
+    finish_reason: str | None
+    served_model: str | None
+    usage: dict[str, Any] | None
+    cached: bool
+
+
+def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
+    """Read a ``chat.completion`` body as servers really write it: most fields may be absent.
+
+    Raises:
+        ValueError: ``response`` is no completion; the text says what it is instead.
+    """
+    if not isinstance(response, dict):
+        raise ValueError(f"a JSON object was expected, not {type(response).__name__}")
+    choices = response.get("choices")
+    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+        # Some routers wrap the error of a model behind them in a response with status 200.
+        error = response.get("error")
+        reason = error.get("message") if isinstance(error, dict) else error
+        raise ValueError(f"no choices: {reason}" if reason else "no choices")
+    message = choices[0].get("message")
+    content = message.get("content") if isinstance(message, dict) else message
+    if not isinstance(message, dict) or not isinstance(content, str | None):
+        raise ValueError("no text in the first choice")
+    finish_reason = choices[0].get("finish_reason")
+    served, usage = response.get("model"), response.get("usage")
+    return Reply(
+        request_key=request_key,
+        text=content or "",
+        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
+        served_model=served if isinstance(served, str) else None,
+        usage=usage if isinstance(usage, dict) else None,
+        cached=cached,
+    )

@@ -1,0 +1,68 @@
+"""Faults that single types cannot see: values out of range, and fields that contradict each other."""
+
+from collections.abc import Iterator
+
+from mini_lima.config.schema import Config, Method, Weights
+
+
+def faults(config: Config) -> list[str]:
+    """Return every fault of ``config``, each as one line that names the key and what to do."""
+    return [*_out_of_range(config), *_contradictions(config)]
+
+
+def _out_of_range(config: Config) -> Iterator[str]:
+    positive = {
+        "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
+        "data.pairs_per_prompt": config.data.pairs_per_prompt,
+        "data.max_rounds": config.data.max_rounds,
+        "optimizer.lr": config.optimizer.lr,
+        "optimizer.eps": config.optimizer.eps,
+        "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
+        "sft.epochs": config.sft.epochs,
+        "sft.global_batch_size": config.sft.global_batch_size,
+        "sft.max_length": config.sft.max_length,
+        "sft.gradient_clipping": config.sft.gradient_clipping,
+        "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
+        "evaluation.batch_size": config.evaluation.batch_size,
+        "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
+        "launch.processes": config.launch.processes,
+    }
+    if config.evaluation.limit is not None:
+        positive["evaluation.limit"] = config.evaluation.limit
+    if config.launch.threads is not None:
+        positive["launch.threads"] = config.launch.threads
+    for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
+        if chat is not None:
+            positive[f"{name}.concurrency"] = chat.concurrency
+            positive[f"{name}.timeout"] = chat.timeout
+    for key, value in positive.items():
+        if not value > 0:
+            yield f"{key}={value}: must be greater than 0"
+    if config.optimizer.weight_decay < 0:
+        yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
+    if not all(0 <= beta < 1 for beta in config.optimizer.betas):
+        yield f"optimizer.betas={list(config.optimizer.betas)}: both must be at least 0 and below 1"
+    if config.deepspeed.zero_stage not in range(4):
+        yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
+    if not 0 < config.evaluation.confidence < 1:
+        yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
+    if config.evaluation.temperature < 0:
+        yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    step = config.model.micro_batch_size_per_gpu * config.launch.processes
+    if step > 0 and config.sft.global_batch_size % step:
+        yield (
+            f"sft.global_batch_size={config.sft.global_batch_size}: must be a multiple of"
+            f" model.micro_batch_size_per_gpu × launch.processes ="
+            f" {config.model.micro_batch_size_per_gpu} × {config.launch.processes}"
+        )
+    if config.deepspeed.offload_optimizer and config.deepspeed.zero_stage == 0:
+        yield "deepspeed.offload_optimizer=true: needs deepspeed.zero_stage 1, 2 or 3"
+    if config.deepspeed.offload_parameters and config.deepspeed.zero_stage != 3:
+        yield "deepspeed.offload_parameters=true: needs deepspeed.zero_stage=3"
+    if config.data.method is Method.improved and config.data.worked_example is None:
+        yield "data.worked_example is missing: prompt 4 of data.method=improved shows one"
+    if config.model.weights is Weights.pretrained and config.model.source.startswith("embedded:"):
+        yield "model.weights=pretrained: embedded models ship without weights; set random"

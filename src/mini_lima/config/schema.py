@@ -1,0 +1,240 @@
+"""Everything under ``conf/``, typed: the one description of what can be configured.
+
+Plain dataclasses without any dependency. Hydra checks every YAML file and command line against them
+(`entry.py` registers them); everything below the entry point receives them as ordinary objects. They
+are not frozen only because OmegaConf refuses frozen schemas. A field without a default must be given
+by a YAML file of its group.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MUST_BE_GIVEN = "???"
+
+
+class Weights(StrEnum):
+    """Where a model's weights come from."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+class Method(StrEnum):
+    """A data method of the study."""
+
+    naive = "naive"
+    improved = "improved"
+
+
+class WarmupType(StrEnum):
+    """DeepSpeed's two shapes of warm-up."""
+
+    log = "log"
+    linear = "linear"
+
+
+class Precision(StrEnum):
+    """Number format of the forward and backward pass."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Overlong(StrEnum):
+    """What happens to examples that do not fit into ``sft.max_length``."""
+
+    refuse = "refuse"
+    drop = "drop"
+
+
+class Device(StrEnum):
+    """What SFT and generation run on."""
+
+    cuda = "cuda"
+    cpu = "cpu"
+
+
+class TrackingMode(StrEnum):
+    """How Weights & Biases is used."""
+
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
+@dataclass
+class ModelConfig:
+    """A causal language model. Remote code is never run."""
+
+    name: str = MUST_BE_GIVEN
+    """Row of the comparison table."""
+    source: str = MUST_BE_GIVEN
+    """Hub id, local folder, or ``embedded:<folder>``."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub; the commit it stands for enters the stages' identity."""
+    weights: Weights = Weights.pretrained
+    """``random``: only configuration and tokenizer are read; the weights follow from ``init_seed``."""
+    init_seed: int = 0
+    micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
+
+
+@dataclass
+class ChatConfig:
+    """A model behind an OpenAI-compatible endpoint."""
+
+    endpoint: str = MUST_BE_GIVEN
+    """Name of the service. Part of the identity of what it answers; its URL is not."""
+    model: str = MUST_BE_GIVEN
+    base_url: str | None = None
+    """None: the OpenAI client's default."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key. None: no key is sent."""
+    cassette: str | None = None
+    """Recorded responses; nothing is asked over a network then."""
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    concurrency: int = 16
+    timeout: float = 120.0
+    """Seconds per call."""
+    max_retries: int = 8
+
+
+@dataclass
+class WorkedExampleConfig:
+    """The example inside prompt 4."""
+
+    name: str = MUST_BE_GIVEN
+    instruction: str = MUST_BE_GIVEN
+    input: str = MUST_BE_GIVEN
+    output: str = MUST_BE_GIVEN
+    expanded: str = MUST_BE_GIVEN
+
+
+@dataclass
+class DataConfig:
+    """How the instruction examples are made."""
+
+    method: Method = MUST_BE_GIVEN  # type: ignore[assignment]
+    seeds: str = MUST_BE_GIVEN
+    """Seed tasks: a JSONL file, or ``embedded:<file>``."""
+    shuffle_seed: int = 0
+    pairs_per_prompt: int = 6
+    """{name, instruction} pairs shown in one prompt 1."""
+    max_rounds: int = 5
+    """Rounds of prompt 1 before fewer new tasks than seeds are accepted."""
+    worked_example: WorkedExampleConfig | None = None
+
+
+@dataclass
+class OptimizerConfig:
+    """DeepSpeed's AdamW with WarmupLR, in DeepSpeed's own words."""
+
+    lr: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    betas: tuple[float, float] = MUST_BE_GIVEN  # type: ignore[assignment]
+    eps: float = 1e-8
+    weight_decay: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    warmup_num_steps: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    warmup_min_lr: float = 0.0
+    warmup_type: WarmupType = WarmupType.log
+
+
+@dataclass
+class DeepSpeedConfig:
+    """Which states ZeRO shards, and which live in the host's memory."""
+
+    zero_stage: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+
+
+@dataclass
+class SftConfig:
+    """Supervised fine-tuning on the response tokens."""
+
+    epochs: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    global_batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Examples per optimizer step; accumulation steps are derived from it."""
+    max_length: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Tokens of prompt and response together."""
+    overlong: Overlong = Overlong.refuse
+    precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
+    gradient_clipping: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class EvaluationConfig:
+    """The instructions, the answers to compare with, and how the model answers."""
+
+    reference_outputs: str = MUST_BE_GIVEN
+    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, or ``embedded:<file>``."""
+    limit: int | None = None
+    """Only the first so many instructions."""
+    max_new_tokens: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+    bootstrap_samples: int = 10_000
+    confidence: float = 0.95
+
+
+@dataclass
+class AnnotatorConfig:
+    """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
+
+    name: str = MUST_BE_GIVEN
+    seed: int = 0
+    """Draws which of two outputs stands first."""
+    chat: ChatConfig | None = None
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases."""
+
+    mode: TrackingMode = MUST_BE_GIVEN  # type: ignore[assignment]
+    project: str = "mini-lima"
+    entity: str | None = None
+    group: str = MUST_BE_GIVEN
+
+
+@dataclass
+class LaunchConfig:
+    """The processes in which SFT and generation run."""
+
+    device: Device = Device.cuda
+    processes: int = 1
+    threads: int | None = None
+    """CPU threads of each process. None: all cores shared out."""
+
+
+@dataclass
+class GridConfig:
+    """What ``experiment=grid`` sweeps, as comma-separated option names."""
+
+    models: str = MUST_BE_GIVEN
+    data: str = MUST_BE_GIVEN
+
+
+@dataclass
+class Config:
+    """One cell: a model, a data method, and everything around them."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    teacher: ChatConfig = field(default_factory=ChatConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+    store: str = MUST_BE_GIVEN
+    """Folder of the finished stages and the response cache, shared by all runs."""
+    plan: bool = False
+    """Show what is done and what is to do, and stop."""

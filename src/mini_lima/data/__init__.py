@@ -1,0 +1,1 @@
+"""The data methods: seed tasks and a teacher in, instruction examples with their lineage out."""

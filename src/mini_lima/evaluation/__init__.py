@@ -1,0 +1,20 @@
+"""Evaluation: model outputs, the annotator's verdicts on them, and what they are worth."""
+
+from pathlib import Path
+from typing import Any
+
+from mini_lima import launch
+
+
+def generate(
+    output_dir: Path, *, processes: int, threads: int | None, device: str, **given: Any
+) -> None:
+    """Run `mini_lima.evaluation.generation.generate` with ``given`` in workers on ``device``."""
+    launch.run(
+        "mini_lima.evaluation.generation",
+        processes=processes,
+        threads=threads,
+        output_dir=output_dir,
+        device=device,
+        **given,
+    )

@@ -1,0 +1,45 @@
+"""JSON and JSON Lines as the whole house writes them: UTF-8, one trailing newline, no ASCII escapes."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any:
+    """Return the document in ``path``."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write ``document`` so that a reader sees the old file or the whole new one, never a part."""
+    write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` through a temporary file in the same folder and an atomic rename."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """Return one document per non-empty line of ``path``."""
+    # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one document per line."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,68 @@
+"""What a run lacks on this machine, all of it at once, before any work or spending."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from mini_lima.config.schema import ChatConfig, Config, Device, TrackingMode
+from mini_lima.errors import UserError
+from mini_lima.sft.ops import missing_tools
+
+
+def missing(
+    config: Config, to_do: Collection[str], lookups: Iterable[Callable[[], object]]
+) -> list[str]:
+    """Return a line for everything that is missing, each with what to do; empty if all is there.
+
+    Args:
+        config: The cell.
+        to_do: Names of the stages that are not finished; what they do not need is not asked for.
+        lookups: Calls that find the cell's files and its model, or raise UserError.
+    """
+    lines: list[str] = []
+    for look_up in lookups:
+        try:
+            look_up()
+        except UserError as error:
+            lines.append(str(error))
+    if "data" in to_do:
+        lines += _key("teacher", config.teacher)
+    if "annotations" in to_do and config.annotator.chat:
+        lines += _key("annotator", config.annotator.chat)
+    if {"sft", "outputs"} & set(to_do):
+        lines += _device(config)
+    if "sft" in to_do:
+        lines += missing_tools()
+    if "tracking" in to_do:
+        lines += _tracker(config)
+    return list(dict.fromkeys(lines))
+
+
+def _key(who: str, chat: ChatConfig) -> Iterator[str]:
+    variable = None if chat.cassette else chat.api_key_env
+    if variable and not os.environ.get(variable, "").strip():
+        yield f"the {who}'s key: set the environment variable {variable}"
+
+
+def _device(config: Config) -> Iterator[str]:
+    if config.launch.device is not Device.cuda:
+        return
+    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
+    program = "import torch; print(torch.cuda.device_count())"
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    found = int(asked.stdout.strip() or 0) if asked.returncode == 0 else 0
+    if found < config.launch.processes:
+        yield (
+            f"{config.launch.processes} CUDA GPU(s), found {found}: check nvidia-smi and that torch"
+            " was installed for CUDA, or set launch.device=cpu"
+        )
+
+
+def _tracker(config: Config) -> Iterator[str]:
+    if config.tracking.mode is TrackingMode.online and not os.environ.get("WANDB_API_KEY"):
+        from requests.utils import get_netrc_auth
+
+        address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+        if get_netrc_auth(address) is None:
+            yield "a Weights & Biases login: run wandb login, or set tracking=offline"

@@ -1,0 +1,119 @@
+"""Progress of long work: one interface for the process in front of the person and for its workers.
+
+The process that owns the terminal draws a bar with an ETA (plain log lines when the output is
+piped). A worker process, started by `launch`, owns no terminal: it prints marker lines, which its
+parent reads and draws with the same code.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+WORKER = "MINI_LIMA_WORKER"
+MARKER = "@progress "
+SECONDS_BETWEEN_LINES = 15.0
+
+log = logging.getLogger(__name__)
+
+
+class Bar(Protocol):
+    """What a stage sees of its progress display."""
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        """Count ``steps`` as done; ``figures`` (loss, learning rate …) are shown beside the bar."""
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Bar]:
+    """Show ``label`` with ``total`` steps to come until the block ends."""
+    if os.environ.get(WORKER):
+        yield _MarkerLines(label, total)
+    elif sys.stderr.isatty():
+        with _terminal_bar(label, total) as bar:
+            yield bar
+    else:
+        yield _LogLines(label, total)
+
+
+class _MarkerLines:
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total = label, total
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        message = {"label": self.label, "total": self.total, "steps": steps, "figures": figures}
+        print(MARKER + json.dumps(message), flush=True)
+
+
+class _LogLines:
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self.started = self.spoke = time.monotonic()
+
+    def advance(self, steps: int = 1, **figures: float) -> None:
+        self.done += steps
+        now = time.monotonic()
+        if self.done < self.total and now - self.spoke < SECONDS_BETWEEN_LINES:
+            return
+        self.spoke = now
+        left = (now - self.started) / self.done * max(self.total - self.done, 0)
+        eta = f", {left:.0f} s left" if left else ""
+        log.info("%s: %d of %d%s%s", self.label, self.done, self.total, eta, _shown(figures))
+
+
+@contextmanager
+def _terminal_bar(label: str, total: int) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task(label, total=total, figures="")
+
+        class _TerminalBar:
+            def advance(self, steps: int = 1, **figures: float) -> None:
+                display.update(task, advance=steps, figures=_shown(figures).lstrip(", "))
+
+        yield _TerminalBar()
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+
+
+class WorkerOutput:
+    """Sorts a worker's output into progress, drawn here, and text, kept in the stage's log."""
+
+    def __init__(self, worker_log: logging.Logger) -> None:
+        self._log = worker_log
+        self._open: dict[str, Any] = {}
+
+    def feed(self, line: str) -> None:
+        """Take one line of output without its newline."""
+        if not line.startswith(MARKER):
+            self._log.debug("%s", line)
+            return
+        message = json.loads(line[len(MARKER) :])
+        label = message["label"]
+        if label not in self._open:
+            self.close()
+            context = progress(label, message["total"])
+            self._open[label] = (context, context.__enter__())
+        self._open[label][1].advance(message["steps"], **message["figures"])
+
+    def close(self) -> None:
+        """End the display of whatever is still shown."""
+        for context, _ in self._open.values():
+            context.__exit__(None, None, None)
+        self._open.clear()

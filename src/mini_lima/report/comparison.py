@@ -1,0 +1,109 @@
+"""The cells of a sweep side by side: rows are models, columns the baseline and the data methods.
+
+The comparison is made from what the cells left in their folders, so it can be made again at any
+time, and a cell that failed or was killed stands in it as such.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mini_lima.files import read_json
+
+BASELINE = "baseline"
+OWN_COLUMN = ("model=", "data=", "experiment=")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of texts with the results behind it.
+
+    Attributes:
+        columns: ``baseline`` and the data methods, in the order of the study.
+        rows: Per model (and whatever else differs), the lines of each column's entry.
+        notes: What has to be known to read the table.
+        cells: The records that it was made from.
+    """
+
+    columns: list[str]
+    rows: dict[str, dict[str, list[str]]]
+    notes: list[str]
+    cells: list[dict[str, Any]]
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of all cells in ``folder``, itself a cell or the folder of a sweep."""
+    found = sorted([*folder.glob("cell.json"), *folder.glob("*/cell.json")])
+    return [{**read_json(path), "folder": path.parent.name} for path in found]
+
+
+def compare(cells: Sequence[dict[str, Any]]) -> Comparison:
+    """Lay out ``cells`` as the study's table."""
+    methods = sorted({cell["method"] for cell in cells}, key=["naive", "improved"].index)
+    rows: dict[str, dict[str, list[str]]] = {}
+    shared = set.intersection(*(set(cell["overrides"]) for cell in cells)) if cells else set()
+    for cell in sorted(cells, key=_size):
+        own = [o for o in cell["overrides"] if o not in shared and not o.startswith(OWN_COLUMN)]
+        row = rows.setdefault(" ".join([cell["model"], *own]), {})
+        if cell["status"] == "finished":
+            row[BASELINE] = _entry(cell["result"]["baseline"])
+            row[cell["method"]] = [
+                *_entry(cell["result"]["sft"]),
+                _difference(cell["result"]["sft_minus_baseline"]),
+            ]
+        else:
+            row[cell["method"]] = [cell["status"], *cell.get("reason", "killed?").splitlines()[:1]]
+    return Comparison([BASELINE, *methods], rows, _notes(cells), list(cells))
+
+
+def _size(cell: dict[str, Any]) -> tuple[float, str]:
+    result = cell.get("result")
+    return (result["training"]["parameters"] if result else float("inf"), cell["model"])
+
+
+def _entry(found: dict[str, Any]) -> list[str]:
+    health = found["health"]
+    return [
+        f"{_figure(found['win_rate'])} {_interval(found)}",
+        f"{found['avg_length']:.0f} characters, {health['cut_at_limit']} cut",
+        f"n {found['n_total']}, {found['n_failed']} failed",
+    ]
+
+
+def _difference(found: dict[str, Any]) -> str:
+    return f"Δ {_figure(found['difference'], '+')} {_interval(found, '+')}"
+
+
+def _interval(found: dict[str, Any], sign: str = "") -> str:
+    return f"[{_figure(found['low'], sign)}, {_figure(found['high'], sign)}]"
+
+
+def _figure(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.1f}".replace("-", "−")
+
+
+def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
+    finished = [cell for cell in cells if cell["status"] == "finished"]
+    if not finished:
+        return []
+    result = finished[0]["result"]
+    annotators = sorted({cell["result"]["sft"]["annotator"] for cell in finished})
+    references = sorted({cell["result"]["sft"]["reference"] for cell in finished})
+    notes = [
+        f"Win rate in percent against {', '.join(references)}, judged by {', '.join(annotators)};"
+        f" in brackets the {result['confidence']:.0%} bootstrap interval over the instructions.",
+        "Δ is the difference to the model's baseline, paired by instruction. cut: answers that"
+        " ran into the length limit. failed: verdicts that could not be read.",
+    ]
+    notes += [
+        f"{cell['folder']} is not in Weights & Biases: {cell['not_tracked']}"
+        for cell in finished
+        if "not_tracked" in cell
+    ]
+    if any(cell["config"]["model"]["weights"] == "random" for cell in finished):
+        notes.append(
+            "The embedded models start from random weights: these win rates prove that the"
+            " machinery works and say nothing about Qwen or about the data methods."
+        )
+    return notes

@@ -1,0 +1,70 @@
+"""Examples as token ids, and the flattened batches that the model sees: no padding anywhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mini_lima.errors import UserError
+from mini_lima.rendering import ChatTemplate, Conversation
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100
+"""Label of a position that is not supervised, as PyTorch's cross entropy spells it."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The conversations to train on, in the order of the data set, and how many did not fit."""
+
+    conversations: list[Conversation]
+    dropped: int
+
+
+def render(
+    rows: Sequence[dict[str, str]], template: ChatTemplate, *, max_length: int, overlong: str
+) -> Rendered:
+    """Render the data set's rows, whole: an answer that is cut off would teach not to stop.
+
+    Raises:
+        UserError: an example is longer than ``max_length`` tokens and ``overlong`` is ``refuse``,
+            none is left, or an answer does not end in a supervised end-of-turn token.
+    """
+    rendered = [template.conversation(r["instruction"], r["input"], r["output"]) for r in rows]
+    for row, each in zip(rows, rendered, strict=True):
+        if each.response[-1:] != [template.end_of_turn]:
+            raise UserError(f"example {row['id']}: its end-of-turn token is not supervised")
+    lengths = [len(each.prompt) + len(each.response) for each in rendered]
+    fitting = [e for e, length in zip(rendered, lengths, strict=True) if length <= max_length]
+    dropped = len(rendered) - len(fitting)
+    if dropped and overlong == "refuse":
+        raise UserError(
+            f"{dropped} of {len(rendered)} examples are longer than sft.max_length={max_length}"
+            f" tokens (the longest has {max(lengths)}): raise it, or set sft.overlong=drop"
+        )
+    if not fitting:
+        raise UserError(f"no example fits into sft.max_length={max_length} tokens")
+    return Rendered(fitting, dropped)
+
+
+def flatten(conversations: Sequence[Conversation]) -> dict[str, "torch.Tensor"]:
+    """Lay the conversations of a micro-batch end to end.
+
+    Returns:
+        ``input_ids``, ``position_ids`` (starting again at 0 with each conversation, by which the
+        model keeps attention inside it) and ``labels``, all of shape (1, tokens). A label is the
+        position's own token if it belongs to a response, else `IGNORED`.
+    """
+    import torch
+
+    ids: list[int] = []
+    positions: list[int] = []
+    labels: list[int] = []
+    for each in conversations:
+        tokens = each.prompt + each.response
+        ids += tokens
+        positions += range(len(tokens))
+        labels += [IGNORED] * len(each.prompt) + each.response
+    columns: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "labels": labels}
+    return {name: torch.tensor([column]) for name, column in columns.items()}

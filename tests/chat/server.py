@@ -1,0 +1,156 @@
+"""A chat endpoint on loopback whose replies a test decides, and which remembers what it was asked.
+
+    with FakeOpenAI(lambda call: f"you said {call.last_message}") as server:
+        endpoint = Endpoint(name="fake", base_url=server.base_url, max_retries=0)
+        ...
+    assert len(server.calls) == 3
+
+A reply is a text (served as a chat completion), an `Answer` (any status, body and headers), or
+None, which drops the connection. Replies are made in the server's threads, several at a time.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it arrived; names of headers in lower case."""
+
+    number: int
+    path: str
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+    @property
+    def last_message(self) -> str:
+        return str(self.body["messages"][-1]["content"])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response word for word; a body that is not bytes is sent as JSON."""
+
+    status: int
+    body: Any = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal(status: int, code: str, message: str = "no", **headers: str) -> Answer:
+    """An error in the shape of OpenAI's."""
+    error = {"message": message, "type": code, "code": code, "param": None}
+    return Answer(status, {"error": error}, headers)
+
+
+def completion(text: str | None, *, model: str = "fake-1", finish_reason: str = "stop") -> Answer:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model}
+    return Answer(200, body | {"choices": [choice], "usage": usage})
+
+
+Reply = Callable[[Call], "str | Answer | None"]
+
+
+class FakeOpenAI:
+    """Serves ``reply`` while the ``with`` block lasts.
+
+    Attributes:
+        reply: May be replaced at any time.
+        calls: What arrived, in the order of arrival, answered or not.
+        connections: How many connections were opened.
+        most_in_flight: The largest number of calls that were being answered at one time.
+    """
+
+    def __init__(self, reply: Reply = lambda call: f"echo: {call.last_message}") -> None:
+        self.reply = reply
+        self.calls: list[Call] = []
+        self.connections = 0
+        self.most_in_flight = 0
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.fake = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def asked(self) -> list[str]:
+        """The last message of every call."""
+        return [call.last_message for call in self.calls]
+
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        with self._lock:
+            call = Call(len(self.calls), path, headers, json.loads(body))
+            self.calls.append(call)
+            self._in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            reply = self.reply(call)
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+        return completion(reply) if isinstance(reply, str) else reply
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    fake: FakeOpenAI
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show a mistake in a test's reply, but not a client that left early."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body leave together, or each reply waits 40 ms for an ACK
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.fake.connections += 1
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.fake.answer(self.path, headers, body)
+        if answer is None:
+            self.close_connection = True
+            return
+        raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the calls are remembered."""

@@ -1,0 +1,92 @@
+"""What identifies a request, and what can be read as a reply."""
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_lima.chat import ChatModel, ChatRequest
+from mini_lima.chat.requests import read_reply
+
+HELLO = ChatRequest("m", (("user", "hello"),))
+
+
+def test_the_body_holds_what_was_set_and_nothing_else():
+    model = ChatModel("m", temperature=1, max_tokens=20)
+    request = model.request([("system", "be brief"), ("user", "hello")], sample=3)
+    assert request.body == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "hello"},
+        ],
+        "temperature": 1.0,
+        "max_tokens": 20,
+    }
+
+
+def test_the_key_is_the_documented_hash_so_that_old_recordings_stay_valid():
+    text = '{"body":{"messages":[{"content":"olé","role":"user"}],"model":"m"},"sample":0}'
+    assert ChatRequest("m", (("user", "olé"),)).key == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ChatRequest("n", (("user", "hello"),)),
+        ChatRequest("m", (("system", "hello"),)),
+        ChatRequest("m", (("user", "hello "),)),
+        ChatRequest("m", (("user", "hello"), ("user", "hello"))),
+        ChatRequest("m", (("user", "hello"),), temperature=0.0),
+        ChatRequest("m", (("user", "hello"),), top_p=0.0),
+        ChatRequest("m", (("user", "hello"),), max_tokens=1),
+        ChatRequest("m", (("user", "hello"),), seed=0),
+        ChatRequest("m", (("user", "hello"),), sample=1),
+    ],
+)
+def test_everything_that_can_change_the_answer_changes_the_key(other):
+    assert other.key != HELLO.key
+
+
+def test_whole_and_decimal_numbers_of_one_value_are_one_request():
+    whole = ChatRequest("m", (("user", "x"),), temperature=1, top_p=1)
+    decimal = ChatRequest("m", (("user", "x"),), temperature=1.0, top_p=1.0)
+    assert whole.key == decimal.key
+
+
+@given(st.text(), st.text())
+def test_different_texts_never_share_a_key(one, other):
+    keys = {ChatRequest("m", (("user", text),)).key for text in (one, other)}
+    assert len(keys) == len({one, other})
+
+
+def test_a_reply_is_read_from_the_least_a_server_may_send():
+    reply = read_reply("k", {"choices": [{"message": {"content": None}}]}, cached=True)
+    assert (reply.text, reply.finish_reason, reply.served_model, reply.usage) == (
+        "",
+        None,
+        None,
+        None,
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.text(), inner)
+            | st.fixed_dictionaries({"choices": st.lists(inner)})
+            | st.fixed_dictionaries({"message": inner})
+        ),
+    )
+)
+def test_what_is_no_completion_is_refused_and_never_crashes(document):
+    try:
+        reply = read_reply("k", document, cached=False)
+    except ValueError:
+        return
+    assert isinstance(reply.text, str)
+    json.dumps(reply.usage)

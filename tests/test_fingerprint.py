@@ -1,0 +1,219 @@
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mini_lima import fingerprint
+from mini_lima.fingerprint import canonical, content_hash, digest, plain
+
+
+class Method(enum.Enum):
+    NAIVE = "naive"
+    IMPROVED = "improved"
+
+
+class Other(enum.Enum):
+    NAIVE = "naive"
+
+
+class Size(enum.IntEnum):
+    ONE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+    lr: float
+    betas: tuple[float, float] = (0.8, 0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lion:
+    lr: float
+    betas: tuple[float, float] = (0.8, 0.999)
+
+
+def encoded(value: Any) -> bytes:
+    return canonical(plain(value, "params"))
+
+
+# A busy machine is no reason to fail.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Few different leaves and keys, so that equal and nearly equal values meet often.
+confusable = st.sampled_from(
+    [None, True, False, 0, 1, 0.0, -0.0, 1.0, 10**16, 1e16, "", "1", "1.0", "true", "null", "[]"]
+)
+anything = confusable | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+keys = st.sampled_from(["a", "b", "!enum", "!!enum", "!"]) | st.text(max_size=2)
+
+
+def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.lists(inner, max_size=3).map(tuple)
+            | st.dictionaries(keys, inner, max_size=3)
+        ),
+        max_leaves=6,
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality as a stage's function sees it: by type and bit, a tuple being the list of it."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, float):
+        return struct.pack("d", one) == struct.pack("d", other)
+    return one == other
+
+
+@patient
+@given(nested(confusable), nested(confusable))
+def test_values_share_an_encoding_exactly_when_they_are_the_same(one: Any, other: Any) -> None:
+    assert (encoded(one) == encoded(other)) == same(one, other)
+
+
+@patient
+@given(st.dictionaries(st.text(), nested(anything)), st.randoms())
+def test_order_of_keys_does_not_matter(value: dict[str, Any], random: Any) -> None:
+    pairs = list(value.items())
+    random.shuffle(pairs)
+    assert encoded(value) == encoded(dict(pairs))
+
+
+@patient
+@given(nested(anything))
+def test_the_document_hashes_the_same_after_a_trip_through_a_file(value: Any) -> None:
+    document = plain(value, "params")
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    assert digest(json.loads(text.encode())) == digest(document)
+
+
+def test_classes_are_told_apart_from_each_other_and_from_their_values() -> None:
+    alike = [
+        Method.NAIVE,
+        Other.NAIVE,
+        "naive",
+        "Method.NAIVE",
+        {"!enum": "Method.NAIVE", "!value": "naive"},
+        Size.ONE,
+        1,
+        AdamW(1.0),
+        Lion(1.0),
+        AdamW(True),
+        dataclasses.asdict(AdamW(1.0)),
+        {"!dataclass": "AdamW", "lr": 1.0, "betas": [0.8, 0.999]},
+    ]
+    assert len({encoded(value) for value in alike}) == len(alike)
+    assert encoded([AdamW(1.0), Method.NAIVE]) == encoded((AdamW(1.0), Method.NAIVE))
+
+
+refused = [
+    (math.nan, "p.a[1].b"),
+    (math.inf, "p.a[1].b"),
+    ({1, 2}, "p.a[1].b"),
+    (object(), "p.a[1].b"),
+    (len, "p.a[1].b"),
+    (AdamW, "p.a[1].b"),
+    (b"bytes", "p.a[1].b"),
+    (Path("seeds.jsonl"), "p.a[1].b"),
+    ("\ud83d\ude00", "p.a[1].b"),
+    ({1: "x"}, "p.a[1].b"),
+    ({Method.NAIVE: "x"}, "p.a[1].b"),
+    (AdamW(math.nan), "p.a[1].b.lr"),
+    (AdamW(1.0, (0.8, math.nan)), "p.a[1].b.betas[1]"),
+    (enum.Enum("Odd", {"ONE": object()})["ONE"], "p.a[1].b.value"),
+]
+
+
+@pytest.mark.parametrize(("value", "where"), refused, ids=lambda x: repr(x)[:20])
+def test_what_has_no_stable_form_is_refused_by_its_place(value: Any, where: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the place is what is asserted
+        plain({"a": ["fine", {"b": value}]}, "p")
+    assert str(caught.value).startswith(f"{where}: ")
+
+
+def test_a_file_is_its_sha256(tmp_path: Path) -> None:
+    file = tmp_path / "seeds.jsonl"
+    file.write_bytes(b"one\n")
+    assert content_hash(file) == hashlib.sha256(b"one\n").hexdigest()
+    file.write_bytes(b"two\n")  # same size, same inode, at once
+    assert content_hash(file) == hashlib.sha256(b"two\n").hexdigest()
+
+
+def model_folder(root: Path, **extra: str) -> Path:
+    for name, text in {"config.json": "{}", "deep/weights": "0", **extra}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_a_folder_is_its_names_and_contents(tmp_path: Path) -> None:
+    one = content_hash(model_folder(tmp_path / "one"))
+    assert one == content_hash(model_folder(tmp_path / "two"))
+    assert one == content_hash(model_folder(tmp_path / "cached", **{".cache/at": "2024-01-01"}))
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    assert one == content_hash(tmp_path / "link")
+    assert one != content_hash(model_folder(tmp_path / "more", more=""))
+    assert one != content_hash(model_folder(tmp_path / "other", **{"deep/weights": "1"}))
+    (tmp_path / "two/deep").rename(tmp_path / "two/depth")
+    assert one != content_hash(tmp_path / "two")
+
+
+def test_a_folder_hash_does_not_depend_on_the_order_of_the_file_system(tmp_path: Path) -> None:
+    names = [f"{name}/{name}" for name in "zyxwvutsrqponm"]
+    folder = model_folder(tmp_path, **dict.fromkeys(names, "")) / "."
+    nothing = hashlib.sha256(b"").hexdigest()
+    (tmp_path / "config.json").write_text("")
+    (tmp_path / "deep/weights").write_text("")
+    expected = [[name, nothing] for name in sorted([*names, "config.json", "deep/weights"])]
+    assert content_hash(folder) == f"tree:{digest(expected)}"
+
+
+def test_links_inside_a_folder_count_as_what_they_point_at(tmp_path: Path) -> None:
+    plain_folder = model_folder(tmp_path / "plain")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "config.json").symlink_to(plain_folder / "config.json")
+    (linked / "deep").symlink_to(plain_folder / "deep")
+    assert content_hash(linked) == content_hash(plain_folder)
+    (linked / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        content_hash(linked)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        content_hash(tmp_path)
+
+
+def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights"
+    file.write_text("0")
+    os.utime(file, (1e9, 1e9))
+    read = []
+    whole = hashlib.file_digest
+    monkeypatch.setattr(
+        fingerprint.hashlib, "file_digest", lambda *given: read.append(file) or whole(*given)
+    )
+    first = content_hash(file)
+    assert content_hash(file) == first
+    assert len(read) == 1
+    file.write_text("1")
+    os.utime(file, (1e9, 1e9))  # an older date put back does not hide the change
+    assert content_hash(file) != first

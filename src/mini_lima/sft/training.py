@@ -6,11 +6,13 @@ The loss is the mean over all supervised tokens of the global batch, so it depen
 accumulation nor on the number of processes.
 """
 
+import functools
 import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cpuinfo
 import torch
 import transformers
 from deepspeed import DeepSpeedEngine
@@ -72,6 +74,8 @@ def train(
         RuntimeError: something other than DeepSpeed would have trained.
     """
     transformers.utils.logging.set_verbosity_warning()
+    # DeepSpeed asks three times what the CPU is, and each answer takes a second.
+    cpuinfo.get_cpu_info = functools.cache(cpuinfo.get_cpu_info)
     tokenizer = load_tokenizer(model, revision)
     template = ChatTemplate(tokenizer)
     rendered = render(
@@ -133,7 +137,10 @@ def train(
     with record:
         trainer.train()
 
-    trainer.save_model(str(output_dir))
+    if deepspeed["zero_stage"] == 3:
+        trainer.save_model(str(output_dir))  # gathers the sharded parameters first
+    elif trainer.is_world_process_zero():
+        network.save_pretrained(output_dir)
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(output_dir)
         (output_dir / "training_args.bin").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mini_lima import fingerprint
+from mini_lima.chat import Endpoint
 from mini_lima.fingerprint import canonical, content_hash, digest, plain
 
 
@@ -120,6 +121,61 @@ def test_classes_are_told_apart_from_each_other_and_from_their_values() -> None:
     ]
     assert len({encoded(value) for value in alike}) == len(alike)
     assert encoded([AdamW(1.0), Method.NAIVE]) == encoded((AdamW(1.0), Method.NAIVE))
+
+
+class Service:
+    """Known by its name wherever it answers; not even a dataclass."""
+
+    def __init__(self, name: Any, address: str) -> None:
+        self.name, self.address = name, address
+
+    @property
+    def identity(self) -> Any:
+        return self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """Has an ``identity``, but as a field like any other."""
+
+    identity: str
+    role: str
+
+
+def test_an_object_with_an_identity_of_its_own_is_identified_by_that_alone() -> None:
+    assert encoded(Service("a", "here")) == encoded(Service("a", "there"))
+    alike = [
+        Service("a", "here"),
+        Service("b", "here"),
+        Service(1, "here"),
+        Service(None, "here"),
+        "a",
+        ["a"],
+        {"identity": "a"},
+        {"!class": "Service", "!identity": "a"},
+        Person("a", "author"),
+        Person("a", "reader"),
+    ]
+    assert len({encoded(value) for value in alike}) == len(alike)
+    with pytest.raises(ValueError, match=r"^params\.identity: "):
+        encoded(Service(Path("somewhere"), "here"))
+
+
+def test_an_endpoint_is_its_name_or_what_is_on_its_cassette(tmp_path: Path) -> None:
+    one = Endpoint("judge", "http://127.0.0.1:8000/v1", concurrency=1, timeout=5.0)
+    moved = Endpoint("judge", "https://judge.example/v1", "JUDGE_KEY", max_retries=0)
+    assert encoded(one) == encoded(moved)
+    assert encoded(one) != encoded(dataclasses.replace(one, name="other judge"))
+
+    cassette, copy = tmp_path / "recorded.jsonl", tmp_path / "copy.jsonl"
+    for file in (cassette, copy):
+        file.write_text("one answer")
+    replayed = dataclasses.replace(one, cassette=cassette)
+    before = encoded(replayed)
+    assert before == encoded(dataclasses.replace(moved, cassette=copy))
+    assert before != encoded(one)
+    cassette.write_text("two answers")
+    assert before != encoded(replayed)
 
 
 refused = [

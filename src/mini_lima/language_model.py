@@ -1,10 +1,11 @@
 """Loading a causal language model and its tokenizer, the same way for SFT and for generation.
 
-Remote code is never run: a model that needs it is refused by transformers with its own message.
+Code that comes with a model is never run, and nobody is asked whether it may: transformers refuses
+a model that needs it with a message of its own.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -15,8 +16,7 @@ def load_tokenizer(model: str | Path, revision: str | None) -> "PreTrainedTokeni
     """Return the tokenizer of ``model``, a folder or a hub id with the commit ``revision``."""
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-    pinned = {} if revision is None else {"revision": revision}
-    tokenizer = AutoTokenizer.from_pretrained(model, **pinned)
+    tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 
@@ -33,12 +33,20 @@ def load_model(
         dtype: Number format of the weights.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-    pinned = {} if revision is None else {"revision": revision}
     if init_seed is None:
-        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **pinned)
-    config = AutoConfig.from_pretrained(model, **pinned)
+        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **_at(revision))
+    config = AutoConfig.from_pretrained(model, **_at(revision))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(init_seed)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=dtype, trust_remote_code=False
+        )
+    assert isinstance(network, PreTrainedModel)
+    return network
+
+
+def _at(revision: str | None) -> dict[str, Any]:
+    pinned = {} if revision is None else {"revision": revision}
+    return {"trust_remote_code": False, **pinned}

@@ -28,6 +28,7 @@ from mini_lima.progress import WORKER, WorkerOutput
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
+PARENT = "MINI_LIMA_PARENT"
 
 
 class WorkerFailed(Exception):
@@ -64,6 +65,7 @@ def run(
         variables = {
             **os.environ,
             WORKER: "1",
+            PARENT: str(os.getpid()),
             "OMP_NUM_THREADS": str(threads or shared_out),
             "TOKENIZERS_PARALLELISM": "false",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -124,11 +126,14 @@ def work(function: Callable[..., None]) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies; does nothing outside Linux."""
+    """Have the kernel kill this process when its parent dies; does nothing outside Linux.
+
+    Whoever starts a process names itself in `PARENT`: before this function runs the interpreter has
+    been starting for a while, and a parent that died meanwhile would go unnoticed.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
+        if os.getppid() != int(os.environ[PARENT]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -138,6 +143,7 @@ def main() -> None:
     from torch.distributed import run as elastic
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    os.environ[PARENT] = str(os.getpid())
     module, call, processes = sys.argv[1:]
     arguments = ["--standalone", "--nproc-per-node", processes, "--max-restarts", "0"]
     try:

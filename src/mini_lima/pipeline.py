@@ -27,7 +27,7 @@ from mini_lima.evaluation import annotation
 from mini_lima.report import result, tracking
 from mini_lima.stages import Stage
 
-SAMPLING = ("model", "temperature", "top_p", "max_tokens", "seed")
+SAMPLING = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
 CONNECTION = ("base_url", "api_key_env", "concurrency", "timeout", "max_retries")
 
 

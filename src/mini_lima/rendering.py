@@ -1,12 +1,17 @@
 """One contract between training and generation: how an instruction becomes the tokens of a chat.
 
-The tokenizer's own chat template is used, with the assistant header before the answer. What the model
-is trained on is exactly what it is asked with, followed by the answer and the end-of-turn token. (The
-study's group asked without the header: 805 of 805 answers began with the word "assistant".)
+The tokenizer's own chat template is used, with the assistant header before the answer. What the
+model is trained on is exactly what it is asked with, followed by the answer and the end-of-turn
+token. (The study's group asked without the header: 805 of 805 answers began with the word
+"assistant".)
+
+Text of the data stays text. Only the template writes control tokens, which are those that the
+tokenizer marks as special: an instruction or output that spells out ``<|im_end|>`` is made of its
+characters, and cannot end a turn or begin one.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mini_lima.errors import UserError
 
@@ -31,36 +36,56 @@ class ChatTemplate:
         """Find the end-of-turn token.
 
         Raises:
-            UserError: no template, a conversation that does not begin with its own prompt, or
-                answers that no single token ends.
+            UserError: no template, one that fails or that does not begin a conversation with its
+                own prompt, or answers that no single token ends.
         """
         self.tokenizer = tokenizer
+        # A tokenizer's list of named special tokens leaves out those that were merely added.
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = {*tokenizer.all_special_ids, *(id for id, token in added if token.special)}
+        name = tokenizer.name_or_path
         if not tokenizer.chat_template:
-            raise UserError(f"{tokenizer.name_or_path}: its tokenizer has no chat template")
-        prompt = self._text([{"role": "user", "content": "?"}])
-        whole = self._text(
-            [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}],
-            with_header=False,
-        )
+            raise UserError(f"{name}: its tokenizer has no chat template")
+        question = {"role": "user", "content": "?"}
+        answer = {"role": "assistant", "content": ANSWER}
+        try:
+            prompt = self._text([question], with_header=True)
+            whole = self._text([question, answer], with_header=False)
+        except Exception as error:  # what a template can raise is up to its author
+            raise UserError(f"{name}: its chat template fails on a question: {error}") from error
         header, found, ending = whole.partition(ANSWER)
         if not found or header != prompt:
             raise UserError(
-                f"{tokenizer.name_or_path}: its chat template does not begin a conversation with the"
-                " prompt that asks for it, so training and generation would not match"
+                f"{name}: its chat template does not begin a conversation with the prompt that "
+                "asks for it, so training and generation would not match"
             )
         ids = tokenizer.encode(ending, add_special_tokens=False)
-        if not ids or ids[0] not in tokenizer.all_special_ids:
+        if not ids or ids[0] not in self._special:
             raise UserError(
-                f"{tokenizer.name_or_path}: its chat template ends an answer with {ending!r}, which"
-                " does not begin with a special token: nothing would tell the model to stop"
+                f"{name}: its chat template ends an answer with {ending!r}, which does not begin "
+                "with a special token: nothing would tell the model to stop"
             )
         self.end_of_turn: int = ids[0]
+        self._written_by_template = self._control_tokens(self._prompt("?"))
 
     def prompt(self, instruction: str, given: str = "") -> list[int]:
-        """Return the tokens that ask for an answer to ``instruction`` with the input ``given``."""
+        """Return the tokens that ask for an answer to ``instruction`` with the input ``given``.
+
+        Raises:
+            UserError: the text would become control tokens and cannot be kept from it.
+        """
         content = f"{instruction}\n\n{given}" if given else instruction
-        text = self._text([{"role": "user", "content": content}])
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        ids = self._prompt(content)
+        if self._control_tokens(ids) == self._written_by_template:
+            return ids
+        # Not for every text: what surrounds a spelled-out token is then tokenised in pieces.
+        ids = self._prompt(content, sanitize_control_tokens=True)
+        if self._control_tokens(ids) != self._written_by_template:
+            raise UserError(
+                f"{self.tokenizer.name_or_path}: its chat template makes control tokens of the "
+                f"instruction {content[:80]!r}; take that out of the data"
+            )
+        return ids
 
     def conversation(self, instruction: str, given: str, output: str) -> Conversation:
         """Return prompt and response; a special token spelled out in ``output`` stays text."""
@@ -69,9 +94,21 @@ class ChatTemplate:
         )["input_ids"]
         return Conversation(self.prompt(instruction, given), [*response, self.end_of_turn])
 
-    def _text(self, messages: list[dict[str, str]], *, with_header: bool = True) -> str:
+    def _prompt(self, content: str, *, sanitize_control_tokens: bool = False) -> list[int]:
+        ids = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            sanitize_control_tokens=sanitize_control_tokens,
+            return_dict=False,
+        )
+        return cast("list[int]", ids)
+
+    def _text(self, messages: list[dict[str, str]], *, with_header: bool) -> str:
         text = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=with_header
         )
         assert isinstance(text, str)
         return text
+
+    def _control_tokens(self, ids: list[int]) -> list[int]:
+        return [id for id in ids if id in self._special]

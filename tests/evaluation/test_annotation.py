@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chat.server import Answer, FakeOpenAI, completion
 
+from mini_lima.chat import ChatModel, Endpoint
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.annotators import load_annotator
@@ -52,20 +53,14 @@ def run(tmp_path):
         arguments = {
             "model_outputs": folder / "outputs",
             "reference_outputs": folder / "reference.json",
+            "limit": None,
             "annotator": "chatgpt" if server else "longest",
-            "model": "judge-1",
-            "endpoint_name": "fake",
-            "temperature": None,
-            "max_tokens": None,
+            "model": ChatModel("judge-1") if server else None,
+            "endpoint": Endpoint("fake", server.base_url, max_retries=0) if server else None,
+            "cache": tmp_path / "cache.sqlite",
             "seed": 0,
             "bootstrap_samples": 200,
             "confidence": 0.95,
-            "base_url": server.base_url if server else None,
-            "api_key_env": None,
-            "concurrency": 4,
-            "timeout": 10.0,
-            "max_retries": 0,
-            "cache": tmp_path / "cache.sqlite",
         }
         annotate(folder / "annotations", **(arguments | changes))
         found = folder / "annotations"
@@ -346,14 +341,30 @@ def test_an_unknown_annotator_is_refused_with_the_choices(name):
 def test_the_annotators_own_settings_hold_unless_they_are_given(run):
     with FakeOpenAI(lambda call: "m") as server:
         one = (answers(["yes"]), answers(["no"]))
-        run(*one, server=server, model=None)
-        run(*one, server=server, temperature=0.5, max_tokens=7)
+        run(*one, server=server)
+        run(*one, server=server, model=ChatModel("judge-2", temperature=0.5, max_tokens=7))
         run(*one, server=server, annotator="alpaca_eval_clf_gpt4_turbo")
     settings = [
         (call.body["model"], call.body["temperature"], call.body["max_tokens"])
         for call in server.calls
     ]
-    assert settings == [("gpt-3.5-turbo-0301", 0, 50), ("judge-1", 0.5, 7), ("judge-1", 0, 1)]
+    assert settings == [("judge-1", 0, 50), ("judge-2", 0.5, 7), ("judge-1", 0, 1)]
+
+
+@pytest.mark.parametrize("lacking", ["model", "endpoint"])
+def test_an_annotator_that_asks_a_model_is_refused_without_one(run, lacking):
+    with (
+        FakeOpenAI(lambda call: "Output (a)") as server,
+        pytest.raises(UserError, match=r"chatgpt needs a model"),
+    ):
+        run(answers(["yes"]), answers(["no"]), server=server, **{lacking: None})
+    assert not server.calls
+
+
+def test_the_leaderboard_names_the_model_that_was_asked(run):
+    with FakeOpenAI(lambda call: "Output (a)") as server:
+        _, board = run(answers(["yes"]), answers(["no"]), server=server)
+    assert (board["annotator"], board["model"]) == ("chatgpt", "judge-1")
 
 
 def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
@@ -409,6 +420,19 @@ def test_outputs_that_do_not_fit_are_refused_before_anything_is_judged(run, mode
         run(models, answers(["a", "b"]))
 
 
+def test_a_limit_judges_the_first_instructions_and_wants_no_other_answered(run):
+    references = answers(["reference"] * 4, "r")
+    models = answers(["a longer answer", "short"], "m")
+    rows, board = run(models, references, limit=2)
+    assert [row["instruction"] for row in rows] == ["Instruction 0", "Instruction 1"]
+    assert [row["preference"] for row in rows] == [2, 1]
+    assert board["avg_length_reference"] == len("reference")
+    with pytest.raises(UserError, match="adds 1 of the instructions"):
+        run(answers(["a", "b", "c"]), references, limit=2)
+    with pytest.raises(UserError, match="lacks 2 of the instructions"):
+        run(models, references)
+
+
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     write_json(good, answers(["a"]))
@@ -433,9 +457,8 @@ environment, root = dict(os.environ), logging.getLogger()
 folder = Path(sys.argv[1])
 annotate(
     folder / "annotations", model_outputs=folder, reference_outputs=folder / "reference.json",
-    annotator="longest", model=None, endpoint_name="none", temperature=None, max_tokens=None,
-    seed=0, bootstrap_samples=100, confidence=0.95, base_url=None, api_key_env=None,
-    concurrency=1, timeout=1.0, max_retries=0, cache=folder / "cache.sqlite",
+    limit=None, annotator="longest", model=None, endpoint=None, cache=folder / "cache.sqlite",
+    seed=0, bootstrap_samples=100, confidence=0.95,
 )
 import sklearn
 import alpaca_eval

@@ -43,6 +43,7 @@ class ChatRequest:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     seed: int | None = None
     sample: int = 0
 
@@ -54,6 +55,7 @@ class ChatRequest:
             "temperature": None if self.temperature is None else float(self.temperature),
             "top_p": None if self.top_p is None else float(self.top_p),
             "max_tokens": self.max_tokens,
+            "max_completion_tokens": self.max_completion_tokens,
             "seed": self.seed,
         }
         messages = [{"role": role, "content": content} for role, content in self.messages]
@@ -74,7 +76,15 @@ class ChatModel:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     seed: int | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is sent besides the messages; what is not sent is no part of who answers."""
+        body = self.request([]).body
+        del body["messages"]
+        return body
 
     def request(self, messages: Iterable[tuple[str, str]], *, sample: int = 0) -> ChatRequest:
         """The request that sends ``messages``, (role, content) pairs, to this model."""
@@ -84,6 +94,7 @@ class ChatModel:
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
+            max_completion_tokens=self.max_completion_tokens,
             seed=self.seed,
             sample=sample,
         )

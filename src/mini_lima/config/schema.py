@@ -94,6 +94,9 @@ class ChatConfig:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
+    """Length limit of a reply, for most servers and OpenAI's older models."""
+    max_completion_tokens: int | None = None
+    """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
     concurrency: int = 16
     timeout: float = 120.0

@@ -1,84 +1,108 @@
 """Teacher replies to data: take what is whole, say why the rest cannot be used.
 
-A reply is searched for JSON objects wherever they stand, so numbering, code fences, wrappers and
-chat around them do no harm. Text inside the objects is never changed: no lower-casing, no collapsed
-newlines. Objects that strict JSON refuses (single quotes, trailing commas) go through `json_repair`,
-but only when their braces close: the half object at the end of a cut reply stays out.
+Text is never changed: no lower-casing, no collapsed newlines, no lost indentation. Whatever cannot
+be used is returned as a `Fault` with its text, so that nothing of a reply disappears unseen.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from mini_lima.data.json_in_text import pieces
 from mini_lima.data.seeds import Instance
 
-EMPTY_INPUTS = {"", "<noinput>", "n/a", "na", "none", "null"}
+NO_INPUT = {"noinput", "no input", "n/a", "none", "not applicable"}
 
 
-def json_objects(text: str) -> list[dict[str, Any]]:
-    """Return the outermost JSON objects of ``text`` in order. Never raises."""
-    return list(_objects(text))
+@dataclass(frozen=True)
+class Found:
+    """An instance, and the task it is said to belong to (empty where the reply does not say)."""
+
+    instance: Instance
+    name: str
+    instruction: str
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    decoder = json.JSONDecoder(strict=False)
-    start = text.find("{")
-    while start >= 0:
-        try:
-            found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = _closing_brace(text, start)
-            found = _repaired(text[start:end]) if end else None
-        if isinstance(found, dict):
-            yield found
-        start = text.find("{", end or start + 1)
+@dataclass(frozen=True)
+class Fault:
+    """A part of a reply that cannot be used, and why."""
+
+    reason: str
+    text: str
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    depth = 0
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return position + 1
-    return None
+def pairs(text: str) -> tuple[list[tuple[str, str]], list[Fault]]:
+    """Return the {name, instruction} pairs of a reply to prompt 1. Never raises."""
+    found: list[tuple[str, str]] = []
+    faults: list[Fault] = []
+    for row in _rows(text, ("name", "instruction"), faults):
+        name, instruction = _label(row, "name"), _label(row, "instruction")
+        if name and instruction:
+            found.append((name, instruction))
+        else:
+            lacking = "an instruction" if name else "a name"
+            faults.append(Fault(f"pair without {lacking}", _text(row)))
+    return found, faults
 
 
-def _repaired(text: str) -> Any:
-    import json_repair
+def instances(text: str) -> tuple[list[Found], list[Fault]]:
+    """Return the input-output instances of a reply to prompt 2 or 3. Never raises.
 
-    try:
-        return json_repair.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def pairs(text: str) -> list[tuple[str, str]]:
-    """Return the {name, instruction} pairs of a reply to prompt 1."""
-    found = ((_text(each.get("name")), _text(each.get("instruction"))) for each in json_objects(text))
-    return [(name, instruction) for name, instruction in found if name and instruction]
-
-
-def instances(text: str) -> list[Instance]:
-    """Return the input-output instances of a reply to prompt 2 or 3.
-
-    The reply may hold one object with all instances, one object per instance, or the bare
-    instances; an instance without an output is left out.
+    The reply may hold one object with all instances, one object per instance, or bare instances.
     """
-    found: list[Instance] = []
-    for row in json_objects(text):
-        inner = row.get("instances", [row] if "output" in row else [])
+    found: list[Found] = []
+    faults: list[Fault] = []
+    for row in _rows(text, ("instances", "output"), faults):
+        inner = row.get("instances") or row
         for each in inner if isinstance(inner, list) else [inner]:
-            if isinstance(each, dict) and (output := _text(each.get("output"))):
-                given = _text(each.get("input"))
-                empty = given.strip().lower() in EMPTY_INPUTS
-                found.append(Instance(input="" if empty else given, output=output))
-    return found
+            fields = _keyed(each) if isinstance(each, dict) else {}
+            output = _text(fields.get("output"))
+            if output.strip():
+                instance = Instance(_input(fields.get("input")), output)
+                found.append(Found(instance, _label(row, "name"), _label(row, "instruction")))
+            else:
+                faults.append(Fault("instance without an output", _text(each)))
+    return found, faults
+
+
+def _rows(text: str, keys: tuple[str, str], faults: list[Fault]) -> Iterator[dict[str, Any]]:
+    """Yield the outermost objects in ``text`` that have one of ``keys``; the rest are faults."""
+    for piece, value in pieces(text):
+        rows, waiting = 0, [value]
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, dict) and not set(keys).isdisjoint(row := _keyed(each)):
+                rows += 1
+                yield row
+            elif isinstance(each, dict | list):
+                waiting += reversed(list(each.values() if isinstance(each, dict) else each))
+        if not rows:
+            reason = f"no {' or '.join(keys)} in JSON" if value is not None else "no whole JSON"
+            faults.append(Fault(reason, piece))
+
+
+def _keyed(row: dict[str, Any]) -> dict[str, Any]:
+    return {key.strip().lower(): value for key, value in row.items()}
+
+
+def _label(row: dict[str, Any], key: str) -> str:
+    return _text(row.get(key)).strip()
+
+
+def _input(value: Any) -> str:
+    text = _text(value)
+    return "" if not text.strip() or text.strip(" \n<>()[].").lower() in NO_INPUT else text
 
 
 def _text(value: Any) -> str:
-    """Render ``value`` as text: a teacher writes labels as numbers and answers as JSON."""
-    if value is None:
+    """Render ``value`` as text: a teacher writes labels as numbers and answers as JSON.
+
+    Half a surrogate pair, which an escape in JSON can smuggle in and no file can hold, becomes
+    U+FFFD; a value too deep to be written becomes nothing.
+    """
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
         return ""
-    if isinstance(value, str):
-        return value.strip()
-    return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

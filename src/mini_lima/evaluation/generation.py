@@ -2,16 +2,24 @@
 
 The prompt is rendered by the template that training used, and an answer ends at the end-of-turn
 token. An answer that never got there ran into the length limit; such answers are counted.
+
+How the work is shared out changes no answer. The batches are those of a single process, each with
+its own seed, and whole batches go to the processes in turn. Of the settings that may come with a
+model (a repetition penalty, say) none is in force but its end tokens: two models are compared as
+the configuration says.
 """
 
 import os
+import random
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from transformers import GenerationConfig
 
 from mini_lima import launch
 from mini_lima.evaluation.pairs import read_answers
@@ -21,7 +29,7 @@ from mini_lima.progress import progress
 from mini_lima.rendering import ChatTemplate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase
 
 Answer = tuple[list[int], bool]
 """Token ids without the terminator, and whether the limit cut the answer off."""
@@ -63,7 +71,7 @@ def generate(
     Raises:
         UserError: the instructions or the tokenizer do not fit.
     """
-    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     tokenizer = load_tokenizer(model, revision)
     template = ChatTemplate(tokenizer)
@@ -72,22 +80,28 @@ def generate(
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     place = "cpu" if device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}"
-    network = load_model(model, revision, init_seed, dtype).to(place).eval()
-    torch.manual_seed(seed)
-    mine = _answers(
-        network,
-        prompts,
-        range(rank, len(prompts), ranks),
-        stops=_stops(network, template),
-        pad=template.end_of_turn,
+    network: Any = load_model(model, revision, init_seed, dtype)  # of whose methods no type knows
+    network.to(place).eval()
+    stops = _stops(network.generation_config, tokenizer, template)
+    network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        temperature=temperature,
-        label=f"answers of {generator}",
+        eos_token_id=stops,
+        pad_token_id=template.end_of_turn,
+        **({"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}),
     )
-    answers = _gathered(mine, ranks)
+
+    mine: dict[int, Answer] = {}
+    batches = _batches(prompts, batch_size)
+    with progress(f"answers of {generator}", total=len(prompts)) as bar:
+        for at in range(rank, len(batches), ranks):
+            torch.manual_seed(random.Random(f"{seed} {at}").getrandbits(63))
+            answers = _answer(network, [prompts[number] for number in batches[at]], stops)
+            mine |= zip(batches[at], answers, strict=True)
+            bar.advance(len(batches[at]))
+    by_number = _gathered(mine, ranks)
     if rank == 0:
-        texts = [tokenizer.decode(answers[i][0], skip_special_tokens=True) for i in range(len(rows))]
+        ids = [by_number[number][0] for number in range(len(rows))]
+        texts = [str(tokenizer.decode(each, skip_special_tokens=True)) for each in ids]
         outputs = [
             {
                 "instruction": row.instruction,
@@ -100,58 +114,46 @@ def generate(
         write_json(output_dir / "model_outputs.json", outputs)
         health = {
             "n": len(rows),
-            "cut_at_limit": sum(cut for _, cut in answers.values()),
+            "cut_at_limit": sum(cut for _, cut in by_number.values()),
             "empty": sum(not text.strip() for text in texts),
             "mean_length_characters": fmean(len(text) for text in texts),
-            "mean_length_tokens": fmean(len(ids) for ids, _ in answers.values()),
+            "mean_length_tokens": fmean(len(each) for each in ids),
         }
         write_json(output_dir / "health.json", health)
 
 
-def _stops(network: "PreTrainedModel", template: ChatTemplate) -> list[int]:
-    """Every token that ends a turn: the template's and whatever the model's own files name."""
-    own = network.generation_config.eos_token_id
-    listed = own if isinstance(own, list) else [] if own is None else [own]
-    return sorted({template.end_of_turn, *listed})
+def _stops(
+    generation_config: GenerationConfig,
+    tokenizer: "PreTrainedTokenizerBase",
+    template: ChatTemplate,
+) -> list[int]:
+    """Every token that ends an answer: the template's and those that the model's own files name."""
+    own = generation_config.eos_token_id
+    named = [template.end_of_turn, tokenizer.eos_token_id, *(own if type(own) is list else [own])]
+    return sorted({token for token in named if token is not None})
 
 
-def _answers(
-    network: "PreTrainedModel",
-    prompts: Sequence[list[int]],
-    numbers: Sequence[int],
-    *,
-    stops: list[int],
-    pad: int,
-    max_new_tokens: int,
-    batch_size: int,
-    temperature: float,
-    label: str,
-) -> dict[int, Answer]:
-    """Answer the prompts with these ``numbers``, those of similar length side by side."""
-    by_length = sorted(numbers, key=lambda number: len(prompts[number]))
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    answers: dict[int, Answer] = {}
-    with progress(label, total=len(by_length)) as bar:
-        for start in range(0, len(by_length), batch_size):
-            batch = by_length[start : start + batch_size]
-            width = max(len(prompts[number]) for number in batch)
-            left = [[pad] * (width - len(prompts[n])) + prompts[n] for n in batch]
-            mask = [[0] * (width - len(prompts[n])) + [1] * len(prompts[n]) for n in batch]
-            with torch.inference_mode():
-                written = network.generate(
-                    input_ids=torch.tensor(left, device=network.device),
-                    attention_mask=torch.tensor(mask, device=network.device),
-                    max_new_tokens=max_new_tokens,
-                    eos_token_id=stops,
-                    pad_token_id=pad,
-                    **sampling,
-                )
-            for number, ids in zip(batch, written[:, width:].tolist(), strict=True):
-                end = next((at for at, token in enumerate(ids) if token in stops), None)
-                answers[number] = (ids[:end], end is None)
-            bar.advance(len(batch))
+def _batches(prompts: Sequence[list[int]], size: int) -> list[list[int]]:
+    """The numbers of the prompts, those of similar length together."""
+    by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    return [by_length[start : start + size] for start in range(0, len(prompts), size)]
+
+
+def _answer(network: Any, prompts: Sequence[list[int]], stops: Sequence[int]) -> list[Answer]:
+    """Answer ``prompts`` side by side; they are padded on the left, out of the model's sight."""
+    width = max(len(prompt) for prompt in prompts)
+    padded = [[stops[0]] * (width - len(prompt)) + prompt for prompt in prompts]
+    seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    with torch.inference_mode():
+        written = network.generate(
+            input_ids=torch.tensor(padded, device=network.device),
+            attention_mask=torch.tensor(seen, device=network.device),
+        )
+    assert isinstance(written, torch.Tensor)
+    answers: list[Answer] = []
+    for ids in written[:, width:].tolist():
+        end = next((at for at, token in enumerate(ids) if token in stops), None)
+        answers.append((ids[:end], end is None))
     return answers
 
 
@@ -159,7 +161,8 @@ def _gathered(mine: dict[int, Answer], ranks: int) -> dict[int, Answer]:
     """The answers of all ranks, on every rank."""
     if ranks == 1:
         return mine
-    torch.distributed.init_process_group("gloo")
+    # The first to finish waits for the last, which may have the longest answers.
+    torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
     parts: list[dict[int, Answer]] = [{} for _ in range(ranks)]
     torch.distributed.all_gather_object(parts, mine)
     torch.distributed.destroy_process_group()

@@ -66,7 +66,7 @@ def _entry(found: dict[str, Any]) -> list[str]:
     health = found["health"]
     return [
         f"{_figure(found['win_rate'])} {_interval(found)}",
-        f"{found['avg_length']:.0f} characters, {health['cut_at_limit']} cut",
+        f"{found['avg_length']:.0f} chars, {health['cut_at_limit']} cut",
         f"n {found['n_total']}, {found['n_failed']} failed",
     ]
 
@@ -94,7 +94,7 @@ def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
         f"Win rate in percent against {', '.join(references)}, judged by {', '.join(annotators)};"
         f" in brackets the {result['confidence']:.0%} bootstrap interval over the instructions.",
         "Δ is the difference to the model's baseline, paired by instruction. cut: answers that"
-        " ran into the length limit. failed: verdicts that could not be read.",
+        " ran into the length limit. failed: verdicts that could not be read. chars: mean length.",
     ]
     notes += [
         f"{cell['folder']} is not in Weights & Biases: {cell['not_tracked']}"

@@ -1,5 +1,7 @@
 """The comparison for people: a table on the terminal, Markdown and JSON in the sweep's folder."""
 
+import html
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def markdown(comparison: Comparison) -> str:
     lines = [_row(header), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
-        lines.append(_row([f"**{name}**", *entries]))
+        lines.append(_row([f"**{_escaped(name)}**", *entries]))
     return "\n".join([*lines, "", *(f"{note}\n" for note in comparison.notes)])
 
 
@@ -30,7 +32,11 @@ def _row(entries: list[str]) -> str:
 
 
 def _text(lines: list[str]) -> str:
-    return "<br>".join(line.replace("|", "\\|") for line in lines)
+    return "<br>".join(_escaped(line) for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def show(comparison: Comparison) -> None:
@@ -44,7 +50,8 @@ def show(comparison: Comparison) -> None:
     for name, row in comparison.rows.items():
         entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
         table.add_row(name, *entries)
-    console = Console(highlight=False, markup=False)
+    # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
     for note in comparison.notes:
         console.print(note)

@@ -1,0 +1,189 @@
+"""The embedded 2×2 grid from the command line, four times at once, with every library real.
+
+One set of processes serves all tests of this module: a grid that is killed in the middle of its
+first training, then four grids that start together on the store it left behind.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mini_lima.files import read_json, read_jsonl
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "evaluation.limit=8",
+    "evaluation.max_new_tokens=24",
+    "evaluation.bootstrap_samples=200",
+    "sft.epochs=1",
+)
+STAGES_OF_A_GRID = {
+    "data": 2,
+    "sft": 4,
+    "outputs": 6,
+    "annotations": 6,
+    "result": 4,
+    "tracking": 4,
+}
+
+
+@dataclass
+class Grids:
+    folder: Path
+    killed: subprocess.Popen[str]
+    finished: list[subprocess.CompletedProcess[str]]
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def sweep(self, name: str) -> Path:
+        return self.folder / name
+
+    def run(self, name: str, *changes: str) -> subprocess.CompletedProcess[str]:
+        return finish(start(self.folder, name, *changes))
+
+
+def start(folder: Path, name: str, *changes: str) -> subprocess.Popen[str]:
+    command = [ROOT / "sweep.sh", "experiment=embedded", *SMALL, f"store={folder / 'store'}"]
+    environment = {**os.environ, "PYTHON": sys.executable, "MINI_LIMA_SWEEP": "test"}
+    return subprocess.Popen(
+        [*command, f"hydra.sweep.dir={folder / name}", *changes],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    output, _ = process.communicate(timeout=400)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def poll(condition, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def grids(tmp_path_factory) -> Iterator[Grids]:
+    folder = tmp_path_factory.mktemp("grids")
+    killed = start(folder, "killed")
+    training = folder / "store/sft/.partial"
+    poll(lambda: killed.poll() is not None or any(training.glob("*")), seconds=60)
+    waiting = start(folder, "0")
+    os.kill(killed.pid, signal.SIGKILL)
+    others = [start(folder, str(number)) for number in range(1, 4)]
+    yield Grids(folder, killed, [finish(process) for process in (waiting, *others)])
+
+
+def records(sweep: Path) -> dict[str, dict]:
+    return {path.parent.name: read_json(path) for path in sweep.glob("*/cell.json")}
+
+
+def executed(sweep: Path) -> list[str]:
+    return [stage for record in records(sweep).values() for stage in record["executed"]]
+
+
+def test_all_grids_finish_with_the_same_report(grids):
+    assert [each.returncode for each in grids.finished] == [0] * 4, grids.finished[0].stdout[-3000:]
+    reports = {(grids.sweep(str(n)) / "report.md").read_text() for n in range(4)}
+    assert len(reports) == 1
+
+
+def test_four_grids_at_once_do_every_stage_exactly_once(grids):
+    by_all = [stage for number in range(4) for stage in executed(grids.sweep(str(number)))]
+    assert max(Counter(by_all).values()) == 1
+    kinds = Counter(stage.split()[0] for stage in by_all)
+    # The two data stages may have been finished by the grid that was killed.
+    assert kinds - Counter(data=2) == Counter(STAGES_OF_A_GRID) - Counter(data=2)
+
+
+def test_a_killed_grid_leaves_nothing_half_finished(grids):
+    assert grids.killed.wait() == -signal.SIGKILL
+    assert {record["status"] for record in records(grids.sweep("killed")).values()} == {"unfinished"}
+    for kind, count in STAGES_OF_A_GRID.items():
+        folders = [path for path in (grids.store / kind).iterdir() if (path / "stage.json").exists()]
+        assert len(folders) == count
+        assert not list((grids.store / kind).glob(".partial/*"))
+
+
+def test_a_second_grid_does_nothing_and_shows_the_same_table(grids):
+    again = grids.run("again")
+    assert again.returncode == 0
+    assert executed(grids.sweep("again")) == []
+    report = (grids.sweep("again") / "report.md").read_text()
+    assert report == (grids.sweep("0") / "report.md").read_text()
+
+
+def test_a_changed_annotator_setting_repeats_annotation_and_report_only(grids):
+    changed = grids.run("changed", "annotator.seed=1")
+    assert changed.returncode == 0
+    kinds = Counter(stage.split()[0] for stage in executed(grids.sweep("changed")))
+    assert kinds == {"annotations": 6, "result": 4, "tracking": 4}
+
+
+def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids):
+    report = read_json(grids.sweep("0") / "report.json")
+    assert report["columns"] == ["baseline", "naive", "improved"]
+    assert list(report["rows"]) == ["qwen-tiny", "qwen-mini"]
+    for cell in report["cells"]:
+        result = cell["result"]
+        for which in ("baseline", "sft"):
+            found = result[which]
+            assert found["low"] <= found["win_rate"] <= found["high"]
+            assert (found["n_total"], found["n_failed"]) == (8, 0)
+            assert found["annotator"] == "longest"
+        difference = result["sft_minus_baseline"]
+        expected = result["sft"]["win_rate"] - result["baseline"]["win_rate"]
+        assert difference["difference"] == pytest.approx(expected)
+        assert difference["n"] == 8
+    shown = grids.finished[0].stdout
+    assert "baseline" in shown
+    assert "say nothing about Qwen" in shown
+
+
+def test_every_stage_says_where_it_came_from(grids):
+    for path in grids.store.glob("*/*/stage.json"):
+        provenance = read_json(path)["provenance"]
+        assert provenance["packages"]["torch"]
+        assert provenance["seconds"] >= 0
+
+
+def test_the_tuned_model_is_a_checkpoint_that_transformers_loads(grids):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    [folder] = grids.store.glob("sft/qwen-mini-improved-*")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert 3.5e6 < model.num_parameters() < 4.5e6
+    assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    losses = [row["loss"] for row in read_jsonl(folder / "metrics.jsonl")]
+    assert len(losses) == read_json(folder / "summary.json")["steps"] == 24
+    assert losses[-1] < losses[0]
+
+
+def test_each_cell_is_a_weights_and_biases_run_that_can_be_read_back(grids):
+    [folder] = grids.store.glob("tracking/qwen-tiny-naive-*")
+    [run] = (folder / "wandb").glob("offline-run-*")
+    command = [Path(sys.executable).parent / "wandb", "leet", "inspect", run, "--json"]
+    read_back = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    rows = [json.loads(line) for line in read_back.splitlines()]
+    [started] = [row["run"] for row in rows if row["type"] == "run"]
+    assert (started["display_name"], started["run_group"]) == ("qwen-tiny-naive", "test")
+    assert started["config"]["update"]["sft"]["global_batch_size"] == 8
+    for logged in ("sft/loss", "sft/win_rate", "baseline/n_failed", "sft_minus_baseline/low"):
+        assert logged in read_back

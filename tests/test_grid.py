@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.chat.server import FakeOpenAI
 
 from mini_lima.files import read_json, read_jsonl
 
@@ -79,15 +79,16 @@ def poll(condition, *, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def grids(tmp_path_factory) -> Iterator[Grids]:
+def grids(tmp_path_factory) -> Grids:
     folder = tmp_path_factory.mktemp("grids")
     killed = start(folder, "killed")
     training = folder / "store/sft/.partial"
     poll(lambda: killed.poll() is not None or any(training.glob("*")), seconds=60)
+    assert killed.poll() is None, finish(killed).stdout
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
     others = [start(folder, str(number)) for number in range(1, 4)]
-    yield Grids(folder, killed, [finish(process) for process in (waiting, *others)])
+    return Grids(folder, killed, [finish(process) for process in (waiting, *others)])
 
 
 def records(sweep: Path) -> dict[str, dict]:
@@ -114,9 +115,13 @@ def test_four_grids_at_once_do_every_stage_exactly_once(grids):
 
 def test_a_killed_grid_leaves_nothing_half_finished(grids):
     assert grids.killed.wait() == -signal.SIGKILL
-    assert {record["status"] for record in records(grids.sweep("killed")).values()} == {"unfinished"}
+    assert {record["status"] for record in records(grids.sweep("killed")).values()} == {
+        "unfinished"
+    }
     for kind, count in STAGES_OF_A_GRID.items():
-        folders = [path for path in (grids.store / kind).iterdir() if (path / "stage.json").exists()]
+        folders = [
+            path for path in (grids.store / kind).iterdir() if (path / "stage.json").exists()
+        ]
         assert len(folders) == count
         assert not list((grids.store / kind).glob(".partial/*"))
 
@@ -187,3 +192,29 @@ def test_each_cell_is_a_weights_and_biases_run_that_can_be_read_back(grids):
     assert started["config"]["update"]["sft"]["global_batch_size"] == 8
     for logged in ("sft/loss", "sft/win_rate", "baseline/n_failed", "sft_minus_baseline/low"):
         assert logged in read_back
+
+
+def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_counted(grids):
+    def verdict(call):
+        return "I cannot say." if "A train leaves at 14:47" in call.last_message else "Output (a)"
+
+    def judged_by(server, name):
+        url = f"annotator.chat.base_url={server.base_url}"
+        return grids.run(
+            name, "annotator=local", "annotator.chat.model=judge", url, "model=qwen-tiny"
+        )
+
+    with FakeOpenAI(verdict) as server:
+        assert judged_by(server, "judged").returncode == 0
+        asked = len(server.calls)
+        assert judged_by(server, "judged again").returncode == 0
+        assert len(server.calls) == asked, "a verdict was paid for twice"
+    improved = records(grids.sweep("judged"))["qwen-tiny-improved"]
+    [folder] = grids.store.glob("annotations/qwen-tiny-improved-chatgpt-*")
+    assert str(folder) in improved["stages"].values()
+    rows = read_json(folder / "annotations.json")
+    read = [row for row in rows if not row["is_failed"]]
+    found = improved["result"]["sft"]
+    assert (found["n_total"], found["n_failed"]) == (len(read), 1) == (7, 1)
+    first = sum(row["model_first"] for row in read)
+    assert found["win_rate"] == pytest.approx(100 * first / len(read))

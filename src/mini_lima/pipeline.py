@@ -13,8 +13,8 @@ version and its inputs are its identity. `settings` say how the work is done and
 Cells of a grid share every stage whose identity they share.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,16 @@ from mini_lima.evaluation import annotation
 from mini_lima.report import result, tracking
 from mini_lima.stages import Stage
 
-SAMPLING = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
-CONNECTION = ("base_url", "api_key_env", "concurrency", "timeout", "max_retries")
-
 
 @dataclass(frozen=True)
 class Cell:
     """The stages of one cell; building ``last`` builds them all."""
 
-    data: Stage
-    sft: Stage
     result: Stage
     last: Stage
 
 
-def build_cell(config: Config, resolved: dict[str, Any]) -> Cell:
+def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     """Lay out the stages of ``config``; nothing runs, but the model's commit is looked up.
 
     Args:
@@ -51,94 +46,26 @@ def build_cell(config: Config, resolved: dict[str, Any]) -> Cell:
     Raises:
         UserError: a file or model that does not exist.
     """
-    base = _base_model(config)
-    references = sources.local_file(config.evaluation.reference_outputs)
-    cache = Path(config.store) / "responses.sqlite"
-    workers = asdict(config.launch)
+    base_model = _base_model(config)
+    data_set = _data_set(config)
+    tuned = _sft(config, base_model, data_set)
 
-    def outputs_of(model: dict[str, Any], label: str) -> Stage:
-        sampling = asdict(config.evaluation)
-        for not_for_generation in ("reference_outputs", "bootstrap_samples", "confidence"):
-            del sampling[not_for_generation]
-        return Stage(
-            name="outputs",
-            label=label,
-            function=evaluation.generate,
-            params={
-                **sampling,
-                "precision": config.sft.precision,
-                "generator": label,
-                **model["params"],
-            },
-            inputs=model["inputs"],
-            files={"reference_outputs": references} | model["files"],
-            settings=workers,
-        )
+    baseline_outputs = _outputs(config, base_model, label=f"{config.model.name}-baseline")
+    tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
 
-    def annotations_of(outputs: Stage) -> Stage:
-        chat = config.annotator.chat
-        return Stage(
-            name="annotations",
-            label=f"{outputs.label}-{config.annotator.name}",
-            function=annotation.annotate,
-            params={
-                "annotator": config.annotator.name,
-                "model": _chat_model(chat) if chat else None,
-                "endpoint": _endpoint(chat) if chat else None,
-                "seed": config.annotator.seed,
-                "bootstrap_samples": config.evaluation.bootstrap_samples,
-                "confidence": config.evaluation.confidence,
-                "limit": config.evaluation.limit,
-            },
-            inputs={"model_outputs": outputs},
-            files={"reference_outputs": references},
-            settings={"cache": cache},
-        )
-
-    data = _data(config, cache)
-    tuned = Stage(
-        name="sft",
-        label=f"{config.model.name}-{config.data.method}",
-        function=sft.train,
-        params={
-            **asdict(config.sft),
-            "optimizer": asdict(config.optimizer),
-            "deepspeed": asdict(config.deepspeed),
-            "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-            **base["params"],
-        },
-        inputs={"data": data},
-        files=base["files"],
-        settings=workers,
-    )
-    tuned_model = {
-        "params": {"revision": None, "init_seed": None},
-        "inputs": {"model": tuned},
-        "files": {},
-    }
-    baseline_outputs = outputs_of(base, f"{config.model.name}-baseline")
-    tuned_outputs = outputs_of(tuned_model, tuned.label)
-    results = Stage(
-        name="result",
+    found = _result(
+        config,
         label=tuned.label,
-        function=result.summarise,
-        params={
-            "model": config.model.name,
-            "method": config.data.method,
-            "seed": config.annotator.seed,
-            "bootstrap_samples": config.evaluation.bootstrap_samples,
-            "confidence": config.evaluation.confidence,
-        },
-        inputs={
-            "data": data,
-            "sft": tuned,
-            "baseline_outputs": baseline_outputs,
-            "baseline_annotations": annotations_of(baseline_outputs),
-            "sft_outputs": tuned_outputs,
-            "sft_annotations": annotations_of(tuned_outputs),
-        },
+        data=data_set,
+        sft=tuned,
+        baseline_outputs=baseline_outputs,
+        baseline_annotations=_annotations(config, baseline_outputs),
+        sft_outputs=tuned_outputs,
+        sft_annotations=_annotations(config, tuned_outputs),
     )
-    return Cell(data=data, sft=tuned, result=results, last=_tracked(config, resolved, tuned, results))
+    if config.tracking.mode is TrackingMode.disabled:
+        return Cell(result=found, last=found)
+    return Cell(result=found, last=_tracking(config, resolved, tuned, found))
 
 
 def lookups(config: Config) -> list[Callable[[], object]]:
@@ -151,8 +78,9 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     ]
 
 
-def _data(config: Config, cache: Path) -> Stage:
+def _data_set(config: Config) -> Stage:
     teacher = {"teacher": _chat_model(config.teacher), "endpoint": _endpoint(config.teacher)}
+    cache = {"cache": _response_cache(config)}
     naive_set = Stage(
         name="data",
         label="naive",
@@ -164,7 +92,7 @@ def _data(config: Config, cache: Path) -> Stage:
             "max_rounds": config.data.max_rounds,
         },
         files={"seeds": sources.local_file(config.data.seeds)},
-        settings={"cache": cache},
+        settings=cache,
     )
     if config.data.method is Method.naive:
         return naive_set
@@ -176,41 +104,133 @@ def _data(config: Config, cache: Path) -> Stage:
         function=improved.build,
         params={**teacher, "worked_example": worked_example},
         inputs={"naive": naive_set},
-        settings={"cache": cache},
+        settings=cache,
     )
 
 
-def _base_model(config: Config) -> dict[str, Any]:
-    """The keywords that name the untuned model, sorted by how they enter a stage's identity."""
-    found = sources.model(config.model.source, config.model.revision)
-    random = config.model.weights is Weights.random
-    params: dict[str, Any] = {"init_seed": config.model.init_seed if random else None}
-    if isinstance(found, sources.HubModel):
-        named = {"model": found.id, "revision": found.commit}
-        return {"params": params | named, "inputs": {}, "files": {}}
-    return {"params": params | {"revision": None}, "inputs": {}, "files": {"model": found}}
+def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
+    return Stage(
+        name="sft",
+        label=f"{config.model.name}-{config.data.method}",
+        function=sft.train,
+        params={
+            **base_model.params,
+            **asdict(config.sft),
+            "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
+            "optimizer": asdict(config.optimizer),
+            "deepspeed": asdict(config.deepspeed),
+        },
+        inputs={"data": data_set},
+        files=base_model.files,
+        settings=asdict(config.launch),
+    )
 
 
-def _tracked(config: Config, resolved: dict[str, Any], tuned: Stage, results: Stage) -> Stage:
-    if config.tracking.mode is TrackingMode.disabled:
-        return results
+def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
+    decoding = ("limit", "max_new_tokens", "batch_size", "temperature", "seed")
+    return Stage(
+        name="outputs",
+        label=label,
+        function=evaluation.generate,
+        params={
+            **model.params,
+            **{key: getattr(config.evaluation, key) for key in decoding},
+            "precision": config.sft.precision,
+            "generator": label,
+        },
+        inputs=model.inputs,
+        files={**model.files, "reference_outputs": _references(config)},
+        settings=asdict(config.launch),
+    )
+
+
+def _annotations(config: Config, outputs: Stage) -> Stage:
+    chat = config.annotator.chat
+    return Stage(
+        name="annotations",
+        label=f"{outputs.label}-{config.annotator.name}",
+        function=annotation.annotate,
+        params={
+            "annotator": config.annotator.name,
+            "model": _chat_model(chat) if chat else None,
+            "endpoint": _endpoint(chat) if chat else None,
+            "seed": config.annotator.seed,
+            "limit": config.evaluation.limit,
+            **_interval(config),
+        },
+        inputs={"model_outputs": outputs},
+        files={"reference_outputs": _references(config)},
+        settings={"cache": _response_cache(config)},
+    )
+
+
+def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
+    return Stage(
+        name="result",
+        label=label,
+        function=result.summarise,
+        params={
+            "model": config.model.name,
+            "method": config.data.method,
+            "seed": config.annotator.seed,
+            **_interval(config),
+        },
+        inputs=inputs,
+    )
+
+
+def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: Stage) -> Stage:
     return Stage(
         name="tracking",
         label=tuned.label,
         function=tracking.track,
         params={**asdict(config.tracking), "name": tuned.label},
-        inputs={"sft": tuned, "result": results},
+        inputs={"sft": tuned, "result": found},
         settings={"config": resolved},
     )
 
 
+@dataclass(frozen=True)
+class _Model:
+    """A model as stages take it: the keywords that name it, by how they enter the identity."""
+
+    params: Mapping[str, Any] = field(default_factory=lambda: {"revision": None, "init_seed": None})
+    files: Mapping[str, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+
+
+def _base_model(config: Config) -> _Model:
+    found = sources.model(config.model.source, config.model.revision)
+    init_seed = config.model.init_seed if config.model.weights is Weights.random else None
+    if isinstance(found, sources.HubModel):
+        return _Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
+    return _Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+
+
+def _references(config: Config) -> Path:
+    return sources.local_file(config.evaluation.reference_outputs)
+
+
+def _interval(config: Config) -> dict[str, Any]:
+    return {
+        "bootstrap_samples": config.evaluation.bootstrap_samples,
+        "confidence": config.evaluation.confidence,
+    }
+
+
+def _response_cache(config: Config) -> Path:
+    return Path(config.store) / "responses.sqlite"
+
+
 def _chat_model(chat: ChatConfig) -> ChatModel:
-    return ChatModel(**{key: getattr(chat, key) for key in SAMPLING})
+    sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
+    return ChatModel(**{key: getattr(chat, key) for key in sampling})
 
 
 def _endpoint(chat: ChatConfig) -> Endpoint:
+    connection = ("base_url", "api_key_env", "concurrency", "timeout", "max_retries")
     return Endpoint(
         name=chat.endpoint,
         cassette=sources.local_file(chat.cassette) if chat.cassette else None,
-        **{key: getattr(chat, key) for key in CONNECTION},
+        **{key: getattr(chat, key) for key in connection},
     )

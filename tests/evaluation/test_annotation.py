@@ -327,7 +327,6 @@ def test_every_shipped_annotator_is_followed_or_refused():
         assert all(
             content.count(mark) == 1 for mark in ("{instruction}", "{output_1}", "{output_2}")
         )
-        assert annotator.model
         assert annotator.max_tokens
     assert followed >= set(CHAT_ANNOTATORS)
 
@@ -338,17 +337,13 @@ def test_an_unknown_annotator_is_refused_with_the_choices(name):
         load_annotator(name)
 
 
-def test_the_annotators_own_settings_hold_unless_they_are_given(run):
+def test_the_model_is_asked_with_the_settings_it_was_given_and_no_others(run):
     with FakeOpenAI(lambda call: "m") as server:
         one = (answers(["yes"]), answers(["no"]))
-        run(*one, server=server)
+        run(*one, server=server, model=ChatModel("judge-1"))
         run(*one, server=server, model=ChatModel("judge-2", temperature=0.5, max_tokens=7))
-        run(*one, server=server, annotator="alpaca_eval_clf_gpt4_turbo")
-    settings = [
-        (call.body["model"], call.body["temperature"], call.body["max_tokens"])
-        for call in server.calls
-    ]
-    assert settings == [("judge-1", 0, 50), ("judge-2", 0.5, 7), ("judge-1", 0, 1)]
+    sent = [{k: v for k, v in call.body.items() if k != "messages"} for call in server.calls]
+    assert sent == [{"model": "judge-1"}, {"model": "judge-2", "temperature": 0.5, "max_tokens": 7}]
 
 
 @pytest.mark.parametrize("lacking", ["model", "endpoint"])

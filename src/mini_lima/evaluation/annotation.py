@@ -7,7 +7,7 @@ alpaca_eval's metric on every run: two ways to the same number, or no number.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def annotate(
         reference_outputs: File in AlpacaEval's schema.
         limit: Only the first so many instructions were answered.
         annotator: See `load_annotator`. ``longest`` is a control that asks no model.
-        model: The model that judges; what it leaves open is as the annotator's config says.
+        model: The model that judges, sampled as it says: what it leaves open is not sent.
         endpoint: Where that model is reached.
         cache: File of the response cache.
         seed: Draws who stands first, as alpaca_eval draws it (its own seed is 0), and fixes the
@@ -66,7 +66,7 @@ def annotate(
     judge = load_annotator(annotator)
     presentations = [present(pair, seed) for pair in pairs]
     asked = [p.shown for p in presentations if p.pair.differs]
-    if judge.model is None:
+    if not judge.prompt:
         answers = [Completion(longest(shown)) for shown in asked]
     elif model is None or endpoint is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
@@ -82,7 +82,7 @@ def annotate(
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
         "annotator": judge.name,
-        "model": None if judge.model is None or model is None else model.model,
+        "model": model.model if judge.prompt and model else None,
         **asdict(summary),
         "confidence": confidence,
         "bootstrap_samples": bootstrap_samples,
@@ -98,12 +98,7 @@ def annotate(
 def _ask(
     asked: Sequence[Shown], judge: Annotator, model: ChatModel, endpoint: Endpoint, cache: Path
 ) -> list[Completion]:
-    completed = replace(
-        model,
-        temperature=judge.temperature if model.temperature is None else model.temperature,
-        max_tokens=judge.max_tokens if model.max_tokens is None else model.max_tokens,
-    )
-    requests = [completed.request(judge.messages(shown)) for shown in asked]
+    requests = [model.request(judge.messages(shown)) for shown in asked]
     replies = complete(requests, endpoint=endpoint, cache=cache, label=f"verdicts by {model.model}")
     return [Completion(reply.text, reply.finish_reason, reply.served_model) for reply in replies]
 

@@ -44,17 +44,11 @@ class Annotator:
             ``{output_2}``; empty for a control that asks no model.
         read: The preference in a completion, from 1 (the first output) to 2 (the second); None
             where there is none, or more than one.
-        model: The model that the config names; like the next two None for a control.
-        temperature: Its sampling temperature.
-        max_tokens: The most tokens of a completion.
     """
 
     name: str
     prompt: tuple[tuple[str, str], ...]
     read: Callable[[str], float | None]
-    model: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
 
     def messages(self, shown: Shown) -> tuple[tuple[str, str], ...]:
         """Return the (role, content) pairs that ask about ``shown``."""
@@ -73,8 +67,9 @@ def load_annotator(name: str) -> Annotator:
     """Return ``longest``, or the annotator that alpaca_eval ships under ``name``.
 
     Configs that read the log probabilities of a single token (``alpaca_eval_clf_gpt4_turbo``, which
-    has the prompt of AlpacaEval 2) are read from the token itself, at temperature 0: that is the
-    same binary verdict, and any chat model can give it.
+    has the prompt of AlpacaEval 2) are read from the token itself: at temperature 0 that is the same
+    binary verdict, and any chat model can give it. The model that a config names is not used: models
+    are retired, prompts are not.
 
     Raises:
         UserError: there is no such config, or it needs what is not supported here: function calls,
@@ -121,9 +116,7 @@ def _shipped(name: str, folder: Path) -> Annotator | None:
         return None
     prompt = (folder / config["prompt_template"]).read_text(encoding="utf-8")
     sampling = config["completions_kwargs"]
-    if not {"model_name", "temperature", "max_tokens"} <= sampling.keys() or "tools" in sampling:
-        return None
-    if not prompt.startswith("<|im_start|>"):
+    if "tools" in sampling or not prompt.startswith("<|im_start|>"):
         return None
     parser = config.get("fn_completion_parser", "regex_parser")
     settings = config.get("completion_parser_kwargs", {})
@@ -139,9 +132,6 @@ def _shipped(name: str, folder: Path) -> Annotator | None:
         name=name,
         prompt=tuple((part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)),
         read=_one_verdict(parse),
-        model=sampling["model_name"],
-        temperature=0.0 if from_token else sampling["temperature"],
-        max_tokens=sampling["max_tokens"],
     )
 
 

@@ -46,7 +46,7 @@ def show(comparison: Comparison) -> None:
 
     table = Table(show_lines=True)
     for column in ["model", *comparison.columns]:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for name, row in comparison.rows.items():
         entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
         table.add_row(name, *entries)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mini_lima.config import entry
+from mini_lima.config import entry, names
+from mini_lima.config.mistakes import Refused, one_line
 
 codes: list[int] = []
 sweeps: set[Path] = set()
@@ -21,12 +23,12 @@ def main(composed: DictConfig) -> None:
 
     config, resolved = entry.to_config(composed), entry.resolved(composed)
     if config.plan:
-        cell.plan(config, resolved)
+        codes.append(cell.plan(config, resolved))
         return
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     codes.append(cell.run(config, resolved, list(job.overrides.task), folder))
-    sweeps.add(folder if job.sweep.subdir is None or job.mode.name == "RUN" else folder.parent)
+    sweeps.add(folder.parent if job.mode is RunMode.MULTIRUN else folder)
 
 
 def summarise(folder: Path) -> None:
@@ -40,16 +42,17 @@ def summarise(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = entry.with_experiments_joined(sys.argv[1:])
-    os.environ.setdefault(entry.SWEEP_VARIABLE, entry.sweep_name(sys.argv[1:]))
+    sys.argv[1:] = names.with_experiments_joined(sys.argv[1:])
+    os.environ.setdefault(names.SWEEP_VARIABLE, names.sweep_name(sys.argv[1:]))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here, to be said in one line
     entry.register()
     try:
         main()
-        for sweep in sweeps:
-            summarise(sweep)
-    except Exception as error:
-        said = entry.one_line(error)
+        if sweeps and min(codes) < 2:  # otherwise nothing was built, and why has been said
+            for sweep in sweeps:
+                summarise(sweep)
+    except (Exception, Refused) as error:
+        said = one_line(error)
         if said is None:
             raise
         print(f"mini-lima: {said}", file=sys.stderr)

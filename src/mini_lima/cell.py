@@ -54,6 +54,10 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
     except StageFailed as error:
         record |= {"status": "failed", "reason": str(error), "log": str(error.log)}
         code = 1
+    except Exception as error:  # a fault of ours must not cost the other cells their summary
+        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        log.exception("this is a fault of Mini-LIMA, please report it")
+        code = 1
     if code:
         _say(record["reason"])
     record["seconds"] = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""JSON and JSON Lines as the whole house writes them: UTF-8, one trailing newline, no ASCII escapes."""
+"""JSON and JSON Lines as the whole house writes them: UTF-8, no ASCII escapes."""
 
 import json
 import os

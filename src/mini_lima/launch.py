@@ -1,18 +1,19 @@
-"""Stages that need torch run in worker processes under torch's elastic launcher, even on one device.
+"""Stages that need torch run in worker processes under torch's elastic launcher, even on one.
 
 The process that holds the configuration never imports torch: no GPU memory stays behind between the
 cells of a sweep, no rank runs Hydra again, and a crash takes nothing along. A worker gets its
 keywords as one JSON file, prints its progress as lines, and leaves its error in a file.
 
-    parent ── python -m mini_lima.launch MODULE CALL.json ── torch elastic ── MODULE on every rank
+    parent ── launcher (`main`: torch elastic) ── a worker per rank (`main`: runs MODULE)
 
-A parent that is killed takes its workers with it (on Linux), so that nobody goes on writing.
+A parent that is killed takes the others with it (on Linux), so that nobody goes on writing.
 """
 
+import contextlib
 import ctypes
-import json
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -29,9 +30,12 @@ from mini_lima.progress import WORKER, WorkerOutput
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 PARENT = "MINI_LIMA_PARENT"
+SECONDS_TO_END = 10.0
+CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+"""Signals that a worker does not die of because another one failed."""
 
 
-class WorkerFailed(Exception):
+class WorkerFailed(Exception):  # noqa: N818 - it reads as the sentence it stands for
     """A worker process ended with an error; its own output is in the stage's log."""
 
 
@@ -54,7 +58,7 @@ def run(
 
     Raises:
         UserError: raised by a worker.
-        WorkerFailed: anything else that a worker died of.
+        WorkerFailed: anything else that a worker died of; of several, the first.
     """
     with tempfile.TemporaryDirectory(prefix="mini-lima-") as folder:
         call, error = Path(folder, "call.json"), Path(folder, "error.json")
@@ -68,6 +72,7 @@ def run(
             PARENT: str(os.getpid()),
             "OMP_NUM_THREADS": str(threads or shared_out),
             "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             **(environment or {}),
         }
@@ -76,8 +81,7 @@ def run(
             said = read_json(error)
             raise UserError(said["message"]) if said["user"] else WorkerFailed(said["message"])
         if code:
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise WorkerFailed(f"{module} ended with {how} and left no error")
+            raise WorkerFailed(f"the launcher of {module} {_ending(code)}")
 
 
 def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
@@ -98,6 +102,9 @@ def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
                 output.feed(line.rstrip("\n"))
         except BaseException:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_TO_END)
+            process.kill()
             raise
         finally:
             output.close()
@@ -106,26 +113,69 @@ def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
 
 def work(function: Callable[..., None]) -> None:
     """Be a worker: read the call named on the command line and make it."""
-    die_with_parent()
-    call = read_json(Path(sys.argv[1]))
     hints = get_type_hints(function)
-    keywords = {k: Path(v) if hints.get(k) is Path else v for k, v in call["keywords"].items()}
+    keywords = read_json(Path(sys.argv[1]))["keywords"]
+    function(**{k: Path(v) if hints.get(k) is Path else v for k, v in keywords.items()})
+
+
+def main() -> None:
+    """Be the launcher between the parent and the workers or, started by it, one of the workers."""
+    _die_with_parent()
+    os.environ[PARENT] = str(os.getpid())
+    module, call, *processes = sys.argv[1:]
+    error = Path(read_json(Path(call))["error"])
     try:
-        function(**keywords)
-    except Exception as error:
+        if processes:
+            _launch(module, call, processes[0], error)
+        else:
+            sys.argv = [module, call]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Exception as failure:
         traceback.print_exc()
-        user = isinstance(error, UserError)
-        first = (str(error).strip() or repr(error)).splitlines()[0]
-        message = str(error) if user else f"{type(error).__name__}: {first}"
-        try:
-            with open(call["error"], "x", encoding="utf-8") as file:
-                json.dump({"user": user, "message": message}, file)
-        except FileExistsError:
-            pass  # another rank failed first; its error is the cause
+        first = (str(failure).strip() or repr(failure)).splitlines()[0]
+        if isinstance(failure, UserError):
+            _leave(error, str(failure), user=True)
+        else:
+            _leave(error, f"{type(failure).__name__}: {first}")
         sys.exit(1)
 
 
-def die_with_parent() -> None:
+def _launch(module: str, call: str, processes: str, error: Path) -> None:
+    from torch.distributed import run as elastic
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # By address: a machine need not be able to resolve its own name.
+    arguments = ["--standalone", "--local-addr", "127.0.0.1", "--max-restarts", "0"]
+    arguments += ["--nproc-per-node", processes, "--module", "mini_lima.launch", module, call]
+    try:
+        elastic.main(arguments)
+    except ChildFailedError as failed:
+        crashed = {r: each for r, each in failed.failures.items() if -each.exitcode in CRASHES}
+        rank, first = next(iter(crashed.items()), failed.get_first_failure())
+        # A rank that crashes leaves no error; that of a rank which waited for it is not the cause.
+        _leave(error, f"worker {rank} {_ending(first.exitcode)}", instead=bool(crashed))
+        sys.exit(1)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = " (as the kernel does when memory runs out)" if -code == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
+def _leave(path: Path, message: str, *, user: bool = False, instead: bool = False) -> None:
+    """Put an error where `run` finds it, whole; the first stays, unless this goes ``instead``."""
+    own = path.with_name(f"{os.getpid()}.json")
+    write_json(own, {"user": user, "message": message})
+    if instead:
+        own.replace(path)
+    else:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(own)
+
+
+def _die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies; does nothing outside Linux.
 
     Whoever starts a process names itself in `PARENT`: before this function runs the interpreter has
@@ -135,21 +185,6 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[PARENT]):
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def main() -> None:
-    """Be the launcher between the parent and the workers."""
-    die_with_parent()
-    from torch.distributed import run as elastic
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    os.environ[PARENT] = str(os.getpid())
-    module, call, processes = sys.argv[1:]
-    arguments = ["--standalone", "--nproc-per-node", processes, "--max-restarts", "0"]
-    try:
-        elastic.main([*arguments, "--module", module, call])
-    except ChildFailedError:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

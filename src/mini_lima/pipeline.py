@@ -23,8 +23,8 @@ from mini_lima import evaluation, sft, sources
 from mini_lima.chat import ChatModel, Endpoint
 from mini_lima.config.schema import ChatConfig, Config, Method, TrackingMode, Weights
 from mini_lima.data import improved, naive
-from mini_lima.evaluation import annotation
-from mini_lima.report import result, tracking
+from mini_lima.evaluation import annotation, result
+from mini_lima.report import tracking
 from mini_lima.stages import Stage
 
 

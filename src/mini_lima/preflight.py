@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 
 from mini_lima.config.schema import ChatConfig, Config, Device, TrackingMode
 from mini_lima.errors import UserError
@@ -46,23 +47,27 @@ def _key(who: str, chat: ChatConfig) -> Iterator[str]:
 
 
 def _device(config: Config) -> Iterator[str]:
-    if config.launch.device is not Device.cuda:
-        return
-    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
-    program = "import torch; print(torch.cuda.device_count())"
-    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    found = int(asked.stdout.strip() or 0) if asked.returncode == 0 else 0
-    if found < config.launch.processes:
+    if config.launch.device is Device.cuda and _cuda_devices() < config.launch.processes:
         yield (
-            f"{config.launch.processes} CUDA GPU(s), found {found}: check nvidia-smi and that torch"
-            " was installed for CUDA, or set launch.device=cpu"
+            f"{config.launch.processes} CUDA GPU(s), of which torch finds {_cuda_devices()}: check"
+            " nvidia-smi and that torch was installed for CUDA, or set launch.device=cpu"
         )
 
 
-def _tracker(config: Config) -> Iterator[str]:
-    if config.tracking.mode is TrackingMode.online and not os.environ.get("WANDB_API_KEY"):
-        from requests.utils import get_netrc_auth
+@cache
+def _cuda_devices() -> int:
+    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
+    program = "import torch; print(torch.cuda.device_count())"
+    asked = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0
 
-        address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-        if get_netrc_auth(address) is None:
-            yield "a Weights & Biases login: run wandb login, or set tracking=offline"
+
+def _tracker(config: Config) -> Iterator[str]:
+    if config.tracking.mode is not TrackingMode.online or os.environ.get("WANDB_API_KEY"):
+        return
+    from requests.utils import get_netrc_auth
+
+    if get_netrc_auth(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")) is None:
+        yield "a Weights & Biases login: run wandb login, or set tracking=offline"

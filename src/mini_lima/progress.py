@@ -32,7 +32,9 @@ class Bar(Protocol):
 def progress(label: str, total: int) -> Iterator[Bar]:
     """Show ``label`` with ``total`` steps to come until the block ends."""
     if os.environ.get(WORKER):
-        yield _MarkerLines(label, total)
+        lines = _MarkerLines(label, total)
+        lines.advance(0)  # the clock by which the rest is estimated starts now
+        yield lines
     elif sys.stderr.isatty():
         with _terminal_bar(label, total) as bar:
             yield bar
@@ -57,7 +59,8 @@ class _LogLines:
     def advance(self, steps: int = 1, **figures: float) -> None:
         self.done += steps
         now = time.monotonic()
-        if self.done < self.total and now - self.spoke < SECONDS_BETWEEN_LINES:
+        soon = self.done < self.total and now - self.spoke < SECONDS_BETWEEN_LINES
+        if soon or not self.done:
             return
         self.spoke = now
         left = (now - self.started) / self.done * max(self.total - self.done, 0)
@@ -100,11 +103,17 @@ class WorkerOutput:
         self._open: dict[str, Any] = {}
 
     def feed(self, line: str) -> None:
-        """Take one line of output without its newline."""
-        if not line.startswith(MARKER):
+        """Take one line of output without its newline.
+
+        A marker may stand behind text that another process or library left without a newline.
+        """
+        text, marker, rest = line.partition(MARKER)
+        message = _read(rest) if marker else None
+        if message is None:
             self._log.debug("%s", line)
             return
-        message = json.loads(line[len(MARKER) :])
+        if text:
+            self._log.debug("%s", text)
         label = message["label"]
         if label not in self._open:
             self.close()
@@ -117,3 +126,13 @@ class WorkerOutput:
         for context, _ in self._open.values():
             context.__exit__(None, None, None)
         self._open.clear()
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    """The message of a marker line; None if it is text that merely looks like one."""
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    keys = {"label", "total", "steps", "figures"}
+    return message if isinstance(message, dict) and message.keys() == keys else None

@@ -1,19 +1,23 @@
 """Where things come from: one way to write it down, and what of it enters a stage's identity.
 
-    embedded:<name>            ships with the package
-    hub:<data set>/<file>      a data set's file on the Hugging Face hub
-    anything else              a path on this machine, or, for models, a hub id
+    embedded:<name>                  ships with the package
+    hub:<owner>/<data set>/<file>    a data set's file on the Hugging Face hub
+    anything else                    a path on this machine, or, for models, a hub id
+
+The hub is asked once per process: the cells of a sweep get the same commit whatever happens there
+meanwhile, and where nothing answers, a person waits for one time-out and not for one per cell.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from mini_lima.errors import UserError
 
 ASSETS = Path(__file__).parent / "assets"
 SECONDS = 10.0
-"""How long the hub may take to answer a question about a model."""
+"""How long the hub may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,16 @@ def local_file(source: str) -> Path:
         UserError: it does not exist, or the hub cannot be reached.
     """
     if source.startswith("hub:"):
-        return _hub_file(source)
+        found = _hub_file(source)
+        if isinstance(found, str):
+            raise UserError(found)
+        return found
     embedded = source.startswith("embedded:")
-    path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source)
+    path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
     if not path.exists():
-        shipped = ", ".join(sorted(each.name for each in ASSETS.iterdir()))
-        raise UserError(f"{source}: no such file" + (f"; embedded are {shipped}" if embedded else ""))
+        shipped = sorted(each.name for each in ASSETS.iterdir())
+        there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
+        raise UserError(f"{source}: no such file{there_are}")
     return path
 
 
@@ -44,48 +52,95 @@ def model(source: str, revision: str) -> Path | HubModel:
     """Return the folder of a local or embedded model, or the commit of one on the hub.
 
     Raises:
-        UserError: neither a folder nor a model that the hub, or its cache here, knows.
+        UserError: neither a folder with a model nor one that the hub, or its cache here, knows.
     """
     if source.startswith(("embedded:", "/", "./", "../", "~")) or Path(source).is_dir():
-        return local_file(str(Path(source).expanduser()))
-    return HubModel(source, _commit(source, revision))
-
-
-def _commit(repository: str, revision: str) -> str:
-    from huggingface_hub import HfApi, constants, file_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    reasons: Any = (HfHubHTTPError, HFValidationError, OSError)
-    reason: object = "HF_HUB_OFFLINE is set"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            found = HfApi().model_info(repository, revision=revision, timeout=SECONDS).sha
-            assert found is not None
-            return found
-        except reasons as error:
-            reason = str(error).strip().splitlines()[0]
-    folder = file_download.repo_folder_name(repo_id=repository, repo_type="model")
-    reference = Path(constants.HF_HUB_CACHE, folder, "refs", revision)
-    if reference.is_file():
-        return reference.read_text(encoding="utf-8").strip()
-    raise UserError(
-        f"model {repository} cannot be reached ({reason}): check its name and the network, or give"
-        " a local folder as model.source"
-    )
-
-
-def _hub_file(source: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    owner, name, file = source.removeprefix("hub:").split("/", 2)
-    errors: Any = (HfHubHTTPError, HFValidationError, OSError)
-    try:
-        found = hf_hub_download(f"{owner}/{name}", file, repo_type="dataset", etag_timeout=SECONDS)
-    except errors as error:
-        reason = str(error).strip().splitlines()[0]
+        folder = local_file(source)
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model {source}: no config.json there, so it is not a model's folder")
+        return folder
+    commit, reason = _commit(source, revision, "config.json", "model")
+    if commit is None:
         raise UserError(
-            f"{source} cannot be fetched ({reason}): check the network, or download the file and"
-            " give its path"
-        ) from None
-    return Path(found)
+            f"model {source} cannot be had ({reason}): check model.source, model.revision and the"
+            " network, or give a local folder as model.source"
+        )
+    return HubModel(source, commit)
+
+
+@cache
+def _hub_file(source: str) -> Path | str:
+    """The path of a data set's file in the hub's cache, or why it is not there."""
+    from huggingface_hub import hf_hub_download
+
+    owner, _, rest = source.removeprefix("hub:").partition("/")
+    name, _, file = rest.partition("/")
+    if not (owner and name and file):
+        return f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>"
+    # The download alone would try for half a minute before it says that there is no network.
+    commit, reason = _commit(f"{owner}/{name}", "main", file, "dataset")
+    try:
+        if commit is not None:
+            at = hf_hub_download(f"{owner}/{name}", file, repo_type="dataset", revision=commit)
+            return Path(at)
+    except Exception as error:
+        reason = _reason(error)
+    remedy = "check the network, or download the file and give its path"
+    return f"{source} cannot be had ({reason}): {remedy}"
+
+
+@cache
+def _commit(repository: str, revision: str, file: str, kind: str) -> tuple[str | None, str]:
+    """The commit that ``revision`` stands for, or why there is none.
+
+    Where the hub does not answer it is the last one it named, if ``file`` was downloaded then.
+    """
+    from huggingface_hub import HfApi, constants, errors, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(repository, file, revision=revision, repo_type=kind)
+        if constants.HF_HUB_OFFLINE:
+            raise errors.OfflineModeIsEnabled
+        hub = HfApi()
+        found = hub.repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS)
+        assert found.sha is not None
+        _note(repository, revision, kind, found.sha)
+        return found.sha, ""
+    except errors.HFValidationError:
+        return None, "neither a path here nor a name on the hub"
+    except Exception as error:  # the hub's HTTP library raises what it likes
+        # …/snapshots/<commit>/<file>
+        up = len(Path(file).parents) - 1
+        return (Path(cached).parents[up].name if isinstance(cached, str) else None), _reason(error)
+
+
+def _note(repository: str, revision: str, kind: str, commit: str) -> None:
+    """Note a branch's commit in the hub's cache, as downloads by branch do; ours are by commit."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repository, repo_type=kind)
+    reference = Path(constants.HF_HUB_CACHE, folder, "refs", revision)
+    with suppress(OSError):
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(commit, encoding="utf-8")
+
+
+def _reason(error: BaseException) -> str:
+    """What stood between us and the hub, in a few words."""
+    from huggingface_hub import errors
+
+    told = {
+        errors.GatedRepoError: "it is gated: accept its terms on the hub, then run hf auth login",
+        errors.RepositoryNotFoundError: "the hub knows no such name, or it needs hf auth login",
+        errors.RevisionNotFoundError: "the hub knows no such revision",
+        errors.RemoteEntryNotFoundError: "the hub knows no such file",
+        errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE is set, and it was not downloaded before",
+    }
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    for kind, words in told.items():
+        if any(isinstance(each, kind) for each in causes):
+            return words
+    return str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__

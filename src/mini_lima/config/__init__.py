@@ -1,1 +1,5 @@
-"""What can be configured (`schema`), what fits together (`checks`), and Hydra's side of it (`entry`)."""
+"""The configuration: what there is, what fits together, and Hydra's side of it.
+
+`schema` is the one description, `checks` what single types cannot see, `keys` and `mistakes` say
+what a person got wrong, `names` what folders are called, `entry` is called by Hydra and `run.py`.
+"""

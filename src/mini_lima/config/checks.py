@@ -1,4 +1,4 @@
-"""Faults that single types cannot see: values out of range, and fields that contradict each other."""
+"""Faults that single types cannot see: values out of range, fields that contradict each other."""
 
 from collections.abc import Iterator
 
@@ -40,8 +40,9 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
-    if not all(0 <= beta < 1 for beta in config.optimizer.betas):
-        yield f"optimizer.betas={list(config.optimizer.betas)}: both must be at least 0 and below 1"
+    betas = list(config.optimizer.betas)
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
     if not 0 < config.evaluation.confidence < 1:

@@ -1,9 +1,9 @@
 """Everything under ``conf/``, typed: the one description of what can be configured.
 
-Plain dataclasses without any dependency. Hydra checks every YAML file and command line against them
-(`entry.py` registers them); everything below the entry point receives them as ordinary objects. They
-are not frozen only because OmegaConf refuses frozen schemas. A field without a default must be given
-by a YAML file of its group.
+Plain dataclasses without any dependency. Hydra checks every YAML file and command line against
+them (`entry.py` registers them); everything below the entry point receives them as ordinary
+objects. They are not frozen only because OmegaConf refuses frozen schemas. A field without a
+default must be given by a YAML file of its group.
 """
 
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class ModelConfig:
     revision: str = "main"
     """Branch, tag or commit on the hub; the commit it stands for enters the stages' identity."""
     weights: Weights = Weights.pretrained
-    """``random``: only configuration and tokenizer are read; the weights follow from ``init_seed``."""
+    """``random``: only configuration and tokenizer are read; ``init_seed`` gives the weights."""
     init_seed: int = 0
     micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
 

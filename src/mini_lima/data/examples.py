@@ -31,9 +31,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Reject:
-    """A reply, or a part of one, that could not be used."""
+    """A reply, or a part of one, that is not used.
+
+    ``asked_for`` is the id of the task or example that the reply was to serve; prompt 1 has none.
+    """
 
     reason: str
+    asked_for: str | None
     request: str
     text: str
 

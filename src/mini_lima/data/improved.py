@@ -53,15 +53,14 @@ def build(
     rejects: list[Reject] = []
     for example, reply in zip(before, replies, strict=True):
         output = reply.text.strip()
-        if reply.finish_reason == "length":
-            rejects.append(Reject("prompt 4: reply cut off", reply.request_key, reply.text))
-        elif not output:
-            rejects.append(Reject("prompt 4: empty reply", reply.request_key, reply.text))
+        if output and reply.finish_reason != "length":
+            key = reply.request_key
+            after.append(replace(example, output=output, source="prompt 4", request=key))
         else:
-            after.append(
-                replace(example, output=output, source="prompt 4", request=reply.request_key)
-            )
-    write_data_set(output_dir, after, rejects, naive_mean_output_characters=fmean(len(example.output) for example in before))
+            reason = "prompt 4: reply cut off" if output else "prompt 4: empty reply"
+            rejects.append(Reject(reason, example.id, reply.request_key, reply.text))
+    mean_before = fmean(len(example.output) for example in before)
+    write_data_set(output_dir, after, rejects, naive_mean_output_characters=mean_before)
 
 
 def _prompt(example: Example, worked: WorkedExample) -> str:

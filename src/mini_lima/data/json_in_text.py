@@ -1,60 +1,61 @@
-"""JSON in the middle of a chat: numbering, code fences, wrappers and remarks around it do no harm.
+"""JSON in the middle of a chat: numbering, code fences and remarks around it do no harm.
 
-Whatever strict JSON reads is taken as it is. What it refuses (single quotes, trailing commas, quotes
-that are not escaped) goes through `json_repair` under two conditions: its brace must close outside
-of quoted text, so that the half object at the end of a cut reply stays out; and the repair must keep
-every letter, because that library rather drops a piece than gives up.
+Whatever strict JSON reads is taken as it is. What it refuses (single quotes, trailing commas,
+unescaped quotes) goes through `json_repair`, a library that rather drops a piece than gives up. So
+the object's brace must close outside of quoted text, which keeps the half object at the end of a
+cut reply out; no more quotes may follow on that line, or the brace belonged to a sentence; and the
+repair must keep every letter.
 """
 
+import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
-# Inside braces a quote opens a string only behind one of these, and closes it only before one: so a
-# bare quote or brace within a sentence counts as text. A line that begins a new object ends a string
-# that nobody closed.
+# Inside braces a quote opens a string only behind one of {[,: and closes it only before one of ,:}]
+# so that a bare quote or brace within a sentence counts as text.
 TOKEN = re.compile(r"""([{\[,:])\s*(["'])?|\}""")
-STRING = {
-    quote: re.compile(
-        rf"(?:[^\\\n{quote}]|\\.|{quote}(?!\s*[,:}}\]])|\n(?![ \t\d.)]*\{{[ \t]*[\"']))*+({quote})?",
-        re.DOTALL,
-    )
+REST_OF_STRING = {
+    quote: re.compile(rf"(?:[^\\{quote}]|\\.|{quote}(?!\s*[,:}}\]]))*+{quote}?", re.DOTALL)
     for quote in "\"'"
 }
+AFTER_AN_OBJECT = re.compile(r"""[^"'{\n]*(?:[\n{]|\Z)""")
 
 
 def pieces(text: str) -> Iterator[tuple[str, Any]]:
     """Return what in ``text`` is JSON, each part with its value, in order. Never raises.
 
     A part that looks like JSON and cannot be read comes with None; so does all of a ``text`` in
-    which no brace opens. Takes time in proportion to the length of ``text``.
+    which no brace opens.
     """
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_split_at_repeated_keys)
     closing: dict[int, int] | None = None
-    torn: int | None = None
-    repaired_up_to = 0
-    start = text.find("{")
+    torn = -1
+    tried_up_to = 0
+    start, last = text.find("{"), text.rfind("}")
     if start < 0:
         yield text, None
-    while start >= 0:
+    while 0 <= start < last:
         try:
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             closing = _closing_braces(text, start) if closing is None else closing
             end = closing.get(start, 0)
-            value = _repaired(text[start:end]) if end > repaired_up_to else None
-            repaired_up_to = max(repaired_up_to, end)
+            alone = end > tried_up_to and AFTER_AN_OBJECT.match(text, end)
+            value = _repaired(text[start:end]) if alone else None
+            tried_up_to = max(tried_up_to, end)
         if value is None:
-            torn = start if torn is None else torn
+            torn = start if torn < 0 else torn
             start = text.find("{", start + 1)
         else:
-            if torn is not None:
+            if torn >= 0:
                 yield text[torn:start], None
             yield text[start:end], value
-            torn, start = None, text.find("{", end)
-    if torn is not None:
-        yield text[torn:], None
+            torn, start = -1, text.find("{", end)
+    if max(torn, start) >= 0:
+        yield text[torn if torn >= 0 else start :], None
 
 
 def _split_at_repeated_keys(items: list[tuple[str, Any]]) -> Any:
@@ -71,23 +72,14 @@ def _closing_braces(text: str, start: int) -> dict[int, int]:
     """Return where each brace that opens from ``start`` on closes, as {position: end}."""
     ends: dict[int, int] = {}
     opened: list[int] = []
-    never_closed = {"'": 0, '"': 0}
     while token := TOKEN.search(text, start):
         start = token.end()
-        quote = token[2]
-        if token[0] == "}":
-            if opened:
-                ends[opened.pop()] = start
-            continue
         if token[1] == "{":
             opened.append(token.start())
-        if quote and opened and start > never_closed[quote]:
-            string = STRING[quote].match(text, start)
-            assert string is not None
-            if string[1]:
-                start = string.end()
-            else:
-                never_closed[quote] = string.end()
+        elif token[0] == "}" and opened:
+            ends[opened.pop()] = start
+        if token[2] and opened and (rest := REST_OF_STRING[token[2]].match(text, start)):
+            start = rest.end()
     return ends
 
 
@@ -95,12 +87,20 @@ def _repaired(text: str) -> Any:
     """Read malformed JSON, None where that is impossible or loses text."""
     import json_repair
 
-    try:
-        value = json_repair.loads(text)
-        kept = _letters(json.dumps(value, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict | list) and kept >= _letters(text) else None
+    for read in (_python_literal, json_repair.loads):
+        try:
+            value = read(text)
+            kept = _letters(json.dumps(value, ensure_ascii=False))
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(value, dict | list) and kept >= _letters(text):
+            return value
+    return None
+
+
+def _python_literal(text: str) -> Any:
+    with warnings.catch_warnings(action="ignore"):
+        return ast.literal_eval(text)
 
 
 def _letters(json_text: str) -> int:

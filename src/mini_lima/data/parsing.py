@@ -55,7 +55,7 @@ def instances(text: str) -> tuple[list[Found], list[Fault]]:
     faults: list[Fault] = []
     for row in _rows(text, ("instances", "output"), faults):
         inner = row.get("instances") or row
-        for each in inner if isinstance(inner, list) else [inner]:
+        for each in _flat(inner) if isinstance(inner, list) else [inner]:
             fields = _keyed(each) if isinstance(each, dict) else {}
             output = _text(fields.get("output"))
             if output.strip():
@@ -82,8 +82,13 @@ def _rows(text: str, keys: tuple[str, str], faults: list[Fault]) -> Iterator[dic
             faults.append(Fault(reason, piece))
 
 
+def _flat(nested: list[Any]) -> Iterator[Any]:
+    for each in nested:
+        yield from each if isinstance(each, list) else [each]
+
+
 def _keyed(row: dict[str, Any]) -> dict[str, Any]:
-    return {key.strip().lower(): value for key, value in row.items()}
+    return {str(key).strip().lower(): value for key, value in row.items()}
 
 
 def _label(row: dict[str, Any], key: str) -> str:
@@ -101,8 +106,12 @@ def _text(value: Any) -> str:
     Half a surrogate pair, which an escape in JSON can smuggle in and no file can hold, becomes
     U+FFFD; a value too deep to be written becomes nothing.
     """
+    if value is None:
+        return ""
     try:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return ""
-    return "" if value is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return (
+        "" if value is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )

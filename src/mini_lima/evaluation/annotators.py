@@ -67,9 +67,9 @@ def load_annotator(name: str) -> Annotator:
     """Return ``longest``, or the annotator that alpaca_eval ships under ``name``.
 
     Configs that read the log probabilities of a single token (``alpaca_eval_clf_gpt4_turbo``, which
-    has the prompt of AlpacaEval 2) are read from the token itself: at temperature 0 that is the same
-    binary verdict, and any chat model can give it. The model that a config names is not used: models
-    are retired, prompts are not.
+    has the prompt of AlpacaEval 2) are read from the token itself: at temperature 0 that is the
+    same binary verdict, and any chat model can give it. The model that a config names is not used:
+    models are retired, prompts are not.
 
     Raises:
         UserError: there is no such config, or it needs what is not supported here: function calls,

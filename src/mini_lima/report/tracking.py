@@ -7,7 +7,7 @@ fails costs no result; the run's id is not drawn, it follows from what is tracke
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mini_lima.files import read_json, read_jsonl, write_json
 
@@ -17,7 +17,7 @@ SECONDS_TO_CONNECT = 20
 def track(
     output_dir: Path,
     *,
-    mode: str,
+    mode: Literal["online", "offline"],
     project: str,
     entity: str | None,
     group: str,

@@ -51,6 +51,9 @@ def render(
 def flatten(conversations: Sequence[Conversation]) -> dict[str, "torch.Tensor"]:
     """Lay the conversations of a micro-batch end to end.
 
+    No conversation at all becomes a single token without a label: a process that has nothing to do
+    still takes part in the forward and backward passes of the others.
+
     Returns:
         ``input_ids``, ``position_ids`` (starting again at 0 with each conversation, by which the
         model keeps attention inside it) and ``labels``, all of shape (1, tokens). A label is the
@@ -61,7 +64,7 @@ def flatten(conversations: Sequence[Conversation]) -> dict[str, "torch.Tensor"]:
     ids: list[int] = []
     positions: list[int] = []
     labels: list[int] = []
-    for each in conversations:
+    for each in conversations or [Conversation([0], [])]:
         tokens = each.prompt + each.response
         ids += tokens
         positions += range(len(tokens))

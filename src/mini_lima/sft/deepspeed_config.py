@@ -1,4 +1,4 @@
-"""DeepSpeed's own JSON configuration: every value given, none left for another library to fill in."""
+"""DeepSpeed's own JSON configuration: every value given, none left for a library to fill in."""
 
 from dataclasses import dataclass
 from typing import Any

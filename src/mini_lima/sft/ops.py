@@ -1,16 +1,21 @@
 """DeepSpeed's C++ extensions, compiled once per machine and shared by all runs.
 
-DeepSpeed compiles them the first time an engine needs them, for minutes and without a word. Here it
-is done beforehand, under a lock, and said. The folder is our own, because the library's own locks
-outlive a killed compilation and make everyone after it wait for ever: whoever holds our lock knows
-that such a leftover is one.
+DeepSpeed compiles them the first time an engine needs them, for minutes and without a word, and
+asks the compiler again in every process after that. The library's own lock around it outlives a
+process that is killed and makes everyone after it wait for ever. So it is done here: beforehand,
+under a lock of ours, and said; a worker then takes the compiled files as they are (`load`). Whoever
+holds our lock knows that a lock of the library's is such a leftover.
 """
 
+import hashlib
+import importlib.util
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +23,14 @@ from mini_lima.errors import UserError
 from mini_lima.lock import locked
 
 log = logging.getLogger(__name__)
+
+OPS = {
+    "ShareMemCommBuilder": "deepspeed_shm_comm",
+    "CPUAdamBuilder": "cpu_adam",
+    "FusedAdamBuilder": "fused_adam",
+}
+"""DeepSpeed's name of each builder, and of the extension that it makes."""
+
 
 def missing_tools() -> list[str]:
     """Return what a compilation lacks, each with what to install; empty if it is ready to start."""
@@ -30,37 +43,69 @@ def missing_tools() -> list[str]:
 
 
 def compiled_ops(device: str, *, offload_optimizer: bool) -> dict[str, str]:
-    """Return the environment variables under which DeepSpeed finds its compiled extensions.
+    """Compile what is not compiled yet and return the environment variables that workers need.
 
-    The first call on a machine compiles them; calls at the same time wait for it.
+    The first call on a machine compiles; calls at the same time wait for it.
 
     Raises:
         UserError: no compiler, or the compilation failed (its output is in the log).
     """
     folder = _folder()
     environment = {"TORCH_EXTENSIONS_DIR": str(folder), "PATH": _path()}
-    builders = ["CPUAdamBuilder" if offload_optimizer else "FusedAdamBuilder"]
-    if device == "cpu":
-        builders.insert(0, "ShareMemCommBuilder")
-    if all(_done(folder, builder) for builder in builders):
-        return environment
-    if lacking := missing_tools():
-        raise UserError("DeepSpeed compiles C++ on first use and lacks " + "; ".join(lacking))
-    with locked(folder / "lock", "DeepSpeed's C++ extensions"):
-        for builder in builders:
-            if not _done(folder, builder):
-                _compile(builder, folder, device, environment)
+
+    def compile_one(builder: str) -> None:
+        _compile(builder, {**os.environ, **environment, "DS_ACCELERATOR": device})
+
+    build_once(folder, _builders(device, offload_optimizer), compile_one)
     return environment
 
 
-def _compile(builder: str, folder: Path, device: str, environment: dict[str, str]) -> None:
+def build_once(folder: Path, builders: Iterable[str], build: Callable[[str], None]) -> None:
+    """Call ``build`` for each of the builders that nobody has finished yet in ``folder``.
+
+    Raises:
+        UserError: there is something to build, and no compiler.
+    """
+    to_do = [builder for builder in builders if not _mark(folder, builder).exists()]
+    if not to_do:
+        return
+    if lacking := missing_tools():
+        raise UserError("DeepSpeed compiles C++ on first use and lacks " + "; ".join(lacking))
+    with locked(folder / "lock", "DeepSpeed's C++ extensions"):
+        for builder in to_do:
+            if not _mark(folder, builder).exists():
+                (folder / OPS[builder] / "lock").unlink(missing_ok=True)
+                build(builder)
+                _mark(folder, builder).touch()
+
+
+def load(device: str, *, offload_optimizer: bool) -> None:
+    """Give DeepSpeed, in a worker, the extensions that `compiled_ops` has compiled."""
+    import torch  # noqa: F401 - the extensions link against its libraries
+    from deepspeed.ops.op_builder.builder import OpBuilder
+
+    for builder in _builders(device, offload_optimizer):
+        name = OPS[builder]
+        spec = importlib.util.spec_from_file_location(name, _folder() / name / f"{name}.so")
+        assert spec is not None
+        assert spec.loader is not None
+        extension = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(extension)
+        OpBuilder._loaded_ops[name] = extension
+
+
+def _builders(device: str, offload_optimizer: bool) -> list[str]:
+    """What an engine on ``device`` needs; DeepSpeed picks the Adam by where the optimizer is."""
+    adam = "CPUAdamBuilder" if offload_optimizer else "FusedAdamBuilder"
+    return ["ShareMemCommBuilder", adam] if device == "cpu" else [adam]
+
+
+def _compile(builder: str, environment: dict[str, str]) -> None:
     log.info("compiling DeepSpeed's %s: once per machine, a minute or two …", builder)
-    for leftover in folder.glob("*/lock"):
-        leftover.unlink()
     program = f"from deepspeed.ops.op_builder import {builder} as b; b().load(verbose=False)"
     finished = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, **environment, "DS_ACCELERATOR": device},
+        env=environment,
         capture_output=True,
         text=True,
         errors="replace",
@@ -70,11 +115,6 @@ def _compile(builder: str, folder: Path, device: str, environment: dict[str, str
     if finished.returncode:
         reason = next((line for line in finished.stderr.splitlines() if "error:" in line), "")
         raise UserError(f"DeepSpeed's {builder} does not compile here: {reason or 'see the log'}")
-    _mark(folder, builder).touch()
-
-
-def _done(folder: Path, builder: str) -> bool:
-    return _mark(folder, builder).exists()
 
 
 def _mark(folder: Path, builder: str) -> Path:
@@ -84,8 +124,20 @@ def _mark(folder: Path, builder: str) -> Path:
 def _folder() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    exact = f"torch{version('torch')}-deepspeed{version('deepspeed')}-{python}"
+    exact = f"torch{version('torch')}-deepspeed{version('deepspeed')}-{python}-{_processor()}"
     return cache / "mini-lima" / "extensions" / exact
+
+
+def _processor() -> str:
+    """The kind of CPU: what is compiled for one dies of an illegal instruction on another.
+
+    The nodes of a cluster often differ while they share their users' home.
+    """
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    features = [line for line in lines if line.startswith(("flags", "Features"))]
+    able = features[0] if features else platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(able.encode()).hexdigest()[:8]}"
 
 
 def _path() -> str:

@@ -6,25 +6,26 @@ The loss is the mean over all supervised tokens of the global batch, so it depen
 accumulation nor on the number of processes.
 """
 
-import functools
 import os
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import cpuinfo
 import torch
 import transformers
-from deepspeed import DeepSpeedEngine
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from deepspeed import DeepSpeedEngine, init_distributed
+from torch.utils.data import DataLoader, Dataset
+from transformers import Trainer, TrainingArguments
 
 from mini_lima import launch
 from mini_lima.files import read_jsonl, write_json, write_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.progress import Bar, progress
-from mini_lima.rendering import ChatTemplate
-from mini_lima.sft.batches import IGNORED, flatten, render
+from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.sft import ops
+from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.order import MicroBatches, Order
+from mini_lima.sft.record import Record
 
 
 def train(
@@ -48,8 +49,8 @@ def train(
 ) -> None:
     """Fine-tune ``model`` on the data set in ``data``.
 
-    Writes the model (safetensors), its tokenizer and generation config, ``metrics.jsonl`` (a row per
-    optimizer step), ``deepspeed.json`` (what DeepSpeed was given) and ``summary.json``.
+    Writes the model (safetensors), its tokenizer and generation config, ``metrics.jsonl`` (a row
+    per optimizer step), ``deepspeed.json`` (what DeepSpeed was given) and ``summary.json``.
 
     Args:
         output_dir: Receives the files.
@@ -73,9 +74,8 @@ def train(
         UserError: the data set or the tokenizer does not fit; see `render` and `ChatTemplate`.
         RuntimeError: something other than DeepSpeed would have trained.
     """
-    transformers.utils.logging.set_verbosity_warning()
-    # DeepSpeed asks three times what the CPU is, and each answer takes a second.
-    cpuinfo.get_cpu_info = functools.cache(cpuinfo.get_cpu_info)
+    transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
+    ops.load(device, offload_optimizer=deepspeed["offload_optimizer"])
     tokenizer = load_tokenizer(model, revision)
     template = ChatTemplate(tokenizer)
     rendered = render(
@@ -96,8 +96,11 @@ def train(
         gradient_clipping=gradient_clipping,
         device=device,
     )
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    # Drawn before ZeRO-3 is announced: drawn in shards, random weights would not be the baseline's.
+    network = None if init_seed is None else load_model(model, revision, init_seed, dtype)
     arguments = TrainingArguments(
-        output_dir=str(output_dir / "trainer"),
+        output_dir=str(output_dir),
         deepspeed=engine_config,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
@@ -112,7 +115,7 @@ def train(
         max_grad_norm=gradient_clipping,
         warmup_steps=optimizer["warmup_num_steps"],
         seed=seed,
-        data_seed=seed,
+        average_tokens_across_devices=True,
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
@@ -121,12 +124,24 @@ def train(
         remove_unused_columns=False,
         dataloader_pin_memory=device == "cuda",
     )
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    network = load_model(model, revision, init_seed, dtype)
+    init_distributed()  # or ZeRO-3 takes itself for the only process
+    network = network or load_model(model, revision, init_seed, dtype)
     network.generation_config.eos_token_id = template.end_of_turn
     network.generation_config.pad_token_id = tokenizer.pad_token_id
-    record = _Record(f"SFT of {network.num_parameters() / 1e6:.3g}M parameters")
+    # ZeRO-3 leaves an empty tensor on every process and its size beside it.
+    parameters = sum(getattr(each, "ds_numel", each.numel()) for each in network.parameters())
+    lengths = [len(each.prompt) + len(each.response) for each in rendered.conversations]
+    order = Order(len(lengths), global_batch_size, seed)
+    record = Record(
+        f"SFT of {parameters / 1e6:.3g}M parameters",
+        tokens=[
+            sum(lengths[i] for i in members)
+            for epoch in range(epochs)
+            for members in order.global_batches(epoch)
+        ],
+    )
     trainer = _SftTrainer(
+        micro_batches=MicroBatches(order, batches, rank=int(os.environ["RANK"])),
         model=network,
         args=arguments,
         train_dataset=rendered.conversations,
@@ -136,6 +151,8 @@ def train(
     trainer.remove_callback(transformers.PrinterCallback)
     with record:
         trainer.train()
+    engine: Any = trainer.model_wrapped
+    assert engine_config == {key: engine.config[key] for key in engine_config}
 
     if deepspeed["zero_stage"] == 3:
         trainer.save_model(str(output_dir))  # gathers the sharded parameters first
@@ -144,16 +161,15 @@ def train(
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(output_dir)
         (output_dir / "training_args.bin").unlink(missing_ok=True)
-        (output_dir / "trainer").rmdir() if (output_dir / "trainer").exists() else None
         write_jsonl(output_dir / "metrics.jsonl", record.rows)
         write_json(output_dir / "deepspeed.json", engine_config)
         write_json(
             output_dir / "summary.json",
             {
-                "parameters": network.num_parameters(),
+                "parameters": parameters,
                 "examples": len(rendered.conversations),
                 "examples_dropped_as_too_long": rendered.dropped,
-                "tokens": sum(len(e.prompt) + len(e.response) for e in rendered.conversations),
+                "tokens": sum(lengths),
                 "supervised_tokens": sum(len(e.response) for e in rendered.conversations),
                 "steps": len(record.rows),
                 "first_loss": record.rows[0]["loss"],
@@ -165,7 +181,19 @@ def train(
 class _SftTrainer(Trainer):
     """Trainer with the loss of this house."""
 
-    model_accepts_loss_kwargs = True
+    def __init__(self, *, micro_batches: MicroBatches, **given: Any) -> None:
+        super().__init__(**given)
+        self._micro_batches = micro_batches
+        self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us
+
+    def get_train_dataloader(self) -> DataLoader[Conversation]:
+        """Return this process's micro-batches; accelerate would share them out in its own way."""
+        return _Loader(
+            cast("Dataset[Conversation]", self.train_dataset),
+            batch_sampler=self._micro_batches,
+            collate_fn=flatten,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def compute_loss(
         self,
@@ -181,55 +209,15 @@ class _SftTrainer(Trainer):
         if not isinstance(model, DeepSpeedEngine):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
         assert num_items_in_batch is not None
-        labels = inputs["labels"][0]
-        supervised = torch.nonzero(labels != IGNORED).squeeze(1)
-        outputs = model(
-            input_ids=inputs["input_ids"],
-            position_ids=inputs["position_ids"],
-            logits_to_keep=supervised - 1,  # a position predicts the token that follows it
-            use_cache=False,
-        )
-        loss = torch.nn.functional.cross_entropy(
-            outputs.logits[0].float(), labels[supervised], reduction="sum"
-        )
-        loss = loss * self.accelerator.num_processes / num_items_in_batch
-        return (loss, outputs) if return_outputs else loss
+        loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
+        return (loss, None) if return_outputs else loss
 
 
-class _Record(TrainerCallback):
-    """Keeps a row per optimizer step and shows the progress."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.rows: list[dict[str, float]] = []
-        self._bar: Bar | None = None
-        self._open = ExitStack()
-
-    def __enter__(self) -> None:
-        self._open.__enter__()
-
-    def __exit__(self, *failure: Any) -> None:
-        self._open.__exit__(*failure)
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
-    ) -> None:
-        if state.is_world_process_zero:
-            self._bar = self._open.enter_context(progress(self.label, total=state.max_steps))
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **given: Any,
-    ) -> None:
-        if logs and "loss" in logs:
-            row = {key: logs[key] for key in ("loss", "learning_rate", "grad_norm", "epoch") if key in logs}
-            self.rows.append({"step": state.global_step, **row})
-            if self._bar:
-                self._bar.advance(1, loss=row["loss"], learning_rate=row["learning_rate"])
+class _Loader(DataLoader[Conversation]):
+    def set_epoch(self, epoch: int) -> None:
+        """Be told the epoch by Trainer, which looks for a method of this name."""
+        assert isinstance(self.batch_sampler, MicroBatches)
+        self.batch_sampler.set_epoch(epoch)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mini_lima.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def summarise(
@@ -60,8 +64,12 @@ def summarise(
     write_json(output_dir / "result.json", document)
 
 
-def _preferences(annotations: Path) -> list[float | None]:
-    return [row["preference"] for row in read_json(annotations / "annotations.json")]
+def _preferences(annotations: Path) -> "NDArray[np.float64]":
+    """The verdicts in the order of the instructions, NaN for those that failed."""
+    import numpy as np
+
+    rows = read_json(annotations / "annotations.json")
+    return np.array([row["preference"] for row in rows], dtype=np.float64)
 
 
 def _evaluated(outputs: Path, annotations: Path) -> dict[str, Any]:

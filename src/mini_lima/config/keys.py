@@ -1,0 +1,101 @@
+"""Which keys there are and what each takes, as sentences for a person who mistyped one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from mini_lima.config.schema import Config
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@cache
+def known() -> Mapping[str, Any]:
+    """Every dotted key with the type of its value, groups included, in the schema's order."""
+    return dict(_walk(Config, ""))
+
+
+def no_such_key(key: str, there_are: Sequence[str] = ()) -> str:
+    """Say that ``key`` does not exist, and which one was perhaps meant.
+
+    Args:
+        key: Dotted, as it was written.
+        there_are: The dotted keys to choose from, where they are not the schema's.
+    """
+    names = there_are or list(known())
+    if nearest := _nearest(key, names):
+        return f"{key}: no such key; did you mean {_either(nearest)}?"
+    group = _group(key)
+    while group and group not in map(_group, names):
+        group = _group(group)
+    beside = [_word(each) for each in names if _group(each) == group]
+    return f"{key}: no such key; {f'{group} has' if group else 'there are'} {', '.join(beside)}"
+
+
+def expected(key: str) -> str | None:
+    """What the value of ``key``, or of its element ``key[0]``, must be; None for an unknown key."""
+    group, _, element = key.partition("[")
+    kind = known().get(group)
+    if kind and element:
+        kind = get_args(kind)[0]
+    return None if kind is None else _words(kind)
+
+
+def group_of_type(name: str) -> str | None:
+    """The first key whose value is the dataclass ``name``."""
+    kinds = {key: _without_none(kind) for key, kind in known().items()}
+    return next((key for key, kind in kinds.items() if kind.__name__ == name), None)
+
+
+def _walk(schema: type, prefix: str) -> Any:
+    for name, kind in get_type_hints(schema).items():
+        yield f"{prefix}{name}", kind
+        if is_dataclass(inner := _without_none(kind)):
+            assert isinstance(inner, type)
+            yield from _walk(inner, f"{prefix}{name}.")
+
+
+def _nearest(key: str, names: Sequence[str]) -> list[str]:
+    """A word that is spelt alike in the same group, or the same word in other groups."""
+    beside = {_word(each): each for each in names if _group(each) == _group(key)}
+    alike = [beside[word] for word in get_close_matches(_word(key), beside, 1)]
+    same = [each for each in names if _word(each) == _word(key)]
+    if _group(key):
+        return alike or get_close_matches(key, same, 1) or same
+    anywhere = get_close_matches(_word(key), [_word(each) for each in names], 1)
+    return same or alike or [each for each in names if _word(each) in anywhere]
+
+
+def _group(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _word(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _words(kind: Any) -> str:
+    inner = _without_none(kind)
+    if inner is not kind:
+        return f"{_words(inner)}, or null"
+    if get_origin(kind) is tuple:
+        return f"a list of {len(get_args(kind))} numbers"
+    if is_dataclass(kind):
+        return f"a group of keys ({', '.join(get_type_hints(kind))})"
+    if issubclass(kind, Enum):
+        return _either([each.value for each in kind])
+    return WORDS[kind]
+
+
+def _without_none(kind: Any) -> Any:
+    if isinstance(kind, UnionType):
+        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    return kind
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])

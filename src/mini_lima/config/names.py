@@ -1,0 +1,75 @@
+"""What folders are called: after what was asked for, so that the same command finds its own again.
+
+A name is made of the overrides, joined by ``+``. Names that need a change to do as a folder, or
+that are too long, end in ``~`` and a hash: different commands do not share a folder. They are made
+for people to read; nothing is ever read back out of a name.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+
+SWEEP_VARIABLE = "MINI_LIMA_SWEEP"
+"""Environment variable by which Hydra's configuration, also in a launched job, learns the sweep."""
+LONGEST_NAME = 80
+"""Two of these and a file name stay below the 255 bytes that file systems take for each."""
+
+
+def cell_name(model: str, data: str, overrides: Sequence[str]) -> str:
+    """Name a cell inside its sweep: its two options, and whatever else its command line changed."""
+    return _folder([f"{model}-{data}", *_changes(overrides, without=("model", "data"))])
+
+
+def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
+    """Name a cell that stands alone: no sweep's name says which experiments it belongs to."""
+    found = _experiments(overrides)
+    return _folder([f"{model}-{data}", *_changes(overrides, without=("model", "data")), *found])
+
+
+def sweep_name(arguments: Sequence[str]) -> str:
+    """Name a sweep after its command line; Hydra's own settings and flags do not count."""
+    asked = [each for each in arguments if re.match(r"~|[^-].*=", each)]
+    return _folder([*_experiments(asked), *_changes(asked)] or ["run"])
+
+
+def with_experiments_joined(arguments: Sequence[str]) -> list[str]:
+    """Let ``experiment=grid experiment=embedded`` mean both, in that order.
+
+    For Hydra the last one would win, and `./sweep.sh experiment=embedded` would not be a sweep.
+    """
+    at = [index for index, each in enumerate(arguments) if each.startswith("experiment=")]
+    if len(at) < 2:
+        return list(arguments)
+    joined = f"experiment=[{','.join(dict.fromkeys(_experiments(arguments)))}]"
+    rest = [each for index, each in enumerate(arguments) if index not in at]
+    return [*rest[: at[0]], joined, *rest[at[0] :]]
+
+
+def _experiments(overrides: Sequence[str]) -> list[str]:
+    """The names in every ``experiment=``; one without brackets is one name, commas and all."""
+    values = [each.removeprefix("experiment=") for each in overrides if _key(each) == "experiment"]
+    lists = [each[1:-1].split(",") if re.fullmatch(r"\[.*\]", each) else [each] for each in values]
+    return [name.strip() for names in lists for name in names if name.strip()]
+
+
+def _changes(overrides: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+    left_out = {"experiment", "plan", *without}
+    hydra = re.compile(r"[+~]*hydra([./@=]|$)")
+    return [each for each in overrides if _key(each) not in left_out and not hydra.match(each)]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _folder(parts: Sequence[str]) -> str:
+    name = "+".join(parts)
+    # ASCII alone: other letters have several encodings, of which file systems make one.
+    plain = all(re.fullmatch(r"\w[\w.=,-]*", part, re.ASCII) for part in parts)
+    if plain and len(name) <= LONGEST_NAME:
+        return name
+    # Of the list, not of the joined name: a value may contain the separator.
+    digest = hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:8]
+    readable = re.sub(r"[^\w.=,+-]+", "-", name, flags=re.ASCII).lstrip(".+-")
+    return f"{readable[: LONGEST_NAME - 9]}~{digest}"

@@ -1,0 +1,56 @@
+import pytest
+from tests.composing import configured
+
+from mini_lima.config.checks import faults
+from mini_lima.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sft.epochs=0",
+        "sft.global_batch_size=-16",
+        "sft.max_length=0",
+        "optimizer.lr=0",
+        "optimizer.lr=nan",
+        "optimizer.weight_decay=-1",
+        "optimizer.betas=[0.9,1]",
+        "optimizer.betas=[0.9]",
+        "deepspeed.zero_stage=4",
+        "evaluation.confidence=1",
+        "evaluation.temperature=-0.1",
+        "evaluation.limit=0",
+        "launch.processes=0",
+        "launch.threads=0",
+        "teacher.concurrency=0",
+        "annotator.chat.timeout=0",
+    ],
+)
+def test_a_value_out_of_range_is_named(override):
+    with pytest.raises(UserError, match=override.partition("=")[0]):
+        configured(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["sft.global_batch_size=15"], ["sft.global_batch_size=15", "2 × 1"]),
+        (["launch.processes=3"], ["sft.global_batch_size=16", "2 × 3"]),
+        (["deepspeed=zero0", "deepspeed.offload_optimizer=true"], ["offload_optimizer"]),
+        (["deepspeed=zero2", "deepspeed.offload_parameters=true"], ["offload_parameters"]),
+        (["data.worked_example=null"], ["data.worked_example"]),
+        (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),
+    ],
+)
+def test_values_that_contradict_each_other_are_named_together(overrides, named):
+    with pytest.raises(UserError) as found:
+        configured(*overrides)
+    assert [each for each in named if each not in str(found.value)] == []
+
+
+def test_all_faults_are_found_at_once():
+    config = configured()
+    config.sft.epochs = 0
+    config.optimizer.lr = -1.0
+    config.deepspeed.zero_stage = 7
+    assert len(faults(config)) == 3

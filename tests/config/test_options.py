@@ -1,0 +1,112 @@
+import pytest
+from omegaconf import OmegaConf
+from tests.composing import CONF, compose, configured
+
+from mini_lima.errors import UserError
+
+FILES = sorted(CONF.rglob("*.yaml"))
+OPTIONS = [path for path in FILES if path.parent != CONF]
+VALUES = {
+    "model.name": "mine",
+    "model.source": "me/mine",
+    "teacher.model": "mine",
+    "annotator.chat.model": "mine",
+}
+
+
+def option(path):
+    return f"{path.parent.name}={path.stem}"
+
+
+def left_open(path):
+    """The keys that the option wants from the command line."""
+    if "???" not in path.read_text(encoding="utf-8"):
+        return []
+    return sorted(
+        OmegaConf.missing_keys(OmegaConf.create({path.parent.name: OmegaConf.load(path)}))
+    )
+
+
+@pytest.mark.parametrize("tier", [[], ["experiment=embedded"]], ids=["study", "embedded"])
+@pytest.mark.parametrize("path", OPTIONS, ids=option)
+def test_every_option_composes_and_says_what_it_wants_to_be_given(path, tier):
+    chosen = [option(path)]
+    if path.parent.name == "experiment" and tier:
+        chosen, tier = [f"experiment=[{path.stem},embedded]"], []
+    if wanted := left_open(path):
+        with pytest.raises(UserError) as refused:
+            configured(*tier, *chosen)
+        assert all(key in str(refused.value) for key in wanted)
+    configured(*tier, *chosen, *(f"{key}={VALUES[key]}" for key in wanted))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_file_begins_with_a_line_that_says_when_to_choose_it(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = lines[lines[0].startswith("# @package")]
+    assert head.startswith("# ")
+    assert len(head.split()) > 3
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("optimizer/adamw", "lr: 1e-5"),
+        ("optimizer/adamw", "weight_decay: 3e-7"),
+        ("optimizer/adamw", "betas: [0.8, 0.999]"),
+        ("optimizer/adamw", "warmup_num_steps: 100"),
+        ("model/qwen-0.5b", "micro_batch_size_per_gpu: 8"),
+        ("model/qwen-1.8b", "micro_batch_size_per_gpu: 2"),
+        ("teacher/openai", "model: gpt-3.5-turbo"),
+        ("annotator/chatgpt", "model: gpt-3.5-turbo-0301"),
+    ],
+)
+def test_values_of_the_study_are_marked_as_such(file, line):
+    lines = (CONF / f"{file}.yaml").read_text(encoding="utf-8").splitlines()
+    [(value, comment)] = [
+        (value.strip(), comment)
+        for value, _, comment in (each.partition("#") for each in lines)
+        if value.strip().startswith(line.partition(":")[0] + ":")
+    ]
+    assert value == line
+    assert "the study's" in comment
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "batch"),
+    [("qwen-0.5b", "Qwen/Qwen1.5-0.5B", 8), ("qwen-1.8b", "Qwen/Qwen1.5-1.8B", 2)],
+)
+def test_the_defaults_are_the_study(model, source, batch):
+    config = configured(f"model={model}")
+    assert config.model.source == source
+    assert config.model.weights == "pretrained"
+    assert config.model.micro_batch_size_per_gpu == batch
+    assert config.optimizer.lr == 1e-5
+    assert config.optimizer.weight_decay == 3e-7
+    assert list(config.optimizer.betas) == [0.8, 0.999]
+    assert config.optimizer.warmup_num_steps == 100
+    assert (config.deepspeed.zero_stage, config.deepspeed.offload_optimizer) == (2, True)
+    assert config.sft.global_batch_size > batch  # gradients are accumulated
+    assert config.teacher.model == "gpt-3.5-turbo"
+    assert config.annotator.name == "chatgpt"
+    assert config.annotator.chat.model == "gpt-3.5-turbo-0301"
+    assert config.data.method == "improved"
+    assert config.launch.device == "cuda"
+    assert config.tracking.mode == "online"
+
+
+def test_the_grid_is_the_study_two_by_two():
+    with_hydra = compose("experiment=grid")
+    assert with_hydra.grid.models == "qwen-0.5b,qwen-1.8b"
+    assert with_hydra.grid.data == "naive,improved"
+
+
+def test_the_embedded_tier_needs_no_key_network_or_gpu():
+    config = configured("experiment=embedded")
+    assert config.model.source.startswith("embedded:")
+    assert config.data.seeds.startswith("embedded:")
+    assert config.evaluation.reference_outputs.startswith("embedded:")
+    assert config.teacher.cassette is not None
+    assert config.annotator.chat is None
+    assert config.launch.device == "cpu"
+    assert config.tracking.mode == "offline"

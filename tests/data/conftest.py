@@ -1,0 +1,121 @@
+"""The study's data stages against a teacher on loopback."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.chat.server import FakeOpenAI
+from tests.data.teachers import Teacher, jsonl, seed_rows
+
+from mini_lima.chat import ChatModel, Endpoint, Reply
+from mini_lima.chat.requests import read_reply
+from mini_lima.data import improved, naive
+from mini_lima.data.examples import Example, read_examples
+from mini_lima.files import read_json, read_jsonl
+
+WORKED_EXAMPLE = improved.WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A finished data set and the cache with the replies that it was made of."""
+
+    folder: Path
+    cache: Path
+
+    @property
+    def examples(self) -> list[Example]:
+        return read_examples(self.folder)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [example.output for example in self.examples]
+
+    @property
+    def rejects(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.folder / "rejects.jsonl")
+
+    @property
+    def reasons(self) -> Counter[str]:
+        return Counter(reject["reason"] for reject in self.rejects)
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return read_json(self.folder / "stats.json")
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+    def exchanges(self) -> dict[str, tuple[str, Reply]]:
+        """The prompt and the reply of every request that was answered, by the request's key."""
+        with sqlite3.connect(self.cache) as database:
+            rows = database.execute("SELECT request_key, request, response FROM responses")
+            return {
+                key: (
+                    json.loads(request)["messages"][-1]["content"],
+                    read_reply(key, json.loads(response), cached=True),
+                )
+                for key, request, response in rows
+            }
+
+
+class Study:
+    """Builds data sets below ``root`` from ``seeds``, by default three of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.seeds = root / "seeds.jsonl"
+        self.set_seeds(seed_rows(3))
+        self._built = 0
+
+    def set_seeds(self, rows: list[dict[str, Any]]) -> None:
+        self.seeds.write_text(jsonl(*rows), encoding="utf-8")
+
+    def naive(self, endpoint: Endpoint, *, cache: str = "cache", **params: Any) -> DataSet:
+        defaults = {"shuffle_seed": 0, "pairs_per_prompt": 2, "max_rounds": 3}
+        return self._build(naive.build, endpoint, cache, seeds=self.seeds, **(defaults | params))
+
+    def improved(self, before: DataSet, endpoint: Endpoint, *, cache: str = "cache") -> DataSet:
+        return self._build(
+            improved.build,
+            endpoint,
+            cache,
+            naive=before.folder,
+            worked_example=WORKED_EXAMPLE,
+        )
+
+    def _build(
+        self, function: Callable[..., None], endpoint: Endpoint, cache: str, **inputs: Any
+    ) -> DataSet:
+        self._built += 1
+        data_set = DataSet(self.root / f"data set {self._built}", self.root / cache)
+        data_set.folder.mkdir()
+        function(
+            data_set.folder,
+            teacher=ChatModel("fake", temperature=1.0),
+            endpoint=endpoint,
+            cache=data_set.cache,
+            **inputs,
+        )
+        return data_set
+
+    @contextmanager
+    def taught_by(self, teacher: Teacher) -> Iterator[Endpoint]:
+        with FakeOpenAI(teacher) as server:
+            yield Endpoint("fake", server.base_url, concurrency=4, max_retries=0)
+
+    def naive_by(self, teacher: Teacher, **params: Any) -> DataSet:
+        with self.taught_by(teacher) as endpoint:
+            return self.naive(endpoint, **params)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)

@@ -1,0 +1,81 @@
+"""The prompts are the study's, and what is inserted into them is never looked at again."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_lima.data import prompts
+from mini_lima.data.seeds import Instance, Task
+
+PROMPT_1 = "Following are some examples of {name, instruction} pairs. Please generate more pairs like these. Maintain the same format and be as creative as possible."  # noqa: E501
+PROMPT_2 = "Following is a JSON line with name, instruction, and instances. Given some instances, please generate two more instances based on the provided information, add them to the JSONL file, and return it in the same line format."  # noqa: E501
+PROMPT_3 = "Following data is in a JSON line with name and instruction. Please generate five instances according to the example data, and return them in the format of the example data in a JSONL format. Ensure that the name, instruction, and instances conform to the example data's format."  # noqa: E501
+PROMPT_4 = "Given is a question-answer task with task name, instruction and input-output instance. The output text is too short, insipid, dull, boring. Let it be more creative, detailed, interesting, engaging, fascinating, and specific. Generate more creative words for the output part according to the task name, instruction and input. Here is a example: Data give to you: Task name: '{ex_name}', Instruction: '{ex_instr}', Input: '{ex_input}, output: '{ex_output}'. Output should be: {ex_expanded}. Example part end. Following is content of the task: Task name: '{name}', Instruction: '{instr}', Input: '{input}, output: '{output}'. Print output text directly."  # noqa: E501
+
+WORKED_EXAMPLE = ["ex_name", "ex_instr", "ex_input", "ex_output", "ex_expanded"]
+FIELDS = [*WORKED_EXAMPLE, "name", "instr", "input", "output"]
+
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
+    [r"\1 \g<0> \\ \n", "{output}", "{name} {ex_name}", "{}", "{{name}}", "%s {0}", "\u2028\n'\""]
+)
+tasks = st.builds(
+    Task, texts, texts, texts, st.lists(st.builds(Instance, texts, texts), max_size=3).map(tuple)
+)
+
+
+def test_the_four_prompts_are_word_for_word_the_studys() -> None:
+    ours = (prompts.PROMPT_1, prompts.PROMPT_2, prompts.PROMPT_3, prompts.PROMPT_4)
+    assert ours == (PROMPT_1, PROMPT_2, PROMPT_3, PROMPT_4)
+
+
+def pair(task: Task) -> dict[str, object]:
+    return {"name": task.name, "instruction": task.instruction}
+
+
+def whole(task: Task) -> dict[str, object]:
+    instances = [{"input": each.input, "output": each.output} for each in task.instances]
+    return pair(task) | {"instances": instances}
+
+
+@given(st.lists(tasks, max_size=4))
+def test_prompt_1_shows_one_pair_a_line(shown: list[Task]) -> None:
+    head, *lines = prompts.more_pairs(shown).split("\n")
+    assert head == PROMPT_1
+    assert [json.loads(line) for line in lines] == [pair(task) for task in shown]
+
+
+@given(tasks)
+def test_prompt_2_shows_the_whole_task_in_one_line(task: Task) -> None:
+    head, line = prompts.more_instances(task).split("\n")
+    assert head == PROMPT_2
+    assert json.loads(line) == whole(task)
+
+
+@given(tasks, tasks)
+def test_prompt_3_shows_an_example_with_instances_and_the_task_without(
+    task: Task, example: Task
+) -> None:
+    head, first, second = prompts.new_instances(task, example=example).split("\n")
+    assert head == PROMPT_3
+    assert first.startswith("Example data: ")
+    assert json.loads(first.removeprefix("Example data: ")) == whole(example)
+    assert second.startswith("Data: ")
+    assert json.loads(second.removeprefix("Data: ")) == pair(task)
+
+
+@given(st.fixed_dictionaries({field: texts for field in FIELDS}))
+def test_prompt_4_takes_any_text_once_and_as_it_is(fields: dict[str, str]) -> None:
+    assert prompts.longer_output(fields) == PROMPT_4.format(**fields)
+
+
+def test_unicode_is_shown_as_itself() -> None:
+    text = "Grüße, 世界 🌍\u2028“x”"
+    task = Task("id", text, text, (Instance(text, text),))
+    for prompt in (
+        prompts.more_pairs([task]),
+        prompts.more_instances(task),
+        prompts.new_instances(task, example=task),
+    ):
+        assert text in prompt
+        assert "\\u" not in prompt

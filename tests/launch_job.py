@@ -1,0 +1,69 @@
+"""What the workers of test_launch.py do: the name of a function below, given as ``doing``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mini_lima import launch
+from mini_lima.errors import UserError
+from mini_lima.files import write_json
+from mini_lima.progress import progress
+
+RANK = int(os.environ.get("RANK", "0"))
+
+
+def note_what_it_was_given(output_dir: Path) -> None:
+    variables = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "EXTRA")
+    write_json(output_dir / f"{RANK}.json", {name: os.environ[name] for name in variables})
+
+
+def show_progress(output_dir: Path) -> None:
+    print("hello from a worker")
+    print("a bar of a library", end="\r", file=sys.stderr)
+    print("a line without an end", end="", flush=True)
+    with progress("counting", total=3) as bar:
+        for loss in (3.0, 2.0, 1.0):
+            bar.advance(1, loss=loss)
+
+
+def refuse_the_data(output_dir: Path) -> None:
+    raise UserError("examples.jsonl, line 3: no output\n  add one")
+
+
+def fail(output_dir: Path) -> None:
+    raise ZeroDivisionError("the first line\nthe second line")
+
+
+def say_nothing(output_dir: Path) -> None:
+    os._exit(3)
+
+
+def be_killed(output_dir: Path) -> None:
+    """Rank 1 is killed; rank 0 waits for it, and fails because it is gone."""
+    pipe = output_dir / "pipe"
+    if RANK == 1:
+        with pipe.open("w"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    with pipe.open() as other:
+        other.read()
+    raise ConnectionError("closed by peer")
+
+
+def fail_while_the_other_waits(output_dir: Path) -> None:
+    if RANK == 1:
+        raise ZeroDivisionError("only rank 1")
+    signal.pause()
+
+
+def hold(output_dir: Path) -> None:
+    print(f"holding {os.getpid()} {os.getppid()}", flush=True)
+    signal.pause()
+
+
+def job(output_dir: Path, *, doing: str) -> None:
+    globals()[doing](output_dir)
+
+
+if __name__ == "__main__":
+    launch.work(job)

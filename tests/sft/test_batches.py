@@ -1,0 +1,117 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_lima.errors import UserError
+from mini_lima.language_model import load_tokenizer
+from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.sft.batches import IGNORED, flatten, render
+from mini_lima.sources import ASSETS
+
+tokens = st.lists(st.integers(0, 4095), min_size=1, max_size=12)
+conversations = st.lists(st.builds(Conversation, tokens, tokens), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def template() -> ChatTemplate:
+    return ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
+
+
+def row(output: str, id: str = "one") -> dict[str, str]:
+    return {"id": id, "instruction": "Name a river.", "input": "", "output": output}
+
+
+@given(conversations)
+def test_flattening_keeps_every_token_in_order(given: list[Conversation]) -> None:
+    batch = flatten(given)
+
+    assert batch["input_ids"].tolist() == [
+        [t for each in given for t in each.prompt + each.response]
+    ]
+
+
+@given(conversations)
+def test_positions_start_again_with_each_conversation(given: list[Conversation]) -> None:
+    positions = flatten(given)["position_ids"][0].tolist()
+
+    for each in given:
+        length = len(each.prompt) + len(each.response)
+        assert positions[:length] == list(range(length))
+        positions = positions[length:]
+    assert positions == []
+
+
+@given(conversations)
+def test_the_responses_are_supervised_and_nothing_else(given: list[Conversation]) -> None:
+    labels = flatten(given)["labels"][0].tolist()
+
+    assert [label for label in labels if label != IGNORED] == [t for e in given for t in e.response]
+    for each in given:
+        assert set(labels[: len(each.prompt)]) == {IGNORED}
+        labels = labels[len(each.prompt) + len(each.response) :]
+
+
+def test_a_process_without_examples_still_has_a_batch_without_anything_supervised() -> None:
+    batch = flatten([])
+
+    assert {tensor.shape for tensor in batch.values()} == {torch.Size([1, 1])}
+    assert batch["labels"].tolist() == [[IGNORED]]
+
+
+def test_an_answer_is_supervised_up_to_and_including_its_end_of_turn(
+    template: ChatTemplate,
+) -> None:
+    [conversation] = render(
+        [row("The Nile.")], template, max_length=100, overlong="refuse"
+    ).conversations
+
+    labels = flatten([conversation])["labels"][0]
+    supervised = labels[labels != IGNORED].tolist()
+    assert template.tokenizer.decode(supervised) == "The Nile.<|im_end|>"
+
+
+def test_an_example_is_rendered_whole_or_refused_with_the_counts(template: ChatTemplate) -> None:
+    rows = [row("The Nile."), row("The Amazon. " * 40), row("The Rhine. " * 30)]
+
+    with pytest.raises(UserError, match=r"^2 of 3 examples .*max_length=100 .*overlong=drop"):
+        render(rows, template, max_length=100, overlong="refuse")
+
+
+def test_the_longest_example_that_fits_is_kept_and_one_token_less_drops_it(
+    template: ChatTemplate,
+) -> None:
+    rows = [row("The Nile."), row("The Amazon. " * 40)]
+    longest = max(
+        len(each.prompt) + len(each.response)
+        for each in render(rows, template, max_length=10_000, overlong="refuse").conversations
+    )
+
+    whole = render(rows, template, max_length=longest, overlong="refuse")
+    dropping = render(rows, template, max_length=longest - 1, overlong="drop")
+
+    assert (len(whole.conversations), whole.dropped) == (2, 0)
+    assert (len(dropping.conversations), dropping.dropped) == (1, 1)
+    assert dropping.conversations == whole.conversations[:1]
+
+
+@pytest.mark.parametrize("rows", [[], [row("The Nile.")]], ids=["empty data set", "all too long"])
+def test_a_data_set_of_which_nothing_is_left_is_refused(
+    template: ChatTemplate, rows: list[dict[str, str]]
+) -> None:
+    with pytest.raises(UserError, match="no example fits"):
+        render(rows, template, max_length=4, overlong="drop")
+
+
+@pytest.mark.parametrize("response", [[], [5, 6]], ids=["no response", "no terminator"])
+def test_a_response_that_does_not_end_its_turn_is_refused_by_name(response: list[int]) -> None:
+    def rendering(*given: str) -> Conversation:
+        return Conversation([1, 2], response)
+
+    careless: Any = SimpleNamespace(end_of_turn=3, conversation=rendering)
+
+    with pytest.raises(UserError, match=r"^example river-7: .*end-of-turn"):
+        render([row("The Nile.", "river-7")], careless, max_length=100, overlong="refuse")

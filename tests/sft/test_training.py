@@ -1,0 +1,260 @@
+"""Real runs on the CPU: DeepSpeed's engine, Trainer and the elastic launcher, against a plain loop.
+
+The runs start together, two side by side, since a process takes seconds only to import everything.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainingArguments
+
+from mini_lima import sft
+from mini_lima.files import read_json, read_jsonl, write_jsonl
+from mini_lima.language_model import load_model, load_tokenizer
+from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.sft.batches import flatten, render
+from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.order import MicroBatches, Order
+from mini_lima.sft.training import _SftTrainer
+from mini_lima.sources import ASSETS
+
+TINY = ASSETS / "qwen-tiny"
+EXAMPLES = [
+    {
+        "id": f"number-{i}",
+        "instruction": "Write the number as often as it says. " * (1 + i % 3) + str(i),
+        "input": "",
+        "output": f"{i} " * (1 + i),
+    }
+    for i in range(
+        9
+    )  # a global batch of 8 and one of 1, which leaves a second process nothing to do
+]
+OPTIMIZER = {
+    "lr": 0.01,
+    "betas": [0.8, 0.999],
+    "eps": 1e-3,  # much larger than usual, or rounding decides about the sign of tiny gradients
+    "weight_decay": 0.01,
+    "warmup_min_lr": 0.0,
+    "warmup_num_steps": 5,
+    "warmup_type": "log",
+}
+EPOCHS, STEPS = 8, 16
+OFFLOAD = {"zero_stage": 2, "offload_optimizer": True, "offload_parameters": False}
+SETTINGS: dict[str, Any] = {
+    "model": str(TINY),
+    "revision": None,
+    "init_seed": 0,
+    "optimizer": OPTIMIZER,
+    "deepspeed": OFFLOAD,
+    "micro_batch_size_per_gpu": 4,
+    "global_batch_size": 8,
+    "epochs": EPOCHS,
+    "max_length": 256,
+    "overlong": "refuse",
+    "precision": "fp32",
+    "gradient_clipping": 1.0,
+    "seed": 3,
+    "processes": 1,
+    "threads": 1,
+    "device": "cpu",
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "accumulating": {},
+    "the same again": {},
+    "in one micro-batch": {"micro_batch_size_per_gpu": 8},
+    "two processes": {"processes": 2},
+    "zero0": {"deepspeed": {**OFFLOAD, "zero_stage": 0, "offload_optimizer": False}},
+    "zero3 on two processes": {
+        "deepspeed": {**OFFLOAD, "zero_stage": 3, "offload_optimizer": False},
+        "processes": 2,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return read_jsonl(self.folder / "metrics.jsonl")
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        with safe_open(self.folder / "model.safetensors", "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
+    data = tmp_path_factory.mktemp("data")
+    write_jsonl(data / "examples.jsonl", EXAMPLES)
+
+    def train(changes: dict[str, Any]) -> Run:
+        folder = tmp_path_factory.mktemp("sft")
+        sft.train(folder, data=data, **{**SETTINGS, **changes})
+        return Run(folder)
+
+    with ThreadPoolExecutor(2) as side_by_side:
+        yield {name: side_by_side.submit(train, changes) for name, changes in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def conversations() -> list[Conversation]:
+    template = ChatTemplate(load_tokenizer(TINY, None))
+    return render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
+
+
+def rate(update: int) -> float:
+    """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
+    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
+    return OPTIMIZER["lr"] * min(part, 1.0)
+
+
+@pytest.fixture(scope="module")
+def plain_loop(conversations: list[Conversation]) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """What the settings mean, in PyTorch alone: the losses, and the weights at the end."""
+    model: Any = load_model(TINY, None, 0, torch.float32)
+    adam = torch.optim.AdamW(
+        model.parameters(),
+        betas=tuple(OPTIMIZER["betas"]),
+        eps=OPTIMIZER["eps"],
+        weight_decay=OPTIMIZER["weight_decay"],
+    )
+    order = Order(len(conversations), 8, SETTINGS["seed"])
+    losses = []
+    for epoch in range(EPOCHS):
+        for members in order.global_batches(epoch):
+            batch = flatten([conversations[i] for i in members])
+            loss = summed_loss(model, batch) / sum(len(conversations[i].response) for i in members)
+            losses.append(loss.item())
+            adam.param_groups[0]["lr"] = rate(len(losses))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), SETTINGS["gradient_clipping"])
+            adam.step()
+            adam.zero_grad()
+    return losses, {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_however_it_is_divided_training_is_what_a_plain_loop_does(
+    name: str,
+    runs: dict[str, Future[Run]],
+    plain_loop: tuple[list[float], dict[str, torch.Tensor]],
+) -> None:
+    losses, weights = plain_loop
+    run = runs[name].result()
+
+    assert [row["loss"] for row in run.rows] == pytest.approx(losses, rel=1e-4)
+    saved = run.weights
+    assert saved.keys() == weights.keys()
+    for key, expected in weights.items():
+        # PyTorch's norm of the gradient, by which it is clipped, is a float32 sum: good to 1e-4.
+        torch.testing.assert_close(saved[key], expected, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", ["in one micro-batch", "two processes"])
+def test_neither_accumulation_nor_a_second_process_changes_the_result(
+    name: str, runs: dict[str, Future[Run]]
+) -> None:
+    accumulating, other = runs["accumulating"].result(), runs[name].result()
+
+    for key in ("loss", "grad_norm"):
+        assert [row[key] for row in other.rows] == pytest.approx(
+            [row[key] for row in accumulating.rows], rel=1e-5
+        )
+    weights = other.weights
+    for key, tensor in accumulating.weights.items():
+        torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-5)
+
+
+def test_the_same_seed_gives_bit_identical_losses_and_weights(
+    runs: dict[str, Future[Run]],
+) -> None:
+    one, other = runs["accumulating"].result(), runs["the same again"].result()
+
+    assert one.rows == other.rows
+    weights = other.weights
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in one.weights.items())
+
+
+def test_every_optimizer_step_has_a_row_with_the_rate_it_used(
+    runs: dict[str, Future[Run]], conversations: list[Conversation]
+) -> None:
+    run = runs["accumulating"].result()
+    summary = read_json(run.folder / "summary.json")
+
+    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    assert [row["learning_rate"] for row in run.rows] == pytest.approx(
+        [rate(update) for update in range(1, STEPS + 1)]
+    )
+    assert [row["learning_rate"] for row in run.rows[:2]] == [0, 0]
+    tokens = sum(len(each.prompt) + len(each.response) for each in conversations)
+    assert sum(row["tokens"] for row in run.rows) == EPOCHS * tokens
+    assert (summary["tokens"], summary["steps"], summary["examples"]) == (tokens, STEPS, 9)
+    assert summary["first_loss"] == run.rows[0]["loss"]
+    assert summary["last_loss"] == run.rows[-1]["loss"] < 0.8 * summary["first_loss"]
+
+
+@pytest.mark.parametrize("name", ["accumulating", "zero0", "zero3 on two processes"])
+def test_transformers_loads_what_is_saved_and_the_tied_head_is_stored_once(
+    name: str, runs: dict[str, Future[Run]]
+) -> None:
+    run = runs[name].result()
+    model = AutoModelForCausalLM.from_pretrained(run.folder)
+    parameters = read_json(run.folder / "summary.json")["parameters"]
+
+    for key, tensor in run.weights.items():
+        assert torch.equal(model.get_parameter(key), tensor)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert parameters == sum(each.numel() for each in model.parameters())
+    size = (run.folder / "model.safetensors").stat().st_size
+    assert 4 * parameters < size < 4 * parameters + 10_000
+    assert not (run.folder / "trainer").exists()
+
+
+def test_generation_stops_at_the_end_of_turn(runs: dict[str, Future[Run]]) -> None:
+    folder = runs["accumulating"].result().folder
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    settings = GenerationConfig.from_pretrained(folder)
+    assert tokenizer.decode(settings.eos_token_id) == "<|im_end|>"
+    assert settings.pad_token_id == tokenizer.pad_token_id
+    assert ChatTemplate(tokenizer).end_of_turn == settings.eos_token_id
+
+
+def test_what_deepspeed_was_given_is_kept(runs: dict[str, Future[Run]]) -> None:
+    kept = read_json(runs["two processes"].result().folder / "deepspeed.json")
+
+    assert kept == deepspeed_config(
+        optimizer=OPTIMIZER,
+        zero=OFFLOAD,
+        batches=Batches(micro=4, accumulation=1, processes=2),
+        precision="fp32",
+        gradient_clipping=1.0,
+        device="cpu",
+    )
+
+
+def test_training_without_deepspeed_is_an_error(
+    tmp_path: Path, conversations: list[Conversation]
+) -> None:
+    order = Order(len(conversations), 4, seed=0)
+    trainer = _SftTrainer(
+        micro_batches=MicroBatches(order, Batches(4, 1, 1), rank=0),
+        model=load_model(TINY, None, 0, torch.float32),
+        args=TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True),
+        train_dataset=conversations,
+    )
+
+    with pytest.raises(RuntimeError, match=r"^DeepSpeed was asked for, but Qwen2ForCausalLM would"):
+        trainer.train()

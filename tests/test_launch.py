@@ -1,0 +1,176 @@
+"""Workers under the real elastic launcher; what they do is in launch_job.py."""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mini_lima import launch
+from mini_lima.errors import UserError
+from mini_lima.files import read_json
+from mini_lima.launch import WorkerFailed
+
+HERE = Path(__file__).parent
+LIMIT = 60  # seconds after which a test fails rather than waits
+
+PARENT = f"""
+import logging, sys
+from pathlib import Path
+from mini_lima import launch
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(message)s")
+launch.run("launch_job", processes=2, threads=1, environment={{"PYTHONPATH": {str(HERE)!r}}},
+           output_dir=Path(sys.argv[1]), doing="hold")
+"""
+
+
+def run(output_dir: Path, doing: str, *, processes: int = 1, **given: Any) -> None:
+    environment = {"PYTHONPATH": str(HERE), "EXTRA": "yes"}
+    launch.run(
+        "launch_job",
+        processes=processes,
+        threads=1,
+        environment=environment,
+        output_dir=output_dir,
+        doing=doing,
+        **given,
+    )
+
+
+@contextlib.contextmanager
+def parent_of_two_workers(output_dir: Path) -> Iterator[tuple[Any, list[int]]]:
+    """A process that has launched two workers, and the pids of the launcher and the workers."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(output_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    pids: set[int] = set()
+    try:
+        for line in process.stdout:
+            if line.startswith("holding "):
+                pids |= {int(pid) for pid in line.split()[1:]}
+            if len(pids) == 3:
+                break
+        assert len(pids) == 3
+        yield process, sorted(pids)
+    finally:
+        for pid in [process.pid, *pids]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ends(pid: int) -> bool:
+    """Wait for the end of a process that need not be a child of this one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], LIMIT)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_every_rank_makes_the_call_with_its_share_of_the_machine(tmp_path: Path) -> None:
+    run(tmp_path, "note_what_it_was_given", processes=2)
+
+    expected = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "EXTRA": "yes"}
+    for rank in ("0", "1"):
+        assert read_json(tmp_path / f"{rank}.json") == {"RANK": rank, **expected}
+
+
+def test_progress_is_shown_and_everything_else_goes_to_the_debug_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        run(tmp_path, "show_progress")
+
+    shown = [r.getMessage() for r in caplog.records if r.levelno >= logging.INFO]
+    kept = [r.getMessage() for r in caplog.records if r.name == "mini_lima.launch"]
+    assert shown == ["counting: 3 of 3, loss 1"]
+    assert {"hello from a worker", "a bar of a library", "a line without an end"} <= set(kept)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_wrong_with_the_input_arrives_word_for_word(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        run(tmp_path, "refuse_the_data", processes=2)
+
+    assert str(raised.value) == "examples.jsonl, line 3: no output\n  add one"
+
+
+def test_any_other_error_arrives_in_one_line_and_its_traceback_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG),
+        pytest.raises(WorkerFailed, match=r"^ZeroDivisionError: the first line$"),
+    ):
+        run(tmp_path, "fail")
+
+    assert "in fail\n" in caplog.text
+    assert "the second line" in caplog.text
+
+
+def test_a_module_that_cannot_be_imported_is_the_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_package\n")
+
+    with pytest.raises(WorkerFailed, match=r"^ModuleNotFoundError: .*no_such_package"):
+        launch.run("broken", processes=1, threads=1, environment={"PYTHONPATH": str(tmp_path)})
+
+
+def test_a_worker_that_ends_without_a_word_is_reported_with_its_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(WorkerFailed, match=r"^worker 0 ended with exit code 3$"):
+        run(tmp_path, "say_nothing")
+
+
+def test_a_killed_worker_is_the_cause_and_not_what_became_of_the_others(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(WorkerFailed, match=r"^worker 1 was ended by SIGKILL .*memory"):
+        run(tmp_path, "be_killed", processes=2)
+
+
+def test_a_rank_that_fails_ends_the_run_although_another_waits(tmp_path: Path) -> None:
+    with pytest.raises(WorkerFailed, match=r"^ZeroDivisionError: only rank 1$"):
+        run(tmp_path, "fail_while_the_other_waits", processes=2)
+
+
+def test_a_killed_parent_takes_launcher_and_workers_with_it(tmp_path: Path) -> None:
+    with parent_of_two_workers(tmp_path) as (parent, pids):
+        parent.kill()
+
+        assert all(ends(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("to", ["the parent alone", "the terminal's process group"])
+def test_an_interrupted_parent_leaves_no_workers_behind(tmp_path: Path, to: str) -> None:
+    with parent_of_two_workers(tmp_path) as (parent, pids):
+        if to == "the parent alone":
+            parent.send_signal(signal.SIGINT)
+        else:
+            os.killpg(parent.pid, signal.SIGINT)
+
+        assert all(ends(pid) for pid in pids)
+        assert parent.wait(LIMIT) != 0
+
+
+def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mini_lima.launch", "launch_job", str(tmp_path / "call.json")]
+    finished = subprocess.run(
+        command, env={**os.environ, launch.PARENT: "1"}, timeout=LIMIT, check=False
+    )
+
+    assert finished.returncode == -signal.SIGKILL

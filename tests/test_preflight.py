@@ -1,0 +1,105 @@
+import sys
+
+import pytest
+from tests.composing import configured
+
+from mini_lima import preflight
+from mini_lima.errors import UserError
+
+EVERYTHING = {"data", "sft", "outputs", "annotations", "result", "tracking"}
+
+
+@pytest.fixture(autouse=True)
+def nowhere_logged_in(monkeypatch, tmp_path):
+    """No credentials, no GPU; a compiler, whatever this machine has."""
+    for variable in ("OPENAI_API_KEY", "WANDB_API_KEY", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    preflight._cuda_devices.cache_clear()
+    yield
+    preflight._cuda_devices.cache_clear()
+
+
+def lacks(config, to_do=EVERYTHING, lookups=()):
+    return preflight.missing(config, to_do, lookups)
+
+
+def test_the_study_lacks_both_keys_a_gpu_and_a_login():
+    found = lacks(configured())
+    assert len(found) == 4
+    for line, word in zip(found, ["teacher", "annotator", "CUDA", "wandb login"], strict=True):
+        assert word in line
+
+
+def test_the_embedded_tier_lacks_nothing():
+    assert lacks(configured("experiment=embedded")) == []
+
+
+def test_what_is_done_needs_nothing_any_more():
+    assert lacks(configured(), to_do={"result"}) == []
+    assert lacks(configured(), to_do=set()) == []
+    [line] = lacks(configured(), to_do={"annotations"})
+    assert "annotator" in line
+
+
+@pytest.mark.parametrize("value", ["", " \n"])
+def test_an_empty_key_is_no_key(monkeypatch, value):
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    assert len(lacks(configured(), to_do={"data"})) == 1
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    assert lacks(configured(), to_do={"data"}) == []
+
+
+def test_a_key_is_asked_for_by_the_name_that_the_configuration_gives_it():
+    config = configured("teacher.api_key_env=MY_KEY")
+    [line] = lacks(config, to_do={"data"})
+    assert "MY_KEY" in line
+
+
+@pytest.mark.parametrize("override", ["teacher=recorded", "teacher.api_key_env=null"])
+def test_a_teacher_without_a_key_needs_none(override):
+    assert lacks(configured(override), to_do={"data"}) == []
+
+
+def test_a_cpu_needs_no_gpu():
+    assert lacks(configured("launch.device=cpu"), to_do={"sft", "outputs"}) == []
+
+
+@pytest.mark.parametrize("override", ["tracking=offline", "tracking=disabled"])
+def test_only_online_tracking_needs_a_login(override):
+    assert lacks(configured(override), to_do={"tracking"}) == []
+
+
+def test_a_login_is_a_key_or_an_entry_for_that_very_server(monkeypatch, tmp_path):
+    config = configured()
+    entry = "machine {host} login user password 0123456789012345678901234567890123456789\n"
+    (tmp_path / ".netrc").write_text(entry.format(host="api.wandb.ai"))
+    assert lacks(config, to_do={"tracking"}) == []
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert len(lacks(config, to_do={"tracking"})) == 1
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert lacks(config, to_do={"tracking"}) == []
+
+
+def test_a_missing_compiler_is_found_before_training_and_only_then(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = configured("experiment=embedded")
+    [line] = lacks(config, to_do={"sft"})
+    assert "C++ compiler" in line
+    assert lacks(config, to_do={"annotations"}) == []
+
+
+def test_every_file_and_model_that_is_not_there_is_listed_once():
+    def first():
+        raise UserError("no first")
+
+    def second():
+        raise UserError("no second")
+
+    assert lacks(configured("experiment=embedded"), lookups=[first, second, int, first]) == [
+        "no first",
+        "no second",
+    ]

@@ -1,0 +1,206 @@
+"""The command line, as a person meets it: processes of their own, in a folder of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.chat.server import FakeOpenAI, refusal
+from tests.composing import CONF, ROOT
+
+CREDENTIALS = ("OPENAI_API_KEY", "WANDB_API_KEY", "NETRC", "HF_TOKEN", "MINI_LIMA_SWEEP")
+NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def run(folder, *arguments, **variables):
+    """Run it in ``folder``, as somebody who has logged in nowhere, on a machine without a GPU."""
+    environment = {key: value for key, value in os.environ.items() if key not in CREDENTIALS}
+    environment |= {"HOME": str(folder), "HF_HOME": str(folder / "hub"), "CUDA_VISIBLE_DEVICES": ""}
+    environment |= variables
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory):
+    """A copy of conf/ with experiments that somebody got wrong."""
+    folder = shutil.copytree(CONF, tmp_path_factory.mktemp("mistaken") / "conf")
+    for name, body in {
+        "key": "sft: {epoch: 3}",
+        "value": "data: {method: nave}",
+        "syntax": "sft: {epochs: [3}",
+    }.items():
+        text = f"# @package _global_\n# wrong\n{body}\n"
+        (folder / "experiment" / f"wrong_{name}.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+MISTAKES = {
+    "optmizer.lr=1": ["optmizer.lr", "optimizer.lr"],
+    "sft.epoch=3": ["sft.epoch:", "sft.epochs"],
+    "+sft.epoch=3": ["sft.epoch:", "sft.epochs"],
+    "data.method=nave": ["data.method=nave", "naive or improved"],
+    "sft.epochs=three": ["sft.epochs=three", "whole number"],
+    "optimizer.lr=[1": ["optimizer.lr=[1"],
+    "modle=qwen-tiny": ["modle", "model"],
+    "model=qwen-tinny": ["model=qwen-tinny", "qwen-tiny", "qwen-1.8b"],
+    "experiment=nope": ["experiment=nope", "embedded", "grid"],
+    "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
+    "experiment=wrong_key": ["wrong_key.yaml", "sft.epoch:", "sft.epochs"],
+    "experiment=wrong_value": ["wrong_value.yaml", "data.method=nave", "naive or improved"],
+    "experiment=wrong_syntax": ["wrong_syntax.yaml:3", "YAML"],
+}
+
+
+@pytest.mark.parametrize("mode", [[], ["--multirun", "sft.seed=1,2"]], ids=["run", "multirun"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_with_one_line_and_leaves_nothing(mistake, mode, conf, tmp_path):
+    ended = run(tmp_path, "--config-path", str(conf), *mode, mistake)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    [line] = ended.stderr.splitlines()
+    assert [each for each in MISTAKES[mistake] if each not in line] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["-m", "experiment=embedded", "sft.global_batch_size=8,7"], "sft.global_batch_size=7"),
+        (["-m", "model=qwen-tiny,custom"], "model.source"),
+        (["experiment=grid", "grid.models=qwen-tiny,qwen-mini"], "model="),
+        (["experiment=grid", "grid.models='qwen-tiny,nope'"], "model=nope"),
+    ],
+)
+def test_a_fault_of_one_cell_is_found_before_the_first_one_runs(arguments, named, tmp_path):
+    ended = run(tmp_path, *arguments)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert named in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_is_missing_is_listed_at_once_and_nothing_is_begun(tmp_path):
+    ended = run(tmp_path, HF_HUB_OFFLINE="1")
+    assert ended.returncode == 2
+    for lacking in (
+        "Qwen/Qwen1.5-1.8B",
+        "alpaca_eval_gpt4_baseline.json",
+        "the teacher's key: set the environment variable OPENAI_API_KEY",
+        "the annotator's key: set the environment variable OPENAI_API_KEY",
+        "CUDA GPU",
+        "Weights & Biases login",
+    ):
+        assert ended.stderr.count(lacking) == 1
+    assert "HF_HUB_OFFLINE" in ended.stderr
+    assert "experiment=embedded runs anywhere" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Error executing job" not in ended.stderr
+    assert not (tmp_path / "outputs" / "store").exists()
+    assert not [file for file in files_in(tmp_path) if file.endswith((".sqlite", ".pt"))]
+
+
+def test_a_grid_lists_what_is_missing_once_for_all_its_cells(tmp_path):
+    nothing = tmp_path / "empty"
+    nothing.mkdir()
+    ended = run(tmp_path, "experiment=grid", PATH=str(nothing), **NO_HUB)
+    assert ended.returncode == 2
+    for lacking in (
+        "Qwen/Qwen1.5-0.5B",
+        "Qwen/Qwen1.5-1.8B",
+        "alpaca_eval_gpt4_baseline.json",
+        "the teacher's key",
+        "the annotator's key",
+        "CUDA GPU",
+        "a C++ compiler",
+        "Weights & Biases login",
+        "experiment=embedded runs anywhere",
+    ):
+        assert ended.stderr.count(lacking) == 1
+    assert "Connection refused" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Error executing job" not in ended.stderr
+    cells = sorted(path.name for path in (tmp_path / "outputs" / "grid").iterdir() if path.is_dir())
+    assert cells == [
+        f"{model}-{data}" for model in ("qwen-0.5b", "qwen-1.8b") for data in ("improved", "naive")
+    ]
+
+
+def test_a_key_is_sent_and_written_nowhere(tmp_path):
+    key = "sk-test-7f3a9c1e5b8d2046"
+
+    def repeat_the_key(call):
+        return refusal(401, "invalid_api_key", f"wrong key: {call.headers['authorization']}")
+
+    with FakeOpenAI(repeat_the_key) as server:
+        ended = run(
+            tmp_path,
+            "experiment=embedded",
+            "teacher=openai",
+            f"teacher.base_url={server.base_url}",
+            OPENAI_API_KEY=key,
+        )
+    assert ended.returncode == 2
+    assert server.calls[0].headers["authorization"] == f"Bearer {key}"
+    assert "check the key in OPENAI_API_KEY" in ended.stderr
+    assert key not in ended.stdout + ended.stderr
+    written = files_in(tmp_path)
+    assert any(file.endswith("cell.json") for file in written)
+    assert [file for file in written if key.encode() in (tmp_path / file).read_bytes()] == []
+
+
+def test_a_plan_lists_the_stages_of_every_cell_and_begins_none(tmp_path):
+    ended = run(tmp_path, "experiment=grid", "experiment=embedded", "plan=true")
+    assert ended.returncode == 0
+    stages = [line.split() for line in ended.stdout.splitlines() if line.startswith("to do")]
+    assert {name for _, _, name, _ in stages} >= {"data", "sft", "outputs", "annotations", "result"}
+    assert {directory.split("-")[1] for _, _, name, directory in stages if name == "sft"} == {
+        "tiny",
+        "mini",
+    }
+    assert not (tmp_path / "outputs" / "store").exists()
+    assert sorted(path.name for path in (tmp_path / "outputs" / "grid+embedded").glob("*/")) == [
+        f"{model}-{data}" for model in ("qwen-mini", "qwen-tiny") for data in ("improved", "naive")
+    ]
+
+
+def test_help_shows_every_option_and_commands_to_start_from(tmp_path):
+    ended = run(tmp_path, "--help")
+    assert ended.returncode == 0
+    for path in CONF.glob("*/*.yaml"):
+        [line] = [
+            each for each in ended.stdout.splitlines() if each.startswith(f"{path.parent.name}: ")
+        ]
+        assert path.stem in line.partition(": ")[2].split(", ")
+    examples = [line for line in ended.stdout.splitlines() if line.startswith("  ")]
+    assert len(examples) == 3
+    assert len(ended.stdout.splitlines()) < 25
+
+
+def test_the_study_s_settings_can_be_seen(tmp_path):
+    ended = run(tmp_path, "--cfg", "job", "model=qwen-0.5b")
+    shown = yaml.safe_load(ended.stdout)
+    assert shown["model"]["source"] == "Qwen/Qwen1.5-0.5B"
+    assert shown["optimizer"]["lr"] == 1e-5
+    assert shown["deepspeed"] == {
+        "zero_stage": 2,
+        "offload_optimizer": True,
+        "offload_parameters": False,
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_runs_from_any_folder_by_the_script_of_the_sweep(tmp_path):
+    program = Path(ROOT, "sweep.sh")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [str(program), "experiment=embedded", "data=nave"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "data=nave: no such option" in ended.stderr

@@ -1,0 +1,157 @@
+"""Where models and files come from: the hub's real client, and a hub on loopback."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from mini_lima import sources
+from mini_lima.errors import UserError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FILE = b'[{"instruction": "a", "output": "b"}]'
+
+
+class Hub(ThreadingHTTPServer):
+    """Knows the model me/model and the data set me/set with sub/file.json, and counts questions."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.asked = []
+        self.refusal = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.server.refusal:
+            status, code = self.server.refusal
+            self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "no"})
+        elif self.path.startswith(("/api/models/me/model", "/api/datasets/me/set")):
+            self.answer(200, json.dumps({"id": "me/model", "sha": COMMIT}).encode())
+        elif self.path == f"/datasets/me/set/resolve/{COMMIT}/sub/file.json":
+            self.answer(200, FILE, {"X-Repo-Commit": COMMIT, "ETag": '"e1"'})
+        else:
+            self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+
+    do_HEAD = do_GET  # noqa: N815 - the standard library's name
+
+    def answer(self, status, body, headers=None):
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def forget():
+    for asked_once in (sources._commit, sources._hub_file):
+        asked_once.cache_clear()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    forget()
+    with Hub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            server.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+    forget()
+
+
+def test_a_model_on_the_hub_is_known_by_its_commit_and_asked_for_once(hub):
+    assert sources.model("me/model", "main") == sources.HubModel("me/model", COMMIT)
+    assert sources.model("me/model", "main") == sources.HubModel("me/model", COMMIT)
+    assert len([path for path in hub.asked if "me/model" in path]) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "named"),
+    [
+        ((404, "RepoNotFound"), "no such name"),
+        ((404, "RevisionNotFound"), "no such revision"),
+        ((403, "GatedRepo"), "gated"),
+        ((503, "Busy"), "503"),
+    ],
+)
+def test_a_model_that_the_hub_refuses_says_why_and_what_to_do(hub, refusal, named):
+    hub.refusal = refusal
+    with pytest.raises(UserError) as found:
+        sources.model("me/model", "main")
+    for each in ("me/model", named, "model.source"):
+        assert each in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_file_of_a_data_set_is_fetched_and_then_does_without_the_hub(hub, monkeypatch):
+    path = sources.local_file("hub:me/set/sub/file.json")
+    assert path.read_bytes() == FILE
+    forget()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert sources.local_file("hub:me/set/sub/file.json") == path
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [("hub:me/set/other.json", "no such file"), ("hub:me/set", "hub:<owner>/<data set>/<file>")],
+)
+def test_a_file_that_the_hub_does_not_have_says_so(hub, source, named):
+    with pytest.raises(UserError) as found:
+        sources.local_file(source)
+    assert source in str(found.value)
+    assert named in str(found.value)
+
+
+def test_without_a_network_the_hub_is_given_up_at_once(hub, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    for missing in (
+        lambda: sources.model("me/model", "main"),
+        lambda: sources.local_file("hub:me/set/sub/file.json"),
+    ):
+        with pytest.raises(UserError, match="refused"):
+            missing()
+
+
+def test_a_folder_is_a_model_when_it_has_a_configuration(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json"):
+        sources.model(str(tmp_path), "main")
+    (tmp_path / "config.json").write_text("{}")
+    assert sources.model(str(tmp_path), "main") == tmp_path
+
+
+def test_embedded_things_are_there_and_others_are_listed():
+    assert (sources.model("embedded:qwen-tiny", "main") / "config.json").is_file()
+    assert sources.local_file("embedded:evaluation_set.json").is_file()
+    with pytest.raises(UserError, match=r"seed_tasks\.jsonl"):
+        sources.local_file("embedded:nope.json")
+
+
+@pytest.mark.parametrize("source", ["no way", "a/b/c", "/no/such/folder", "./nope", ""])
+def test_what_is_no_model_is_told_in_one_line(hub, source):
+    with pytest.raises(UserError) as found:
+        sources.model(source, "main")
+    assert "\n" not in str(found.value)

@@ -1,0 +1,107 @@
+"""Who may import whom: what keeps each part small enough to be understood on its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "mini_lima"
+MODULES = sorted(SOURCE.rglob("*.py"))
+STAGE_PACKAGES = ("data", "sft", "evaluation", "report")
+ABOVE_THE_STAGES = ("stages", "pipeline", "config", "cell", "preflight", "sources")
+ONLY_IN = {
+    "hydra": ("config/entry.py", "config/mistakes.py"),
+    "omegaconf": ("config/entry.py", "config/mistakes.py"),
+    "openai": ("chat/",),
+    "httpx2": ("chat/",),
+    "wandb": ("report/tracking.py",),
+    "alpaca_eval": ("evaluation/",),
+    "deepspeed": ("sft/",),
+}
+HEAVY = (
+    "torch transformers deepspeed alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
+    " sklearn huggingface_hub requests hydra omegaconf"
+)
+
+
+def imports(path):
+    """All that a module imports, at its top or inside a function, as dotted names."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively, which this scan does not follow"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name, *packages):
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def where(path):
+    return path.relative_to(SOURCE).as_posix()
+
+
+def file_of(name):
+    """The file of one of our modules, which ``name`` is or is something in."""
+    parts = name.split(".")[1:]
+    for length in range(len(parts), -1, -1):
+        at = SOURCE.joinpath(*parts[:length])
+        for candidate in (at.with_suffix(".py"), at / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    raise AssertionError(f"no file for {name}")
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_known_to_one_part_alone(library):
+    knowing = [where(path) for path in MODULES if any(within(n, library) for n in imports(path))]
+    assert knowing, "it is imported nowhere: does the scan still work?"
+    assert [path for path in knowing if not path.startswith(ONLY_IN[library])] == []
+
+
+@pytest.mark.parametrize("package", STAGE_PACKAGES)
+def test_stages_know_neither_what_is_above_them_nor_one_another(package):
+    others = [each for each in STAGE_PACKAGES if each != package]
+    forbidden = [f"mini_lima.{each}" for each in (*ABOVE_THE_STAGES, *others)]
+    found = {
+        (where(path), name)
+        for path in (SOURCE / package).rglob("*.py")
+        for name in imports(path)
+        if within(name, *forbidden)
+    }
+    assert found == set()
+
+
+def test_the_store_of_stages_knows_nothing_of_the_project():
+    below = ("errors", "files", "fingerprint", "lock", "logfile", "atomic", "provenance")
+    ours = {name for name in imports(SOURCE / "stages.py") if within(name, "mini_lima")}
+    assert [name for name in ours if name.split(".")[1] not in below] == []
+
+
+@pytest.mark.parametrize("module", ["sft/training.py", "evaluation/generation.py", "launch.py"])
+def test_worker_processes_never_come_near_the_configuration(module):
+    seen, waiting = set(), [SOURCE / module]
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        ours = {file_of(name) for name in imports(path) if within(name, "mini_lima")}
+        waiting += ours - seen
+    assert len(seen) > 1
+    assert [where(path) for path in seen if where(path).startswith(("config/", "pipeline"))] == []
+
+
+def test_the_page_of_the_pipeline_loads_nothing_heavy():
+    program = (
+        "import sys, mini_lima.pipeline, mini_lima.cell;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "mini_lima" in loaded
+    assert sorted(set(loaded) & set(HEAVY.split())) == []

@@ -175,7 +175,8 @@ def test_the_tuned_model_is_a_checkpoint_that_transformers_loads(grids):
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert 3.5e6 < model.num_parameters() < 4.5e6
-    assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    end_of_turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert model.generation_config.eos_token_id == [end_of_turn]
     losses = [row["loss"] for row in read_jsonl(folder / "metrics.jsonl")]
     assert len(losses) == read_json(folder / "summary.json")["steps"] == 24
     assert losses[-1] < losses[0]

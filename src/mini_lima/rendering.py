@@ -68,6 +68,12 @@ class ChatTemplate:
         self.end_of_turn: int = ids[0]
         self._written_by_template = self._control_tokens(self._prompt("?"))
 
+    def stops(self, own: int | list[int] | None) -> list[int]:
+        """Return every token that ends an answer; ``own`` is what the model's own files name."""
+        named = [self.end_of_turn, self.tokenizer.eos_token_id]
+        named += own if isinstance(own, list) else [own]
+        return sorted({token for token in named if token is not None})
+
     def prompt(self, instruction: str, given: str = "") -> list[int]:
         """Return the tokens that ask for an answer to ``instruction`` with the input ``given``.
 

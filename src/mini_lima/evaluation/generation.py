@@ -29,7 +29,7 @@ from mini_lima.progress import progress
 from mini_lima.rendering import ChatTemplate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 Answer = tuple[list[int], bool]
 """Token ids without the terminator, and whether the limit cut the answer off."""
@@ -82,7 +82,7 @@ def generate(
     place = "cpu" if device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}"
     network: Any = load_model(model, revision, init_seed, dtype)  # of whose methods no type knows
     network.to(place).eval()
-    stops = _stops(network.generation_config, tokenizer, template)
+    stops = template.stops(network.generation_config.eos_token_id)
     network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         eos_token_id=stops,
@@ -120,17 +120,6 @@ def generate(
             "mean_length_tokens": fmean(len(each) for each in ids),
         }
         write_json(output_dir / "health.json", health)
-
-
-def _stops(
-    generation_config: GenerationConfig,
-    tokenizer: "PreTrainedTokenizerBase",
-    template: ChatTemplate,
-) -> list[int]:
-    """Every token that ends an answer: the template's and those that the model's own files name."""
-    own = generation_config.eos_token_id
-    named = [template.end_of_turn, tokenizer.eos_token_id, *(own if type(own) is list else [own])]
-    return sorted({token for token in named if token is not None})
 
 
 def _batches(prompts: Sequence[list[int]], size: int) -> list[list[int]]:

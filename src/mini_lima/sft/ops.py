@@ -50,7 +50,7 @@ def compiled_ops(device: str, *, offload_optimizer: bool) -> dict[str, str]:
     Raises:
         UserError: no compiler, or the compilation failed (its output is in the log).
     """
-    folder = _folder()
+    folder = _folder(device)
     environment = {"TORCH_EXTENSIONS_DIR": str(folder), "PATH": _path()}
 
     def compile_one(builder: str) -> None:
@@ -86,7 +86,7 @@ def load(device: str, *, offload_optimizer: bool) -> None:
 
     for builder in _builders(device, offload_optimizer):
         name = OPS[builder]
-        spec = importlib.util.spec_from_file_location(name, _folder() / name / f"{name}.so")
+        spec = importlib.util.spec_from_file_location(name, _folder(device) / name / f"{name}.so")
         assert spec is not None
         assert spec.loader is not None
         extension = importlib.util.module_from_spec(spec)
@@ -121,11 +121,12 @@ def _mark(folder: Path, builder: str) -> Path:
     return folder / f"{builder}.compiled"
 
 
-def _folder() -> Path:
+def _folder(device: str) -> Path:
+    """Where the extensions are: one folder for everything that they depend on."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    libraries = f"torch{version('torch')}-deepspeed{version('deepspeed')}"
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    exact = f"torch{version('torch')}-deepspeed{version('deepspeed')}-{python}-{_processor()}"
-    return cache / "mini-lima" / "extensions" / exact
+    return cache / "mini-lima" / "extensions" / f"{libraries}-{python}-{device}-{_processor()}"
 
 
 def _processor() -> str:

@@ -1,31 +1,28 @@
 """The training run of one worker process.
 
-transformers' Trainer drives DeepSpeed and keeps its logging and launching; `_SftTrainer` takes out
-its waste: batches are flattened instead of padded, and the head scores supervised positions only.
-The loss is the mean over all supervised tokens of the global batch, so it depends neither on
-accumulation nor on the number of processes.
+The data set is rendered, DeepSpeed's configuration is written, `SftTrainer` trains, and the model
+is saved with everything that generation needs.
 """
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
-from deepspeed import DeepSpeedEngine, init_distributed
-from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainingArguments
+from deepspeed import init_distributed
+from transformers import TrainingArguments
 
 from mini_lima import launch
 from mini_lima.files import read_jsonl, write_json, write_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.rendering import ChatTemplate
 from mini_lima.sft import ops
-from mini_lima.sft.batches import flatten, render
+from mini_lima.sft.batches import render
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
-from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.record import Record
+from mini_lima.sft.trainer import SftTrainer
 
 
 def train(
@@ -126,7 +123,7 @@ def train(
     )
     init_distributed()  # or ZeRO-3 takes itself for the only process
     network = network or load_model(model, revision, init_seed, dtype)
-    network.generation_config.eos_token_id = template.end_of_turn
+    network.generation_config.eos_token_id = template.stops(network.generation_config.eos_token_id)
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     # ZeRO-3 leaves an empty tensor on every process and its size beside it.
     parameters = sum(getattr(each, "ds_numel", each.numel()) for each in network.parameters())
@@ -140,12 +137,11 @@ def train(
             for members in order.global_batches(epoch)
         ],
     )
-    trainer = _SftTrainer(
+    trainer = SftTrainer(
         micro_batches=MicroBatches(order, batches, rank=int(os.environ["RANK"])),
         model=network,
         args=arguments,
         train_dataset=rendered.conversations,
-        data_collator=flatten,
         callbacks=[record],
     )
     trainer.remove_callback(transformers.PrinterCallback)
@@ -176,48 +172,6 @@ def train(
                 "last_loss": record.rows[-1]["loss"],
             },
         )
-
-
-class _SftTrainer(Trainer):
-    """Trainer with the loss of this house."""
-
-    def __init__(self, *, micro_batches: MicroBatches, **given: Any) -> None:
-        super().__init__(**given)
-        self._micro_batches = micro_batches
-        self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us
-
-    def get_train_dataloader(self) -> DataLoader[Conversation]:
-        """Return this process's micro-batches; accelerate would share them out in its own way."""
-        return _Loader(
-            cast("Dataset[Conversation]", self.train_dataset),
-            batch_sampler=self._micro_batches,
-            collate_fn=flatten,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """Return this micro-batch's share of the global batch's mean loss.
-
-        DeepSpeed averages gradients over the processes, hence the factor.
-        """
-        if not isinstance(model, DeepSpeedEngine):
-            raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
-        assert num_items_in_batch is not None
-        loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
-        return (loss, None) if return_outputs else loss
-
-
-class _Loader(DataLoader[Conversation]):
-    def set_epoch(self, epoch: int) -> None:
-        """Be told the epoch by Trainer, which looks for a method of this name."""
-        assert isinstance(self.batch_sampler, MicroBatches)
-        self.batch_sampler.set_epoch(epoch)
 
 
 if __name__ == "__main__":

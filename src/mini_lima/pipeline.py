@@ -22,7 +22,7 @@ from typing import Any
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import ChatModel, Endpoint
 from mini_lima.config.schema import ChatConfig, Config, Method, TrackingMode, Weights
-from mini_lima.data import improved, naive
+from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
 from mini_lima.stages import Stage
@@ -70,10 +70,11 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
-    files = [config.data.seeds, config.evaluation.reference_outputs]
+    files = [config.evaluation.reference_outputs]
     files += [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
     return [
         partial(sources.model, config.model.source, config.model.revision),
+        partial(_seeds, config),
         *(partial(sources.local_file, file) for file in files),
     ]
 
@@ -90,8 +91,13 @@ def _data_set(config: Config) -> Stage:
             "shuffle_seed": config.data.shuffle_seed,
             "pairs_per_prompt": config.data.pairs_per_prompt,
             "max_rounds": config.data.max_rounds,
+            "max_idle_rounds": config.data.max_idle_rounds,
+            "max_new_tasks": config.data.max_new_tasks,
+            "instances_per_seed": config.data.instances_per_seed,
+            "instances_per_new_task": config.data.instances_per_new_task,
+            "filters": filters.chosen(filters.Filters, config.data.filters),
         },
-        files={"seeds": sources.local_file(config.data.seeds)},
+        files={"seeds": _seeds(config)},
         settings=cache,
     )
     if config.data.method is Method.naive:
@@ -102,7 +108,11 @@ def _data_set(config: Config) -> Stage:
         name="data",
         label="improved",
         function=improved.build,
-        params={**teacher, "worked_example": worked_example},
+        params={
+            **teacher,
+            "worked_example": worked_example,
+            "filters": filters.chosen(filters.RewritingFilters, config.data.filters),
+        },
         inputs={"naive": naive_set},
         settings=cache,
     )
@@ -216,6 +226,11 @@ def _interval(config: Config) -> dict[str, Any]:
         "bootstrap_samples": config.evaluation.bootstrap_samples,
         "confidence": config.evaluation.confidence,
     }
+
+
+def _seeds(config: Config) -> Path:
+    downloads = Path(config.store) / "downloads"
+    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, downloads)
 
 
 def _response_cache(config: Config) -> Path:

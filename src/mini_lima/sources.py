@@ -1,6 +1,7 @@
 """Where things come from: one way to write it down, and what of it enters a stage's identity.
 
     embedded:<name>                  ships with the package
+    https://…                        a file on the web, given together with its sha256
     hub:<owner>/<data set>/<file>    a data set's file on the Hugging Face hub
     anything else                    a path on this machine, or, for models, a hub id
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mini_lima.downloads import check, download
 from mini_lima.errors import UserError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -46,6 +48,32 @@ def local_file(source: str) -> Path:
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
     return path
+
+
+def checked_file(source: str, sha256: str | None, downloads: Path) -> Path:
+    """Return a `local_file`, or one from the web, whose contents have this ``sha256``.
+
+    Args:
+        source: As above.
+        sha256: In hex; None only for a file that is here.
+        downloads: Folder that keeps what was fetched.
+
+    Raises:
+        UserError: it cannot be had, or is another file.
+    """
+    if is_address(source):
+        if sha256 is None:
+            raise UserError(f"{source}: a file from the web needs its sha256")
+        return download(source, sha256, downloads)
+    path = local_file(source)
+    if sha256 is not None:
+        check(path, sha256)
+    return path
+
+
+def is_address(source: str) -> bool:
+    """Whether ``source`` is on the web."""
+    return source.startswith(("http://", "https://"))
 
 
 def model(source: str, revision: str) -> Path | HubModel:

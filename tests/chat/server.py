@@ -5,14 +5,18 @@
         ...
     assert len(server.calls) == 3
 
-A reply is a text (served as a chat completion), an `Answer` (any status, body and headers), or
-None, which drops the connection. Replies are made in the server's threads, several at a time.
+A reply is a text (served as a chat completion), an `Answer` (any status, body and headers, whole or
+cut off, at once or in drops), or None, which drops the connection. Replies are made in the server's
+threads, several at a time. `storm` puts every kind of fault before the replies.
 """
 
 import json
+import random
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -21,12 +25,13 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it arrived; names of headers in lower case."""
+    """One request as it arrived; names of headers in lower case, ``at`` is a monotonic clock."""
 
     number: int
     path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
+    at: float = 0.0
 
     @property
     def last_message(self) -> str:
@@ -35,25 +40,86 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response word for word; a body that is not bytes is sent as JSON."""
+    """A response word for word; a body that is not bytes is sent as JSON.
+
+    ``only`` cuts the connection after so many bytes of the body, ``drop_by_drop`` waits so many
+    seconds before each byte.
+    """
 
     status: int
     body: Any = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    only: int | None = None
+    drop_by_drop: float = 0.0
 
 
-def refusal(status: int, code: str, message: str = "no", **headers: str) -> Answer:
+def refusal(
+    status: int, code: str | None, message: str = "no", *, param: str | None = None, **headers: str
+) -> Answer:
     """An error in the shape of OpenAI's."""
-    error = {"message": message, "type": code, "code": code, "param": None}
+    error = {"message": message, "type": code, "code": code, "param": param}
     return Answer(status, {"error": error}, headers)
 
 
-def completion(text: str | None, *, model: str = "fake-1", finish_reason: str = "stop") -> Answer:
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+
+
+def completion(
+    text: str | None,
+    *,
+    model: str | None = "fake-1",
+    finish_reason: str = "stop",
+    usage: Mapping[str, Any] | None = USAGE,
+    **changes: Any,
+) -> Answer:
+    """A chat completion; ``changes`` are those of `Answer`."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
-    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model}
-    return Answer(200, body | {"choices": [choice], "usage": usage})
+    return Answer(200, body | {"choices": [choice], "usage": usage}, **changes)
+
+
+FAULTS: Mapping[str, "Answer | None"] = {
+    "429": refusal(429, "rate_limit_exceeded", "Rate limit reached"),
+    "429, retry at once": refusal(429, "rate_limit_exceeded", retry_after="0"),
+    "429, retry in a moment": refusal(429, "rate_limit_exceeded", retry_after_ms="5"),
+    "429 of a proxy": Answer(429, b"slow down"),
+    "500": refusal(500, "server_error", "The server had an error"),
+    "503": Answer(503, b"<html>Service Unavailable</html>"),
+    "dropped": None,
+    "truncated": completion("this will be cut off", only=60),
+    "garbage": Answer(200, b"<html>gateway</html>"),
+    "empty": Answer(200, b""),
+    "no choices": Answer(200, {"object": "chat.completion", "choices": []}),
+    "error inside": Answer(200, {"error": {"message": "upstream failed", "code": 502}}),
+}
+
+
+ALL_FAULTS = tuple(FAULTS.values())
+
+
+def storm(
+    reply: "Reply",
+    seed: int = 0,
+    share: float = 0.5,
+    at_most: int = 6,
+    faults: Sequence[Answer | None] = ALL_FAULTS,
+) -> "Reply":
+    """``reply``, behind ``faults``: ``share`` of all attempts, ``at_most`` per request.
+
+    Every request is answered in the end, always with the same answer.
+    """
+    suffered: Counter[str] = Counter()
+
+    def faulty(call: Call) -> "str | Answer | None":
+        request = json.dumps(call.body, sort_keys=True)
+        chance = random.Random(f"{seed} {request} {suffered[request]}")
+        if suffered[request] < at_most and chance.random() < share:
+            suffered[request] += 1
+            return chance.choice(faults)
+        return reply(call)
+
+    return faulty
 
 
 Reply = Callable[[Call], "str | Answer | None"]
@@ -91,7 +157,7 @@ class FakeOpenAI:
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         with self._lock:
-            call = Call(len(self.calls), path, headers, json.loads(body))
+            call = Call(len(self.calls), path, headers, json.loads(body), time.monotonic())
             self.calls.append(call)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
@@ -150,7 +216,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
-        self.wfile.write(raw)
+        if answer.only is not None:
+            self.close_connection = True
+        if not answer.drop_by_drop:
+            self.wfile.write(raw[: answer.only])
+            return
+        for byte in raw:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(answer.drop_by_drop)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the calls are remembered."""

@@ -10,26 +10,13 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from tests.chat.server import Answer, FakeOpenAI, completion, refusal
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
 
-from mini_lima.chat import ChatModel, Endpoint, complete
+from mini_lima.chat import Endpoint, Ledger, complete, export_cassette, write_ledger
 from mini_lima.errors import UserError
 
-MODEL = ChatModel("gpt-x", temperature=0.7, max_tokens=64)
 SECRET = "sk-do-not-tell-4f81c2"
-
-
-def questions(*texts):
-    return [MODEL.request([("user", text)]) for text in texts]
-
-
-def endpoint_of(server, **changes):
-    return replace(Endpoint("fake", server.base_url, concurrency=4, max_retries=0), **changes)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache" / "responses.sqlite"
 
 
 @pytest.fixture
@@ -295,6 +282,30 @@ def test_the_key_is_found_nowhere(cache, secret, tmp_path, capfd, caplog):
     assert not any(SECRET.encode() in path.read_bytes() for path in files)
 
 
+def test_the_key_is_not_in_what_a_stormy_run_leaves_behind(cache, secret, tmp_path, caplog):
+    caplog.set_level("DEBUG")
+
+    def reply(call):
+        if call.last_message == "never":
+            return refusal(400, "content_filter", f"flagged for {SECRET}")
+        return storm_of_leaks(call)
+
+    leaks = [refusal(500, "x", SECRET), Answer(200, SECRET.encode()), refusal(429, "x", SECRET)]
+    storm_of_leaks = storm(lambda call: "ok", share=1.0, at_most=3, faults=leaks)
+    ledger = Ledger()
+    with FakeOpenAI(reply) as server:
+        endpoint = endpoint_of(server, api_key_env="FAKE_KEY", max_retries=9)
+        options = {"endpoint": endpoint, "cache": cache, "ledger": ledger, "label": "x"}
+        replies = complete(questions("a", "b", "never"), failures="return", **options)
+    write_ledger(tmp_path / "ledger.json", ledger)
+    keys = [found.request_key for found in replies[:2]]
+    export_cassette(cache, keys, endpoint=endpoint, path=tmp_path / "c.jsonl")
+    assert SECRET not in repr(replies) + caplog.text
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    assert not any(SECRET.encode() in path.read_bytes() for path in files)
+
+
 @pytest.mark.parametrize("value", ["", "  \n", "two words", "schlüssel", "line\nbreak"])
 def test_a_missing_or_impossible_key_is_told_by_the_name_of_its_variable(cache, monkeypatch, value):
     monkeypatch.setenv("FAKE_KEY", value)
@@ -328,6 +339,10 @@ def test_an_endpoint_without_a_key_is_not_sent_the_one_of_another(cache, monkeyp
         {"base_url": "file:///v1"},
         {"concurrency": 0},
         {"timeout": 0},
+        {"total_timeout": 0},
+        {"backoff": -1},
+        {"requests_per_minute": 0},
+        {"tokens_per_minute": float("nan")},
     ],
 )
 def test_an_endpoint_that_cannot_work_is_refused(changes):

@@ -23,6 +23,11 @@ from mini_lima.errors import UserError
         "launch.processes=0",
         "launch.threads=0",
         "teacher.concurrency=0",
+        "data.max_idle_rounds=0",
+        "data.max_new_tasks=-1",
+        "data.instances_per_seed=3",
+        "data.instances_per_new_task=6",
+        "data.seeds_sha256=abc",
         "annotator.chat.timeout=0",
     ],
 )
@@ -39,6 +44,7 @@ def test_a_value_out_of_range_is_named(override):
         (["deepspeed=zero0", "deepspeed.offload_optimizer=true"], ["offload_optimizer"]),
         (["deepspeed=zero2", "deepspeed.offload_parameters=true"], ["offload_parameters"]),
         (["data.worked_example=null"], ["data.worked_example"]),
+        (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),
     ],
 )

@@ -17,6 +17,7 @@ from mini_lima.chat import ChatModel, Endpoint, Reply
 from mini_lima.chat.requests import read_reply
 from mini_lima.data import improved, naive
 from mini_lima.data.examples import Example, read_examples
+from mini_lima.data.filters import Filters
 from mini_lima.files import read_json, read_jsonl
 
 WORKED_EXAMPLE = improved.WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
@@ -79,16 +80,26 @@ class Study:
         self.seeds.write_text(jsonl(*rows), encoding="utf-8")
 
     def naive(self, endpoint: Endpoint, *, cache: str = "cache", **params: Any) -> DataSet:
-        defaults = {"shuffle_seed": 0, "pairs_per_prompt": 2, "max_rounds": 3}
+        # Tasks of the tests' teacher are meant to be alike.
+        filters = Filters(near_duplicate=False)
+        defaults = {
+            "shuffle_seed": 0,
+            "pairs_per_prompt": 2,
+            "max_rounds": 3,
+            "max_idle_rounds": 9,
+            "filters": filters,
+        }
         return self._build(naive.build, endpoint, cache, seeds=self.seeds, **(defaults | params))
 
-    def improved(self, before: DataSet, endpoint: Endpoint, *, cache: str = "cache") -> DataSet:
+    def improved(
+        self, before: DataSet, endpoint: Endpoint, *, cache: str = "cache", **params: Any
+    ) -> DataSet:
         return self._build(
             improved.build,
             endpoint,
             cache,
             naive=before.folder,
-            worked_example=WORKED_EXAMPLE,
+            **({"worked_example": WORKED_EXAMPLE} | params),
         )
 
     def _build(

@@ -11,6 +11,8 @@ from mini_lima.chat import Endpoint
 from mini_lima.data.prompts import PROMPT_4
 from mini_lima.errors import UserError
 
+LONG_ENOUGH = "Well, there is much more to say about this than was said before!"
+
 
 @pytest.fixture
 def before(study: Study) -> DataSet:
@@ -22,8 +24,15 @@ def test_only_outputs_and_their_lineage_change(study: Study, before: DataSet) ->
         after = study.improved(before, endpoint)
     assert len(after.examples) == len(before.examples) == 24
     for old, new in zip(before.examples, after.examples, strict=True):
-        changed = {"output": new.output, "source": "prompt 4", "request": new.request}
-        assert new == replace(old, **changed)
+        assert new == replace(
+            old,
+            output=new.output,
+            source="prompt 4",
+            request=new.request,
+            naive_source=old.source,
+            naive_request=old.request,
+            naive_output=old.output,
+        )
         assert new.output != old.output
     assert after.rejects == []
     assert after.stats["naive_mean_output_characters"] == before.stats["mean_output_characters"]
@@ -59,13 +68,13 @@ def test_every_example_names_the_request_that_showed_it_and_holds_its_output(
         (" \n\t", "prompt 4: empty reply"),
         (completion(None), "prompt 4: empty reply"),
         (completion("", finish_reason="length"), "prompt 4: empty reply"),
-        (completion("It was a dark and", finish_reason="length"), "prompt 4: reply cut off"),
+        (completion("It was a dark and", finish_reason="length"), "prompt 4: cut_off"),
     ],
 )
 def test_an_empty_or_cut_reply_leaves_its_example_out_and_says_which(
     study: Study, before: DataSet, bad: str | Answer, reason: str
 ) -> None:
-    worse = Teacher(longer=lambda prompt: bad if "'Done: 1.'" in prompt else "Well!")
+    worse = Teacher(longer=lambda prompt: bad if "'Done: 1.'" in prompt else LONG_ENOUGH)
     with study.taught_by(worse) as endpoint:
         after = study.improved(before, endpoint)
     (reject,) = after.rejects
@@ -73,7 +82,7 @@ def test_an_empty_or_cut_reply_leaves_its_example_out_and_says_which(
     assert "'Done: 1.'" in after.exchanges()[reject["request"]][0]
     kept = [each.id for each in before.examples if each.id != reject["asked_for"]]
     assert [each.id for each in after.examples] == kept
-    assert after.outputs == ["Well!"] * 23
+    assert after.outputs == [LONG_ENOUGH] * 23
 
 
 def test_nothing_usable_is_an_error_that_counts_why(study: Study, before: DataSet) -> None:

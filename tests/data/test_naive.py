@@ -174,6 +174,54 @@ def test_too_few_new_tasks_are_accepted_after_the_last_round_and_told(
     assert f"{new_tasks} new tasks for 3 seed tasks" in told.getMessage()
 
 
+def test_a_round_that_deals_the_same_hand_again_gets_another_answer(study: Study) -> None:
+    study.set_seeds(seed_rows(1))
+    said = iter(["", "{", jsonl({"name": "late", "instruction": "Better late than never."})])
+    with study.taught_by(Teacher(lambda shown: next(said))) as endpoint:
+        made = study.naive(endpoint)
+        again = study.naive(endpoint)
+    assert made.stats["rounds_of_prompt_1"] == 3
+    assert made.stats["new_tasks"] == 1
+    assert made.stats["funnel"]["prompt 1"]["requests"] == 3
+    assert made.files == again.files
+
+
+@pytest.mark.parametrize("max_idle_rounds", [1, 2])
+def test_rounds_that_bring_nothing_new_end_the_search(
+    study: Study, caplog: pytest.LogCaptureFixture, max_idle_rounds: int
+) -> None:
+    study.set_seeds(seed_rows(4))
+    same = jsonl({"name": "only", "instruction": "The only one."})
+    made = study.naive_by(
+        Teacher(lambda shown: same), max_rounds=9, max_idle_rounds=max_idle_rounds
+    )
+    assert made.stats["rounds_of_prompt_1"] == 1 + max_idle_rounds
+    assert (made.stats["new_tasks"], made.stats["new_tasks_wanted"]) == (1, 4)
+    assert "not 4" in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 5])
+def test_as_many_new_tasks_are_made_as_are_wanted(study: Study, wanted: int) -> None:
+    made = study.naive_by(Teacher(lambda shown: jsonl(*numbered(shown))), max_new_tasks=wanted)
+    new = [each for each in made.examples if each.source == "prompt 3"]
+    assert len({each.task for each in new}) == wanted == made.stats["new_tasks"]
+    assert len({each.shown for each in new}) == min(wanted, 3)
+
+
+def numbered(shown: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [
+        {"name": f"{each['name']}_{n}", "instruction": f"{each['name']} {n}"}
+        for each in shown
+        for n in range(2)
+    ]
+
+
+def test_fewer_instances_than_the_prompts_ask_for_can_be_used(study: Study) -> None:
+    made = study.naive_by(GOOD, instances_per_seed=1, instances_per_new_task=2)
+    assert made.stats["by_source"] == {"seed": 3, "prompt 2": 3, "prompt 3": 6}
+    assert made.reasons == {"prompt 2: wrong_number": 3, "prompt 3: wrong_number": 9}
+
+
 def test_a_task_that_is_there_already_is_not_taken_twice(study: Study) -> None:
     def echo(shown: list[dict[str, str]]) -> str:
         spaced = {"name": "x", "instruction": f"  {shown[0]['instruction'].upper()}\n"}
@@ -221,15 +269,15 @@ EXAMPLE = {"name": "task_0", "instruction": "Do number 0."}
         (jsonl(*FIVE[:2]), FIVE[:2], {"3 of 5 instances missing": 1}),
         ("No.", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
         ("", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
-        (jsonl(*FIVE, instance("six"), instance("seven")), FIVE, {"more instances": 2}),
+        (jsonl(*FIVE, instance("six"), instance("seven")), FIVE, {"wrong_number": 2}),
         (jsonl(*FIVE, *FIVE[:2]), FIVE, {"instance occurs twice": 2}),
         (jsonl(*FIVE[:4], {"input": "x"}), FIVE[:4], {"output in JSON": 1, "missing": 1}),
         (jsonl({"instances": [*FIVE, {"input": "x"}, "y"]}), FIVE, {"without an output": 2}),
-        (jsonl(EXAMPLE | {"instances": FIVE[:2]}, *FIVE), FIVE, {"instance of the example": 2}),
-        (jsonl({"name": "task_0"} | FIVE[0], *FIVE[1:]), FIVE[1:], {"example": 1, "missing": 1}),
-        (jsonl(instance("task_0, more 1"), *FIVE), FIVE, {"instance of the example": 1}),
-        (jsonl(TASK_3 | instance("task_0, more 1"), *FIVE), FIVE, {"instance of the example": 1}),
-        (jsonl({"input": "", "output": "Done: 0."}, *FIVE), FIVE, {"instance of the example": 1}),
+        (jsonl(EXAMPLE | {"instances": FIVE[:2]}, *FIVE), FIVE, {"echo": 2}),
+        (jsonl({"name": "task_0"} | FIVE[0], *FIVE[1:]), FIVE[1:], {"echo": 1, "missing": 1}),
+        (jsonl(instance("task_0, more 1"), *FIVE), FIVE, {"echo": 1}),
+        (jsonl(TASK_3 | instance("task_0, more 1"), *FIVE), FIVE, {"echo": 1}),
+        (jsonl({"input": "", "output": "Done: 0."}, *FIVE), FIVE, {"echo": 1}),
     ],
 )
 def test_all_of_a_reply_to_prompt_3_is_used_or_rejected(

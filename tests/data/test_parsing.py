@@ -289,6 +289,23 @@ def test_a_reply_without_data_is_one_fault_with_all_of_it(reply: str) -> None:
         assert [fault.text for fault in faults] == [reply]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" * 100_000 + "}" * 100_000,
+        "{'a': " * 30_000 + "1" + "}" * 30_000,
+        '{"a": "' * 30_000 + "}" * 30_000,
+        "[" * 100_000 + "{" + "]" * 100_000 + "}",
+    ],
+)
+def test_what_nobody_would_write_is_not_repaired_for_ever(text: str) -> None:
+    started = time.process_time()
+    found, faults = pairs(text)
+    assert found == []
+    assert faults
+    assert time.process_time() - started < 8
+
+
 @pytest.mark.parametrize("unit", ["{", '{"', "{'a", '{"a": "', '{"a": {', "}"])
 def test_time_grows_with_the_reply_and_not_with_its_square(unit: str) -> None:
     started = time.process_time()

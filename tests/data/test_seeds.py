@@ -45,6 +45,7 @@ instances = st.builds(Instance, st.just("") | words, words)
             name=words,
             instruction=words,
             instances=st.lists(instances, min_size=1, max_size=3).map(tuple),
+            is_classification=st.booleans(),
         ),
         min_size=1,
         max_size=4,
@@ -68,7 +69,7 @@ def test_any_text_in_a_seed_is_kept(
             "name": task.name,
             "instruction": task.instruction,
             "instances": [{"input": each.input, "output": each.output} for each in task.instances],
-            "is_classification": False,
+            "is_classification": task.is_classification,
         }
         for task in tasks
     ]

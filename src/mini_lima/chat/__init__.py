@@ -5,6 +5,8 @@ from a cassette of recorded ones. Importing this package costs little: asyncio, 
 transport are loaded when the first request has to be sent.
 """
 
+from mini_lima.chat.batch_files import import_batch, write_batch_input
+from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.cassette import (
     CassetteEntry,
@@ -15,18 +17,41 @@ from mini_lima.chat.cassette import (
 )
 from mini_lima.chat.client import complete
 from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.exchange import (
+    Imported,
+    export_cassette,
+    import_cassette,
+    unanswered,
+)
+from mini_lima.chat.ledger import Ledger, merged, read_ledger, warnings, write_ledger
+from mini_lima.chat.prices import Estimate, Prices, estimate
 from mini_lima.chat.requests import ChatModel, ChatRequest, Reply
 
 __all__ = [
+    "Budget",
     "CassetteEntry",
     "ChatModel",
     "ChatRequest",
     "Endpoint",
+    "Estimate",
+    "Imported",
+    "Ledger",
+    "Prices",
     "Reply",
     "ResponseCache",
     "complete",
     "completion_body",
+    "estimate",
+    "export_cassette",
+    "import_batch",
+    "import_cassette",
+    "merged",
     "read_cassette",
     "read_entries",
+    "read_ledger",
+    "unanswered",
+    "warnings",
+    "write_batch_input",
     "write_cassette",
+    "write_ledger",
 ]

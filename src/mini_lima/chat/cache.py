@@ -3,24 +3,32 @@
 SQLite in WAL mode, because parallel processes share one file and a killed process must lose nothing
 that had arrived. A row is keyed by who answered (the endpoint's identity) and what was asked (the
 request's key); it holds request and response whole, so that a cache can be exported without the run
-that filled it. Rows are only ever added: the first answer to a request is its answer. Who is asking
-what at this moment is no business of this table; claims can stand beside it under the same key.
+that filled it. Rows are only ever added: the first answer to a request is its answer.
+
+Two tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
+parameters, batch), which a ledger wants to know and a reply does not; and the `claims` of processes
+that are asking at this moment.
 """
 
+import contextlib
 import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mini_lima.chat import claims
+from mini_lima.chat.cassette import CassetteEntry
 from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 LAYOUT = 1
 SECONDS_TO_WAIT_FOR_OTHERS = 60.0
-TABLE = """
+TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS responses (
     key         TEXT PRIMARY KEY,
     endpoint    TEXT NOT NULL,
@@ -30,7 +38,10 @@ CREATE TABLE IF NOT EXISTS responses (
     response    TEXT NOT NULL,
     answered_at REAL NOT NULL
 )
-"""
+""",
+    "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
+    claims.TABLE,
+)
 
 
 class ResponseCache:
@@ -49,6 +60,7 @@ class ResponseCache:
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
             self._prepare(path)
+            self._claims = claims.Claims(self._database, path.with_name(f"{path.name}-claims"))
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"the response cache {path} cannot be used ({error}): name another file or move "
@@ -66,45 +78,110 @@ class ResponseCache:
                 f"the response cache {path} has layout {layout}, this program reads {LAYOUT}: use "
                 "the newer program or another file"
             )
-        self._database.execute(TABLE)
+        for table in TABLES:
+            self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
     def get(self, request: ChatRequest) -> Any | None:
         """The response body that ``request`` was answered with, None if it was not."""
         row = self._database.execute(
-            "SELECT response FROM responses WHERE key = ?", (self._key(request),)
+            "SELECT response FROM responses WHERE key = ?", (self._key(request.key),)
         ).fetchone()
         return None if row is None else json.loads(row[0])
+
+    def entry(self, request_key: str) -> CassetteEntry | None:
+        """Request and response under ``request_key``, None if it was not answered."""
+        row = self._database.execute(
+            "SELECT request, response, sample FROM responses WHERE key = ?",
+            (self._key(request_key),),
+        ).fetchone()
+        return (
+            None if row is None else CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2])
+        )
 
     def has(self, request: ChatRequest) -> bool:
         """Whether ``request`` was answered."""
         return (
             self._database.execute(
-                "SELECT 1 FROM responses WHERE key = ?", (self._key(request),)
+                "SELECT 1 FROM responses WHERE key = ?", (self._key(request.key),)
             ).fetchone()
             is not None
         )
 
-    def put(self, request: ChatRequest, response: Any) -> None:
-        """Keep ``response``, on disk when this returns; an answer that is already there stays."""
-        self._database.execute(
-            "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                self._key(request),
-                self._endpoint,
-                request.key,
-                request.sample,
-                canonical_json(request.body),
-                _storable(response),
-                time.time(),
-            ),
-        )
+    def making(self, request: ChatRequest) -> dict[str, Any]:
+        """How the answer to ``request`` was made; empty if that is not known."""
+        row = self._database.execute(
+            "SELECT made FROM making WHERE key = ?", (self._key(request.key),)
+        ).fetchone()
+        return {} if row is None else dict(json.loads(row[0]))
 
-    def _key(self, request: ChatRequest) -> str:
-        return hashlib.sha256(f"{self._endpoint}\n{request.key}".encode()).hexdigest()
+    def put(
+        self, request: ChatRequest, response: Any, made: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep ``response``, on disk when this returns; an answer that is already there stays.
+
+        Args:
+            request: What was asked; our claim on it ends.
+            response: The body that came back.
+            made: How it was made, as JSON types.
+        """
+        self._insert(request.key, request.sample, request.body, response, made)
+
+    def put_entry(self, entry: CassetteEntry, made: Mapping[str, Any] | None = None) -> bool:
+        """As `put`; whether the answer is new."""
+        return self._insert(entry.key, entry.sample, entry.body, entry.response, made)
+
+    def _insert(
+        self,
+        request_key: str,
+        sample: int,
+        body: dict[str, Any],
+        response: Any,
+        made: Mapping[str, Any] | None,
+    ) -> bool:
+        key = self._key(request_key)
+        row = (key, self._endpoint, request_key, sample)
+        texts = (canonical_json(body), _storable(response))
+        with self._transaction():
+            added = self._database.execute(
+                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*row, *texts, time.time()),
+            ).rowcount
+            if added and made:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
+                )
+            self._claims.release(key)
+        return bool(added)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def claim(self, request: ChatRequest) -> bool:
+        """Whether ``request`` is ours to ask: not answered, and asked by no one else now."""
+        return self._claims.take(self._key(request.key))
+
+    def release(self, request: ChatRequest) -> None:
+        """Let others ask ``request``."""
+        self._claims.release(self._key(request.key))
+
+    def is_free(self, request: ChatRequest) -> bool:
+        """Whether no one else is asking ``request`` now."""
+        return self._claims.is_free(self._key(request.key))
+
+    def _key(self, request_key: str) -> str:
+        return hashlib.sha256(f"{self._endpoint}\n{request_key}".encode()).hexdigest()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of all claims and the file."""
+        self._claims.close()
         self._database.close()
 
     def __enter__(self) -> Self:

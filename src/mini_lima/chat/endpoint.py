@@ -5,6 +5,7 @@ environment variable, so it can be printed, logged and compared freely.
 """
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mini_lima.errors import UserError
 # Named here because the client would otherwise let an environment variable of its own redirect the
 # requests of a run, and their answers would be cached under the name of another endpoint.
 OPENAI_URL = "https://api.openai.com/v1"
+POSITIVE = ("timeout", "total_timeout", "backoff", "requests_per_minute", "tokens_per_minute")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,14 @@ class Endpoint:
         api_key_env: Environment variable that holds the key; None sends a placeholder.
         cassette: Recorded answers. With it nothing is sent and no key is read.
         concurrency: Calls in flight at most.
-        timeout: Seconds without a sign of life after which one attempt counts as failed.
-        max_retries: Attempts beyond the first for what may pass (429, 5xx, lost connections).
+        timeout: Seconds after which one attempt counts as failed, however much has arrived by then.
+        total_timeout: Seconds after which no further attempt at one request begins. One that has
+            begun is not cut short by it, because it may be paid for.
+        max_retries: Attempts beyond the first for what may pass (429, 5xx, lost connections). With
+            the default and the pauses of `retries` they outlast a storm of four to eight minutes.
+        backoff: Seconds; sets the scale of the pauses between attempts.
+        requests_per_minute: Attempts that are sent at most; None leaves it to the endpoint.
+        tokens_per_minute: The same for tokens, as they are estimated before an attempt.
     """
 
     name: str
@@ -37,16 +45,23 @@ class Endpoint:
     cassette: Path | None = None
     concurrency: int = 8
     timeout: float = 120.0
-    max_retries: int = 8
+    total_timeout: float = 900.0
+    max_retries: int = 14
+    backoff: float = 0.5
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError for what no call could succeed with."""
-        if self.concurrency < 1 or self.timeout <= 0 or self.max_retries < 0:
+        if self.concurrency < 1 or self.max_retries < 0:
             raise UserError(
-                f"endpoint {self.name!r}: concurrency must be at least 1, timeout above 0 and "
-                f"max_retries at least 0, not {self.concurrency}, {self.timeout} and "
-                f"{self.max_retries}"
+                f"endpoint {self.name!r}: concurrency must be at least 1 and max_retries at least "
+                f"0, not {self.concurrency} and {self.max_retries}"
             )
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"endpoint {self.name!r}: {name} must be above 0, not {value}")
         address = urlsplit(self.url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UserError(

@@ -100,7 +100,7 @@ class ChatModel:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to one request.
 
@@ -110,7 +110,8 @@ class Reply:
         finish_reason: ``stop``, ``length`` …, as the endpoint says it.
         served_model: The model that the endpoint says it used, which need not be the one asked for.
         usage: Token counts as reported, None where none were.
-        cached: Whether the answer was there before this call.
+        cached: Whether it was answered without a call of ours: earlier, or by another process.
+        error: Why there is no answer, as a reason code (see `faults`); None if there is one.
     """
 
     request_key: str
@@ -119,6 +120,7 @@ class Reply:
     served_model: str | None
     usage: dict[str, Any] | None
     cached: bool
+    error: str | None = None
 
 
 def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
@@ -135,6 +137,8 @@ def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
         error = response.get("error")
         reason = error.get("message") if isinstance(error, dict) else error
         raise ValueError(f"no choices: {reason}" if reason else "no choices")
+    if choices[0].get("finish_reason") == "error" or choices[0].get("error"):
+        raise ValueError(f"an error in the first choice: {choices[0].get('error')}")
     message = choices[0].get("message")
     content = message.get("content") if isinstance(message, dict) else message
     if not isinstance(message, dict) or not isinstance(content, str | None):

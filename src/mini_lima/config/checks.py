@@ -1,8 +1,9 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
+import re
 from collections.abc import Iterator
 
-from mini_lima.config.schema import Config, Method, Weights
+from mini_lima.config.schema import Config, DataConfig, Method, Weights
 
 
 def faults(config: Config) -> list[str]:
@@ -15,6 +16,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
         "data.pairs_per_prompt": config.data.pairs_per_prompt,
         "data.max_rounds": config.data.max_rounds,
+        "data.max_idle_rounds": config.data.max_idle_rounds,
         "optimizer.lr": config.optimizer.lr,
         "optimizer.eps": config.optimizer.eps,
         "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
@@ -38,6 +40,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
+    yield from _asked_for_in_words(config.data)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
     betas = list(config.optimizer.betas)
@@ -51,7 +54,24 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
 
 
+def _asked_for_in_words(data: DataConfig) -> Iterator[str]:
+    for key, most in (("instances_per_seed", 2), ("instances_per_new_task", 5)):
+        if not 0 <= getattr(data, key) <= most:
+            yield f"data.{key}={getattr(data, key)}: must be 0 to {most}, which the prompt asks for"
+    if data.max_new_tasks is not None and data.max_new_tasks < 0:
+        yield f"data.max_new_tasks={data.max_new_tasks}: must be 0 or greater, or null"
+
+
+def _seeds(data: DataConfig) -> Iterator[str]:
+    sha256 = data.seeds_sha256
+    if sha256 is None and data.seeds.startswith(("http://", "https://")):
+        yield "data.seeds_sha256 is missing: a file from the web must be the one that is meant"
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        yield f"data.seeds_sha256={sha256}: must be 64 hexadecimal digits"
+
+
 def _contradictions(config: Config) -> Iterator[str]:
+    yield from _seeds(config.data)
     step = config.model.micro_batch_size_per_gpu * config.launch.processes
     if step > 0 and config.sft.global_batch_size % step:
         yield (

@@ -116,17 +116,43 @@ class WorkedExampleConfig:
 
 
 @dataclass
+class FiltersConfig:
+    """Which of the teacher's writing is rejected; `mini_lima.data.filters` says what each means."""
+
+    wrong_number: bool = True
+    echo: bool = True
+    near_duplicate: bool = True
+    cut_off: bool = True
+    refusal: bool = True
+    needs_file: bool = True
+    wrong_language: bool = True
+    scaffold: bool = True
+    not_longer: bool = True
+
+
+@dataclass
 class DataConfig:
     """How the instruction examples are made."""
 
     method: Method = MUST_BE_GIVEN  # type: ignore[assignment]
     seeds: str = MUST_BE_GIVEN
-    """Seed tasks: a JSONL file, or ``embedded:<file>``."""
+    """Seed tasks: a JSONL file, ``embedded:<file>``, or the http(s) address of one."""
+    seeds_sha256: str | None = None
+    """Of the file's contents, in hex; must be given for an address."""
     shuffle_seed: int = 0
     pairs_per_prompt: int = 6
     """{name, instruction} pairs shown in one prompt 1."""
     max_rounds: int = 5
-    """Rounds of prompt 1 before fewer new tasks than seeds are accepted."""
+    """Rounds of prompt 1 before fewer new tasks than wanted are accepted."""
+    max_idle_rounds: int = 2
+    """Rounds in a row without any new task before they are, too."""
+    max_new_tasks: int | None = None
+    """New tasks wanted; None for as many as there are seeds."""
+    instances_per_seed: int = 2
+    """Used of a reply to prompt 2, whose words ask for two."""
+    instances_per_new_task: int = 5
+    """Used of a reply to prompt 3, whose words ask for five."""
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
     worked_example: WorkedExampleConfig | None = None
 
 

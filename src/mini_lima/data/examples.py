@@ -1,22 +1,31 @@
-"""The finished data set on disk: ``examples.jsonl``, ``rejects.jsonl`` and ``stats.json``."""
+"""A data set: its examples, each with where it came from, and all that was not used."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
-from mini_lima.errors import UserError
-from mini_lima.files import read_jsonl, write_json, write_jsonl
+from mini_lima.files import read_jsonl
 
 
 @dataclass(frozen=True)
 class Example:
     """One instruction example and where it came from.
 
-    ``id`` is the task's id and the instance's place in it; ``source`` is ``seed`` or the number of
-    the prompt whose reply (``request``, the key in the response cache) holds the output.
+    Attributes:
+        id: The task's id and the instance's place in it.
+        task: The task's id.
+        name: The task's name.
+        instruction: The task's instruction.
+        input: Empty where the instruction stands alone.
+        output: What a model is to answer.
+        source: ``seed``, or the prompt whose reply holds the output.
+        request: Key in the response cache of that reply.
+        task_request: Key of the reply to prompt 1 that the task is from; None for a seed task.
+        shown: Id of the seed task that prompt 3 showed as its example.
+        is_classification: As the seed task says; None for a task of the teacher's.
+        naive_source: Of an improved example: its naive example's ``source``,
+        naive_request: ``request``
+        naive_output: and ``output``.
     """
 
     id: str
@@ -27,45 +36,49 @@ class Example:
     output: str
     source: str
     request: str | None
+    task_request: str | None = None
+    shown: str | None = None
+    is_classification: bool | None = None
+    naive_source: str | None = None
+    naive_request: str | None = None
+    naive_output: str | None = None
 
 
 @dataclass(frozen=True)
 class Reject:
     """A reply, or a part of one, that is not used.
 
-    ``asked_for`` is the id of the task or example that the reply was to serve; prompt 1 has none.
+    Attributes:
+        reason: The prompt, and the reason code of a filter or the fault of a reply.
+        asked_for: Id of the task or example that the reply was to serve; prompt 1 has none.
+        request: Key in the response cache of the reply.
+        text: As it was written.
+        detail: What in particular the filter found.
+        is_note: About the reply as a whole, parts of which may be used: nothing is missing for it.
     """
 
     reason: str
     asked_for: str | None
     request: str
     text: str
+    detail: str = ""
+    is_note: bool = False
 
 
-def write_data_set(
-    output_dir: Path,
-    examples: Sequence[Example],
-    rejects: Sequence[Reject],
-    **figures: Any,
-) -> None:
-    """Write the data set; ``figures`` join the counts in ``stats.json``.
+@dataclass(frozen=True)
+class DataSet:
+    """What a data method made, by whom, with how many requests per prompt."""
 
-    Raises:
-        UserError: no example is left, with the reasons counted.
-    """
-    reasons = Counter(reject.reason for reject in rejects)
-    if not examples:
-        raise UserError(f"the teacher's replies gave no example at all: {dict(reasons)}")
-    write_jsonl(output_dir / "examples.jsonl", map(asdict, examples))
-    write_jsonl(output_dir / "rejects.jsonl", map(asdict, rejects))
-    stats = {
-        "examples": len(examples),
-        "by_source": dict(Counter(example.source for example in examples)),
-        "rejected": dict(reasons),
-        "mean_output_characters": fmean(len(example.output) for example in examples),
-        **figures,
-    }
-    write_json(output_dir / "stats.json", stats)
+    method: str
+    examples: Sequence[Example]
+    rejects: Sequence[Reject]
+    requests: Mapping[str, int]
+    teacher: str
+    """Name of the model."""
+    endpoint: str
+    """Identity of the endpoint, under which the response cache keeps the replies."""
+    new_tasks: int = 0
+    """Tasks that prompt 1 brought."""
 
 
 def read_examples(data_set: Path) -> list[Example]:

@@ -5,12 +5,16 @@ Everything but the outputs stays as it is, so the two data sets differ in one th
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
-from mini_lima.chat import ChatModel, Endpoint
+from mini_lima.chat import ChatModel, Endpoint, Reply
 from mini_lima.data import prompts
-from mini_lima.data.examples import Example, Reject, read_examples, write_data_set
+from mini_lima.data.examples import DataSet, Example, Reject, read_examples
+from mini_lima.data.filters import RewritingFilters
+from mini_lima.data.language import languages
+from mini_lima.data.screening import Objection, rewriting_objection
 from mini_lima.data.teacher import Teacher
+from mini_lima.data.writing import write_data_set
+from mini_lima.files import read_json
 
 
 @dataclass(frozen=True)
@@ -32,35 +36,76 @@ def build(
     endpoint: Endpoint,
     cache: Path,
     worked_example: WorkedExample,
+    filters: RewritingFilters | None = None,
 ) -> None:
     """Write the improved data set.
 
-    An example whose rewriting is empty or was cut off by the length limit is left out and counted.
+    An example whose rewriting is empty or fails a filter is left out, kept as a reject and counted.
 
     Args:
-        output_dir: Receives ``examples.jsonl``, ``rejects.jsonl`` and ``stats.json``.
+        output_dir: Receives what `write_data_set` writes.
         naive: A finished naive data set.
         teacher: The model that rewrites.
         endpoint: Where the teacher is reached.
         cache: The response cache's file.
         worked_example: Shown in every prompt 4.
+        filters: What is not used; None for all filters.
     """
     before = read_examples(naive)
     asked = [_prompt(example, worked_example) for example in before]
     replies = Teacher(teacher, endpoint, cache).ask(asked, label="prompt 4: longer outputs")
 
+    on = filters or RewritingFilters()
+    expected = languages(example.instruction for example in before)
     after: list[Example] = []
     rejects: list[Reject] = []
     for example, reply in zip(before, replies, strict=True):
-        output = reply.text.strip()
-        if output and reply.finish_reason != "length":
-            key = reply.request_key
-            after.append(replace(example, output=output, source="prompt 4", request=key))
+        if no := _objection(example, reply, worked_example, expected, on):
+            reason, key = f"prompt 4: {no.code}", reply.request_key
+            rejects.append(Reject(reason, example.id, key, reply.text, no.detail))
         else:
-            reason = "prompt 4: reply cut off" if output else "prompt 4: empty reply"
-            rejects.append(Reject(reason, example.id, reply.request_key, reply.text))
-    mean_before = fmean(len(example.output) for example in before)
-    write_data_set(output_dir, after, rejects, naive_mean_output_characters=mean_before)
+            after.append(_rewritten(example, reply))
+    requests = {"prompt 4": len(asked)}
+    naive_stats = read_json(naive / "stats.json")
+    write_data_set(
+        output_dir,
+        DataSet("improved", after, rejects, requests, teacher.model, endpoint.identity),
+        naive_endpoint=naive_stats["endpoint"],
+        naive_output_lengths=naive_stats["output_lengths"],
+        naive_mean_output_characters=naive_stats["mean_output_characters"],
+    )
+
+
+def _objection(
+    example: Example,
+    reply: Reply,
+    worked: WorkedExample,
+    expected: frozenset[str],
+    on: RewritingFilters,
+) -> Objection | None:
+    if not reply.text.strip():
+        return Objection("empty reply")
+    return rewriting_objection(
+        reply.text.strip(),
+        before=example.output,
+        given=f"{example.instruction}\n{example.input}",
+        example=(worked.output, worked.expanded),
+        expected=expected,
+        cut=reply.finish_reason == "length",
+        on=on,
+    )
+
+
+def _rewritten(example: Example, reply: Reply) -> Example:
+    return replace(
+        example,
+        output=reply.text.strip(),
+        source="prompt 4",
+        request=reply.request_key,
+        naive_source=example.source,
+        naive_request=example.request,
+        naive_output=example.output,
+    )
 
 
 def _prompt(example: Example, worked: WorkedExample) -> str:

@@ -26,10 +26,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Fault:
-    """A part of a reply that cannot be used, and why."""
+    """A part of a reply that cannot be used, and why; a note is about the reply as a whole."""
 
     reason: str
     text: str
+    detail: str = ""
+    is_note: bool = False
 
 
 def pairs(text: str) -> tuple[list[tuple[str, str]], list[Fault]]:
@@ -112,6 +114,4 @@ def _text(value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return ""
-    return (
-        "" if value is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

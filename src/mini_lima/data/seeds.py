@@ -31,6 +31,10 @@ class Task:
     name: str
     instruction: str
     instances: tuple[Instance, ...]
+    is_classification: bool | None = None
+    """None: the teacher made the task, and does not say."""
+    request: str | None = None
+    """Key of the request whose reply the task is from; None for a seed task."""
 
 
 def read_seeds(path: Path) -> list[Task]:
@@ -111,4 +115,5 @@ def _task(row: dict[str, Any]) -> Task:
         name=row["name"],
         instruction=row["instruction"],
         instances=tuple(Instance(each["input"], each["output"]) for each in row["instances"]),
+        is_classification=row["is_classification"],
     )

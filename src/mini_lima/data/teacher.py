@@ -15,7 +15,13 @@ class Teacher:
     endpoint: Endpoint
     cache: Path
 
-    def ask(self, prompts: Sequence[str], *, label: str) -> list[Reply]:
-        """Send each prompt as the only user message of a conversation of its own."""
-        requests = [self.model.request([("user", prompt)]) for prompt in prompts]
+    def ask(self, prompts: Sequence[str], *, label: str, sample: int = 0) -> list[Reply]:
+        """Send each prompt as the only user message of a conversation of its own.
+
+        Args:
+            prompts: What to send.
+            label: Names this work in the progress display.
+            sample: Asks anew what was asked with a lower one, instead of repeating its answer.
+        """
+        requests = [self.model.request([("user", each)], sample=sample) for each in prompts]
         return complete(requests, endpoint=self.endpoint, cache=self.cache, label=label)

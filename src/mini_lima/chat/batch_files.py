@@ -1,0 +1,119 @@
+"""The two files of OpenAI's batch interface: requests go out in one, answers come back in another.
+
+Any engine that speaks the format can stand between them: OpenAI itself, vLLM's run-batch, others.
+``custom_id`` is the request's key, so an answer finds its request in whatever order it comes, and
+neither file needs more than the format has: the sample index is what makes key and body agree.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mini_lima.chat.cache import ResponseCache
+from mini_lima.chat.cassette import METHOD, URL, CassetteEntry
+from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.exchange import Imported
+from mini_lima.chat.requests import ChatRequest, canonical_json, read_reply, request_key
+from mini_lima.errors import UserError
+from mini_lima.files import write_text
+
+MOST_SAMPLES = 10_000
+
+
+def write_batch_input(path: Path, requests: Iterable[ChatRequest]) -> int:
+    """Write ``requests`` to ``path`` in their order, each once; return how many."""
+    lines = {
+        request.key: canonical_json(
+            {"custom_id": request.key, "method": METHOD, "url": URL, "body": request.body}
+        )
+        for request in requests
+    }
+    write_text(path, "".join(line + "\n" for line in lines.values()))
+    return len(lines)
+
+
+def import_batch(output: Path, batch_input: Path, *, endpoint: Endpoint, cache: Path) -> Imported:
+    """Put the answers in ``output`` into ``cache``, as answers of ``endpoint`` made in a batch.
+
+    Args:
+        output: What an engine wrote; OpenAI's separate error file is read the same way.
+        batch_input: What it was given, as `write_batch_input` wrote it.
+        endpoint: Whose answers they count as from now on.
+        cache: File of the response cache.
+
+    Returns:
+        What came and what did not; the latter can be asked live.
+
+    Raises:
+        UserError: with file and line, for what is no line of such a file or belongs to no request.
+            Nothing is imported then.
+    """
+    requests = _requests(batch_input)
+    done = Imported()
+    answers: dict[str, CassetteEntry] = {}
+    for where, row in _rows(output):
+        key = row.get("custom_id")
+        if not isinstance(key, str) or key not in requests:
+            raise UserError(f"{where}: custom_id {key!r} is not in {batch_input}")
+        try:
+            answers[key] = CassetteEntry(requests[key][0], _answer(key, row), requests[key][1])
+        except ValueError as error:
+            done.failed[key] = str(error)
+    with ResponseCache(cache, endpoint.identity) as kept:
+        for entry in answers.values():
+            done.count(is_new=kept.put_entry(entry, {"batch": True}))
+    done.failed = {key: why for key, why in done.failed.items() if key not in answers}
+    done.missing = [key for key in requests if key not in answers and key not in done.failed]
+    return done
+
+
+def _answer(key: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The completion in an output line; ValueError says why there is none."""
+    response, error = row.get("response"), row.get("error")
+    body = response.get("body") if isinstance(response, dict) else None
+    status = response.get("status_code") if isinstance(response, dict) else None
+    if error is not None or status != 200 or not isinstance(body, dict):
+        # OpenAI puts a refused request's error into the body, vLLM and expired batches beside it.
+        told = error or (body.get("error") if isinstance(body, dict) else None) or body
+        told = told.get("message", told) if isinstance(told, dict) else told
+        raise ValueError(f"status {status}: {' '.join(str(told).split())[:200]}")
+    read_reply(key, body, cached=True)
+    return body
+
+
+def _requests(path: Path) -> dict[str, tuple[dict[str, Any], int]]:
+    """Body and sample index by key."""
+    found: dict[str, tuple[dict[str, Any], int]] = {}
+    for where, row in _rows(path):
+        key, body = row.get("custom_id"), row.get("body")
+        if not isinstance(body, dict):
+            raise UserError(f"{where}: no body: not a line of a batch's input")
+        samples = range(MOST_SAMPLES)
+        sample = next((sample for sample in samples if request_key(body, sample) == key), None)
+        if sample is None:
+            raise UserError(
+                f"{where}: custom_id {key!r} is not the key of this body: the request was changed "
+                "after it was written, or it was not written by this program"
+            )
+        found[str(key)] = body, sample
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of ``path``, each with the place to name in an error."""
+    try:
+        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the batch file {path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: not a JSON object")
+        yield f"{path}:{number}", row

@@ -1,0 +1,171 @@
+"""The ledger: what asking took, and what the answers are worth.
+
+A run that resumes spends little and uses much. So two sums are kept apart: ``spent`` is what calls
+of this run were charged with, ``value`` is what all replies that were used did cost when they were
+made, this run or earlier. Ledgers of several calls, stages or runs add up with `merged`.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mini_lima.chat.latency import Latency
+from mini_lima.chat.prices import Prices
+from mini_lima.chat.requests import ChatRequest, Reply
+from mini_lima.chat.tokens import TokenCount, reported
+from mini_lima.files import read_json, write_json
+
+NOT_SAID = "(not said)"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Cost:
+    """Replies with the tokens that were reported for them, and their price."""
+
+    replies: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    """Replies whose price is not in ``usd``: no prices were given, or no tokens reported."""
+
+    def add(self, tokens: TokenCount | None, prices: Prices | None, *, batch: bool = False) -> None:
+        """Count one reply."""
+        self.replies += 1
+        if tokens is not None:
+            self.input_tokens += tokens.input
+            self.cached_input_tokens += tokens.cached_input
+            self.output_tokens += tokens.output
+        if tokens is None or prices is None:
+            self.unpriced += 1
+        else:
+            self.usd += prices.cost(tokens, batch=batch)
+
+
+@dataclass
+class Ledger:
+    """Counts of one or more calls of `complete`; a repeated request counts once per call."""
+
+    requests: int = 0
+    from_cache: int = 0
+    """Requests that needed no call: answered earlier, or by another process meanwhile."""
+    from_cassette: int = 0
+    sent: int = 0
+    """Attempts that went to the endpoint, retries included."""
+    retries: dict[str, int] = field(default_factory=dict)
+    """Attempts that were repeated, by the reason code of the failure."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Requests that were given up, by reason code."""
+    lost: int = 0
+    """Attempts that ended without an answer and may be billed all the same."""
+    lost_usd: float = 0.0
+    """The most that they can be billed with, as far as it is known."""
+    spent: Cost = field(default_factory=Cost)
+    value: Cost = field(default_factory=Cost)
+    latency: Latency = field(default_factory=Latency)
+    """Of the attempts that gave the replies, as they were made."""
+    served_models: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Replies by the model that was asked for and the one that the endpoint says it used."""
+    usage_missing: int = 0
+    usage_zero: int = 0
+    adapted: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Parameters that a model refused, and how its replies were got without them."""
+
+    def count_reply(
+        self, request: ChatRequest, reply: Reply, made: dict[str, Any], prices: Prices | None
+    ) -> None:
+        """Count a reply that is used; ``made`` is what the cache knows about its making."""
+        tokens = reported(reply.usage)
+        self.value.add(tokens, prices, batch=bool(made.get("batch")))
+        by_name = self.served_models.setdefault(request.model, {})
+        count(by_name, reply.served_model or NOT_SAID)
+        if tokens is None:
+            self.usage_missing += 1
+        elif not tokens.input or (reply.text and not tokens.output):
+            self.usage_zero += 1
+        if isinstance(seconds := made.get("seconds"), int | float):
+            self.latency.add(seconds)
+        if isinstance(adapted := made.get("adapted"), dict):
+            self.adapted.setdefault(request.model, {}).update(adapted)
+
+
+def count(counts: dict[str, int], name: str) -> None:
+    """Add one to ``name``."""
+    counts[name] = counts.get(name, 0) + 1
+
+
+def merged(ledgers: Iterable[Ledger]) -> Ledger:
+    """One ledger for all of ``ledgers``."""
+    total: Ledger = Ledger()
+    for ledger in ledgers:
+        total = _sum(total, ledger)
+    return total
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if dataclasses.is_dataclass(one) and not isinstance(one, type):
+        names = [field.name for field in dataclasses.fields(one)]
+        return type(one)(**{name: _sum(getattr(one, name), getattr(other, name)) for name in names})
+    if isinstance(one, dict):
+        both = {key: _sum(one[key], other[key]) for key in one.keys() & other.keys()}
+        return dict(sorted({**one, **other, **both}.items()))
+    return max(one, other) if isinstance(one, str) else one + other
+
+
+def warnings(ledger: Ledger) -> list[str]:
+    """What a reader of the results must know about how they came about, a line each."""
+    found = []
+    for asked, served in ledger.served_models.items():
+        if len(served) > 1:
+            names = ", ".join(f"{name} ({served[name]})" for name in sorted(served))
+            found.append(
+                f"{len(served)} models answered under the name {asked}: {names}; what they wrote "
+                "may differ in kind"
+            )
+    if ledger.usage_zero:
+        found.append(
+            f"{ledger.usage_zero} of {ledger.value.replies} replies report zero tokens: their cost "
+            "is not known, and a reseller may have answered them with another model"
+        )
+    if ledger.usage_missing > ledger.from_cassette:
+        found.append(
+            f"{ledger.usage_missing} of {ledger.value.replies} replies report no tokens: their "
+            "cost is not known"
+        )
+    for model, parameters in ledger.adapted.items():
+        changes = ", ".join(f"{name} was {what}" for name, what in sorted(parameters.items()))
+        found.append(f"{model} refuses parameters that were asked for: {changes}")
+    if ledger.lost:
+        found.append(
+            f"{ledger.lost} calls ended without an answer and may be billed all the same, with up "
+            f"to ${ledger.lost_usd:.2f}"
+        )
+    return found
+
+
+def write_ledger(path: Path, ledger: Ledger) -> None:
+    """Write ``ledger`` to ``path`` as JSON, with its percentiles and warnings; log the latter."""
+    document = dataclasses.asdict(ledger)
+    document["latency"] |= {
+        "p50": ledger.latency.percentile(0.50),
+        "p95": ledger.latency.percentile(0.95),
+    }
+    said = warnings(ledger)
+    write_json(path, {**document, "warnings": said})
+    for line in said:
+        log.warning("%s", line)
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Read what `write_ledger` wrote."""
+    document = read_json(path)
+    del document["warnings"]
+    latency = Latency(document.pop("latency")["classes"])
+    spent, value = Cost(**document.pop("spent")), Cost(**document.pop("value"))
+    return Ledger(**document, spent=spent, value=value, latency=latency)

@@ -1,0 +1,152 @@
+"""The work of one call of `complete`, in rounds.
+
+A round sends what no one else is asking. What another process was asking is then looked for in the
+cache, and what that process left unanswered, because it failed or was killed, is the next round.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mini_lima.chat import complaints
+from mini_lima.chat.budget import Budget
+from mini_lima.chat.cache import ResponseCache
+from mini_lima.chat.cassette import read_cassette
+from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.ledger import Ledger, count
+from mini_lima.chat.prices import Prices, estimate
+from mini_lima.chat.requests import ChatRequest
+from mini_lima.errors import UserError
+from mini_lima.progress import Bar
+
+if TYPE_CHECKING:
+    from mini_lima.chat.dispatch import Outcome
+    from mini_lima.chat.faults import Fault
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class Rounds:
+    """Has requests answered; is the desk at which `dispatch` fetches them and hands answers in.
+
+    Attributes:
+        answered: Keys of the requests that calls of ours have answered.
+        faults: What those ended with that failed for good, by key.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[ChatRequest],
+        *,
+        endpoint: Endpoint,
+        cache: ResponseCache,
+        bar: Bar,
+        label: str,
+        returns_failures: bool,
+        ledger: Ledger,
+        prices: Prices | None,
+        budget: Budget | None,
+    ) -> None:
+        """Take what `complete` was given; ``requests`` are distinct."""
+        self._requests, self._endpoint, self._cache = requests, endpoint, cache
+        self._bar, self._label, self._returns_failures = bar, label, returns_failures
+        self._ledger, self._prices = ledger, prices
+        self._budget = Budget(math.inf) if budget is None else budget
+        self.answered: set[str] = set()
+        self.faults: dict[str, Fault] = {}
+
+    def run(self) -> None:
+        """Return when every request has an answer or, where that is asked for, an error.
+
+        Raises:
+            UserError: See `complete`.
+            ConnectionError: See `complete`.
+        """
+        to_do = self._not_in_cache(self._requests)
+        if to_do and self._endpoint.cassette is not None:
+            self._replay(to_do, self._endpoint.cassette)
+        elif to_do:
+            self._ask(to_do)
+
+    def _replay(self, to_do: Sequence[ChatRequest], cassette: Path) -> None:
+        recorded = read_cassette(cassette)
+        if missing := [request for request in to_do if request.key not in recorded]:
+            raise UserError(complaints.not_recorded(missing, cassette, len(self._requests)))
+        for request in to_do:
+            self.put(request, recorded[request.key], {})
+
+    def _ask(self, to_do: Sequence[ChatRequest]) -> None:
+        from mini_lima.chat.asking import Account
+        from mini_lima.chat.dispatch import ask_all
+
+        if self._budget.is_limited:
+            complaints.check_that_a_budget_can_be_kept(to_do, self._prices)
+        account = Account(self._ledger, self._prices, self._budget)
+        while to_do:
+            outcome = ask_all(to_do, self._endpoint, self, account)
+            self.faults |= outcome.faults
+            for fault in outcome.faults.values():
+                count(self._ledger.failed, fault.code)
+            self._stop_where_it_must(outcome)
+            to_do = self._left_by_others(outcome.taken)
+
+    def claim(self, request: ChatRequest) -> bool:
+        """Whether ``request`` is ours to ask."""
+        return self._cache.claim(request)
+
+    def release(self, request: ChatRequest) -> None:
+        """Leave ``request`` to others."""
+        self._cache.release(request)
+
+    def put(self, request: ChatRequest, response: Any, made: Mapping[str, Any]) -> None:
+        """Keep an answer."""
+        self._cache.put(request, response, made)
+        self.answered.add(request.key)
+        figures = {"usd": self._ledger.spent.usd} if self._ledger.spent.usd else {}
+        self._bar.advance(1, **figures)
+
+    def _not_in_cache(self, requests: Sequence[ChatRequest]) -> list[ChatRequest]:
+        open_requests = [request for request in requests if not self._cache.has(request)]
+        if found := len(requests) - len(open_requests):
+            self._bar.advance(found)
+        return open_requests
+
+    def _left_by_others(self, taken: Sequence[ChatRequest]) -> list[ChatRequest]:
+        """Wait until all of ``taken`` are answered, or one of them is left to us; what is open."""
+        told = False
+        while True:
+            looked = time.monotonic()
+            taken = self._not_in_cache(taken)
+            if not taken or any(self._cache.is_free(request) for request in taken):
+                return list(taken)
+            if not told:
+                counts = (self._label, len(taken))
+                log.info("%s: waiting for %d answers that another process is asking for", *counts)
+                told = True
+            time.sleep(max(SECONDS_BETWEEN_LOOKS, 4 * (time.monotonic() - looked)))
+
+    def _stop_where_it_must(self, outcome: "Outcome") -> None:
+        """Raise, if the call of `complete` cannot go on after ``outcome``."""
+        may_go_on = all(self._returns_failures and fault.is_own for fault in self.faults.values())
+        if may_go_on and not outcome.is_down and not outcome.out_of_money:
+            return
+        left = [
+            request
+            for request in self._requests
+            if request.key not in self.faults and not self._cache.has(request)
+        ]
+        total = len(self._requests)
+        answered = total - len(left) - len(self.faults)
+        if outcome.out_of_money:
+            cost = estimate(left, self._prices)
+            raise UserError(
+                complaints.out_of_money(self._label, self._budget, answered, total, cost)
+            )
+        faults = list(self.faults.values())
+        raise ConnectionError(
+            complaints.unanswered(self._endpoint, faults, answered, len(left), total)
+        )

@@ -1,0 +1,164 @@
+"""Figures about a data set: how long, how balanced, how varied. Pure functions.
+
+Lengths in tokens are those of the tokenizer that ships with the package, so that they can be
+compared between data sets whatever model is trained; the model's own tokenizer counts differently.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, quantiles
+from typing import TYPE_CHECKING, Any
+
+from mini_lima.data.examples import DataSet, Example
+from mini_lima.data.likeness import rouge_l, words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = Path(__file__).parents[1] / "assets" / "qwen-tiny" / "tokenizer.json"
+SAMPLE = 200
+"""Texts between which self-similarity is measured, and labels that are counted."""
+
+
+def counts(made: DataSet) -> dict[str, Any]:
+    """Return the figures of ``made`` as JSON types."""
+    outputs = [example.output for example in made.examples]
+    return {
+        "method": made.method,
+        "teacher": made.teacher,
+        "endpoint": made.endpoint,
+        "examples": len(made.examples),
+        "by_source": dict(Counter(example.source for example in made.examples)),
+        "rejected": dict(Counter(reject.reason for reject in made.rejects)),
+        "funnel": funnel(made),
+        "mean_output_characters": fmean(map(len, outputs)),
+        "output_lengths": lengths(outputs),
+        "tasks": tasks(made.examples),
+        "classification": classification(made.examples),
+        "diversity": {
+            "instructions": diversity(
+                list({e.task: e.instruction for e in made.examples}.values())
+            ),
+            "outputs": diversity(outputs),
+        },
+    }
+
+
+def funnel(made: DataSet) -> dict[str, dict[str, Any]]:
+    """Return per prompt what came in and where it went: ``found`` = ``used`` + all ``rejected``.
+
+    What prompt 1 finds is tasks, of the others instances. Notes are about whole replies, and no
+    part of the sum.
+    """
+    used = Counter(example.source for example in made.examples)
+    used["prompt 1"] = made.new_tasks
+    table: dict[str, dict[str, Any]] = {}
+    for prompt, requests in made.requests.items():
+        of_prompt = [each for each in made.rejects if each.reason.startswith(f"{prompt}: ")]
+        rejected, notes = (
+            dict(Counter(_code(e.reason) for e in of_prompt if e.is_note is kind))
+            for kind in (False, True)
+        )
+        table[prompt] = {
+            "requests": requests,
+            "found": used[prompt] + sum(rejected.values()),
+            "rejected": rejected,
+            "used": used[prompt],
+            "notes": notes,
+        }
+    return table
+
+
+def lengths(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return mean, quartiles and extremes of ``texts`` in characters, words and tokens."""
+    return {
+        "characters": _spread([len(text) for text in texts]),
+        "words": _spread([len(text.split()) for text in texts]),
+        "tokens": _spread(tokens(texts)),
+    }
+
+
+def tokens(texts: Sequence[str]) -> list[int]:
+    """Return the number of tokens of each of ``texts``, without special ones."""
+    return [len(each.ids) for each in _tokenizer().encode_batch(texts, add_special_tokens=False)]
+
+
+def tasks(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return how examples are spread over tasks, and how many of them stand alone."""
+    per_task = Counter(example.task for example in examples)
+    return {
+        "tasks": len(per_task),
+        "examples_per_task": dict(sorted(Counter(per_task.values()).items())),
+        "without_input": sum(not example.input for example in examples),
+    }
+
+
+def classification(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the examples of classification tasks, and the labels of each of those tasks.
+
+    Only seed tasks say whether they are one.
+    """
+    kinds = {True: "yes", False: "no", None: "not known"}
+    labels: dict[str, Counter[str]] = {}
+    for each in examples:
+        if each.is_classification:
+            label = each.output if each.naive_output is None else each.naive_output
+            labels.setdefault(each.task, Counter())[label[:SAMPLE].strip()] += 1
+    return {
+        "examples": dict(Counter(kinds[each.is_classification] for each in examples)),
+        "labels": {task: dict(found) for task, found in labels.items()},
+    }
+
+
+def diversity(texts: Sequence[str]) -> dict[str, float]:
+    """Return distinct-1, distinct-2 and self-similarity.
+
+    Distinct-n is the share of n-grams that are different from all earlier ones (Li et al. 2016,
+    *A Diversity-Promoting Objective Function*); it falls with the amount of text. Self-similarity
+    is the mean, over a random sample of 200 texts, of the highest ROUGE-L with another of them.
+    """
+    told = [words(text) for text in texts]
+    drawn = random.Random(0).sample(list(texts), min(SAMPLE, len(texts)))
+    nearest = [
+        max((rouge_l(one, other) for j, other in enumerate(drawn) if i != j), default=0.0)
+        for i, one in enumerate(drawn)
+    ]
+    return {
+        "distinct_1": _distinct(word for text in told for word in text),
+        "distinct_2": _distinct(pair for text in told for pair in pairwise(text)),
+        "self_similarity": fmean(nearest) if nearest else 0.0,
+    }
+
+
+def _distinct(grams: Iterable[Any]) -> float:
+    counted = Counter(grams)
+    return len(counted) / counted.total() if counted else 0.0
+
+
+def _spread(numbers: Sequence[int]) -> dict[str, float]:
+    low, median, high = (
+        quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
+    )
+    return {
+        "mean": fmean(numbers),
+        "min": min(numbers),
+        "quartile_1": low,
+        "median": median,
+        "quartile_3": high,
+        "max": max(numbers),
+    }
+
+
+def _code(reason: str) -> str:
+    return reason.partition(": ")[2]
+
+
+@cache
+def _tokenizer() -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(TOKENIZER))

@@ -1,0 +1,180 @@
+"""A budget is never passed, and running out of it loses nothing."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.chat.asked import endpoint_of, questions
+from tests.chat.server import FakeOpenAI, completion, refusal, storm
+
+from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
+from mini_lima.chat.tokens import TokenCount, most_input
+from mini_lima.errors import UserError
+
+PRICES = Prices(input=1000, output=10_000)
+TEXTS = [f"question {number:02}" for number in range(40)]
+USUAL = PRICES.cost(TokenCount(7, 5))
+MOST = PRICES.most(questions(TEXTS[0])[0])
+
+
+def dearest(call):
+    """The reply that costs as much as a call can."""
+    (asked,) = questions(call.last_message)
+    usage = {"prompt_tokens": most_input(asked), "completion_tokens": asked.max_tokens}
+    return completion("dear", usage=usage)
+
+
+def test_the_run_stops_before_the_call_that_could_pass_the_budget(cache):
+    budget, ledger = Budget(10 * USUAL + MOST * 1.001), Ledger()
+    with FakeOpenAI() as server:
+        options = {"endpoint": endpoint_of(server, concurrency=1), "cache": cache, "label": "x"}
+        options |= {"prices": PRICES}
+        with pytest.raises(UserError) as caught:
+            complete(questions(*TEXTS), budget=budget, ledger=ledger, **options)
+        assert server.asked == TEXTS[:11]
+        assert budget.spent_usd == pytest.approx(11 * USUAL)
+        assert ledger.spent.usd == pytest.approx(budget.spent_usd)
+        told = str(caught.value)
+        for part in ("x: ", f"${11 * USUAL:.4f}", "11 of 40", "other 29"):
+            assert part in told
+        assert "\n" not in told
+
+        server.calls.clear()
+        replies = complete(questions(*TEXTS), budget=Budget(100), ledger=Ledger(), **options)
+    assert server.asked == TEXTS[11:]
+    assert [reply.cached for reply in replies] == [True] * 11 + [False] * 29
+
+
+@pytest.mark.parametrize("reply", [dearest, storm(dearest), storm(lambda call: "cheap")])
+@pytest.mark.parametrize("calls", [0.5, 1.01, 3.5, 7.01])
+def test_calls_in_flight_count_in_full(cache, reply, calls):
+    budget = Budget(calls * MOST)
+    with FakeOpenAI(reply) as server, pytest.raises(UserError, match="stopped before"):
+        complete(
+            questions(*TEXTS),
+            endpoint=endpoint_of(server, concurrency=8, max_retries=14),
+            cache=cache,
+            label="x",
+            prices=PRICES,
+            budget=budget,
+        )
+    assert budget.spent_usd + budget.lost_usd <= budget.limit_usd
+    assert not budget.in_flight
+    assert calls > 1 or server.calls == []
+
+
+def test_a_tight_budget_slows_the_calls_down_instead_of_ending_them(cache):
+    budget = Budget(len(TEXTS) * USUAL + MOST)
+    with FakeOpenAI() as server:
+        endpoint = endpoint_of(server, concurrency=8)
+        complete(
+            questions(*TEXTS),
+            endpoint=endpoint,
+            cache=cache,
+            label="x",
+            prices=PRICES,
+            budget=budget,
+        )
+    assert budget.spent_usd == pytest.approx(len(TEXTS) * USUAL)
+
+
+def test_one_budget_holds_for_all_calls_of_a_run(cache):
+    budget = Budget(4 * USUAL + MOST)
+    with FakeOpenAI() as server:
+        options = {"endpoint": endpoint_of(server, concurrency=1), "cache": cache, "label": "x"}
+        options |= {"prices": PRICES, "budget": budget}
+        complete(questions(*TEXTS[:3]), **options)
+        with pytest.raises(UserError, match="2 of 5"):
+            complete(questions(*TEXTS[10:15]), **options)
+    assert len(server.calls) == 5
+
+
+def test_calls_whose_answer_got_lost_stay_counted_at_their_most(cache):
+    budget, ledger = Budget(2.5 * MOST), Ledger()
+    with FakeOpenAI(lambda call: None) as server, pytest.raises(UserError, match="lost calls"):
+        complete(
+            questions("a"),
+            endpoint=endpoint_of(server, max_retries=10),
+            cache=cache,
+            label="x",
+            prices=PRICES,
+            budget=budget,
+            ledger=ledger,
+        )
+    assert len(server.calls) == ledger.lost == 2
+    assert budget.spent_usd == 0
+    assert budget.lost_usd == pytest.approx(2 * PRICES.most(questions("a")[0]))
+
+
+def test_refused_calls_cost_nothing(cache):
+    budget = Budget(1.5 * MOST)
+    busy = refusal(429, "rate_limit_exceeded")
+    with FakeOpenAI(lambda call: busy if call.number < 5 else "ok") as server:
+        complete(
+            questions("a"),
+            endpoint=endpoint_of(server, max_retries=10),
+            cache=cache,
+            label="x",
+            prices=PRICES,
+            budget=budget,
+        )
+    assert budget.spent_usd == pytest.approx(USUAL)
+    assert budget.lost_usd == 0
+
+
+def test_an_answer_without_usage_is_charged_with_its_most(cache):
+    budget = Budget(100 * MOST)
+    with FakeOpenAI(lambda call: completion("ok", usage=None)) as server:
+        complete(
+            questions(TEXTS[0]),
+            endpoint=endpoint_of(server),
+            cache=cache,
+            label="x",
+            prices=PRICES,
+            budget=budget,
+        )
+    assert budget.spent_usd == pytest.approx(MOST)
+
+
+@pytest.mark.parametrize(
+    ("prices", "model", "complaint"),
+    [
+        (None, ChatModel("gpt-x", max_tokens=5), "prices of gpt-x are not"),
+        (PRICES, ChatModel("gpt-x"), "set max_tokens"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused_before_the_first_call(
+    cache, prices, model, complaint
+):
+    with FakeOpenAI() as server:
+        options = {"endpoint": endpoint_of(server), "cache": cache, "label": "x"}
+        with pytest.raises(UserError, match=complaint):
+            complete(questions("a", model=model), prices=prices, budget=Budget(1000), **options)
+        assert server.calls == []
+        complete(questions("a", model=model), **options)
+        (kept,) = complete(questions("a", model=model), prices=prices, budget=Budget(0), **options)
+    assert kept.cached
+
+
+@pytest.mark.parametrize("limit", [-1, math.nan])
+def test_a_budget_that_is_no_amount_of_money_is_refused(limit):
+    with pytest.raises(UserError, match="budget_usd"):
+        Budget(limit)
+
+
+@given(
+    limit=st.floats(0, 100),
+    calls=st.lists(st.tuples(st.floats(0, 50), st.floats(0, 1), st.booleans())),
+)
+def test_charges_up_to_what_was_set_aside_never_pass_the_limit(limit, calls):
+    budget = Budget(limit)
+    for most, share, is_lost in calls:
+        if not budget.fits(most):
+            continue
+        with budget.call(most) as charge:
+            assert budget.in_flight
+            if not is_lost:
+                charge.settle(most * share)
+    assert not budget.in_flight
+    assert budget.spent_usd + budget.lost_usd <= limit * (1 + 1e-9)

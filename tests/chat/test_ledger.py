@@ -1,0 +1,198 @@
+"""The ledger says what happened, adds up, and survives its file."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.chat.asked import endpoint_of, questions
+from tests.chat.server import FakeOpenAI, completion, refusal
+
+from mini_lima.chat import (
+    CassetteEntry,
+    Endpoint,
+    Ledger,
+    Prices,
+    complete,
+    completion_body,
+    merged,
+    read_ledger,
+    warnings,
+    write_cassette,
+    write_ledger,
+)
+from mini_lima.chat.latency import Latency
+from mini_lima.chat.ledger import Cost
+from mini_lima.files import read_json
+
+PRICES = Prices(input=100, output=1000)
+USUAL = 7 * 100e-6 + 5 * 1000e-6
+
+counts = st.integers(0, 1000)
+dollars = st.integers(0, 2**20).map(lambda number: number / 1024)  # add up without rounding
+names = st.sampled_from(["a", "b", "c"])
+costs = st.builds(Cost, counts, counts, counts, counts, dollars, counts)
+ledgers = st.builds(
+    Ledger,
+    requests=counts,
+    from_cache=counts,
+    from_cassette=counts,
+    sent=counts,
+    retries=st.dictionaries(names, counts),
+    failed=st.dictionaries(names, counts),
+    lost=counts,
+    lost_usd=dollars,
+    spent=costs,
+    value=costs,
+    latency=st.builds(
+        Latency, st.dictionaries(st.integers(-100, 100).map(str), st.integers(1, 1000))
+    ),
+    served_models=st.dictionaries(names, st.dictionaries(names, counts)),
+    usage_missing=counts,
+    usage_zero=counts,
+    adapted=st.dictionaries(names, st.dictionaries(names, names)),
+)
+
+
+@given(ledgers, ledgers, ledgers)
+def test_ledgers_add_up_in_any_order_and_grouping(one, two, three):
+    assert merged([one, two]) == merged([two, one])
+    assert merged([merged([one, two]), three]) == merged([one, merged([two, three])])
+    assert merged([one, Ledger()]) == one
+    assert merged([one, two]).spent.usd == one.spent.usd + two.spent.usd
+
+
+def test_merging_leaves_the_parts_as_they_are():
+    one = Ledger(retries={"a": 1})
+    total = merged([one, Ledger(retries={"a": 2})])
+    total.retries["a"] += 10
+    assert one == Ledger(retries={"a": 1})
+
+
+@given(ledgers)
+def test_a_ledger_survives_its_file(tmp_path_factory, ledger):
+    path = tmp_path_factory.mktemp("ledger") / "ledger.json"
+    write_ledger(path, ledger)
+    assert read_ledger(path) == ledger
+
+
+@given(st.lists(st.floats(1e-3, 1e4), min_size=1), st.floats(0, 1))
+def test_a_percentile_is_within_its_class(durations, share):
+    latency = Latency()
+    for seconds in durations:
+        latency.add(seconds)
+    rank = max(math.ceil(share * len(durations)), 1)
+    assert latency.percentile(share) == pytest.approx(sorted(durations)[rank - 1], rel=0.026)
+
+
+def test_no_calls_have_no_percentile():
+    assert Latency().percentile(0.5) is None
+
+
+def test_what_is_spent_and_what_the_replies_are_worth_are_two_things(cache):
+    first, second = Ledger(), Ledger()
+    with FakeOpenAI() as server:
+        options = {"endpoint": endpoint_of(server), "cache": cache, "label": "x", "prices": PRICES}
+        complete(questions(*"abc"), ledger=first, **options)
+        complete(questions(*"abcdd"), ledger=second, **options)
+    assert (first.requests, first.from_cache, first.sent) == (3, 0, 3)
+    assert first.spent == first.value
+    assert first.spent.usd == pytest.approx(3 * USUAL)
+    assert (second.requests, second.from_cache, second.sent) == (4, 3, 1)
+    assert (second.spent.replies, second.value.replies) == (1, 4)
+    assert second.spent.usd == pytest.approx(USUAL)
+    assert second.value.usd == pytest.approx(4 * USUAL)
+    assert (second.value.input_tokens, second.value.output_tokens) == (28, 20)
+    assert sum(second.latency.classes.values()) == 4
+    assert warnings(second) == []
+
+
+def test_a_run_that_is_stopped_has_its_ledger_all_the_same(cache):
+    ledger = Ledger()
+    bad = refusal(401, "invalid_api_key")
+    with FakeOpenAI(lambda call: bad if call.last_message == "c" else "ok") as server:
+        endpoint = endpoint_of(server, concurrency=1)
+        with pytest.raises(Exception, match="refuses every request"):
+            complete(questions(*"abcd"), endpoint=endpoint, cache=cache, label="x", ledger=ledger)
+    assert ledger.sent == 3
+    assert ledger.spent.replies == 2
+
+
+def served(*names):
+    return lambda call: completion("ok", model=names[call.number % len(names)])
+
+
+@pytest.mark.parametrize(
+    ("names", "is_loud"),
+    [
+        (("gpt-x-2026-01-01",), False),
+        (("gpt-x-2026-01-01", "llama"), True),
+        (("gpt-x-2026-01-01", None), True),
+    ],
+)
+def test_several_models_behind_one_name_are_a_warning(cache, names, is_loud):
+    ledger = Ledger()
+    with FakeOpenAI(served(*names)) as server:
+        endpoint = endpoint_of(server)
+        complete(questions(*"abcd"), endpoint=endpoint, cache=cache, label="x", ledger=ledger)
+    assert ledger.served_models == {
+        "gpt-x": {name or "(not said)": 4 // len(names) for name in names}
+    }
+    told = "\n".join(warnings(ledger))
+    assert is_loud == ("under the name gpt-x" in told)
+    assert not is_loud or "llama (2)" in told or "(not said) (2)" in told
+
+
+@pytest.mark.parametrize(
+    ("usage", "text", "complaint"),
+    [
+        ({"prompt_tokens": 0, "completion_tokens": 0}, "ok", "1 of 4 replies report zero tokens"),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, "ok", "1 of 4 replies report zero tokens"),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, "", None),
+        (None, "ok", "1 of 4 replies report no tokens"),
+        ({"total_tokens": 9}, "ok", "1 of 4 replies report no tokens"),
+    ],
+)
+def test_zero_and_missing_usage_are_warnings(cache, usage, text, complaint):
+    ledger = Ledger()
+
+    def reply(call):
+        return completion(text, usage=usage) if call.last_message == "b" else "ok"
+
+    with FakeOpenAI(reply) as server:
+        endpoint = endpoint_of(server)
+        complete(questions(*"abcd"), endpoint=endpoint, cache=cache, label="x", ledger=ledger)
+    told = warnings(ledger)
+    assert told == [] if complaint is None else complaint in told[0]
+    assert len(told) <= 1
+
+
+def test_what_is_replayed_costs_nothing_now_and_warns_of_nothing(tmp_path):
+    body = completion_body("written by hand", model="m")
+    paid = body | {"usage": {"prompt_tokens": 7, "completion_tokens": 5}}
+    asked = questions("a", "b")
+    entries = [CassetteEntry(asked[0].body, body), CassetteEntry(asked[1].body, paid)]
+    write_cassette(tmp_path / "c.jsonl", entries)
+    endpoint = Endpoint("recorded", cassette=tmp_path / "c.jsonl")
+    for _ in range(2):
+        ledger = Ledger()
+        options = {"endpoint": endpoint, "cache": tmp_path / "cache", "label": "x"}
+        complete(asked, ledger=ledger, prices=PRICES, **options)
+        assert (ledger.requests, ledger.from_cassette, ledger.sent) == (2, 2, 0)
+        assert ledger.spent == Cost()
+        assert (ledger.value.replies, ledger.value.unpriced) == (2, 1)
+        assert ledger.value.usd == pytest.approx(USUAL)
+        assert warnings(ledger) == []
+
+
+def test_the_file_can_be_read_by_people_and_the_warnings_are_said(tmp_path, caplog):
+    ledger = Ledger(value=replace(Cost(), replies=3), usage_zero=2)
+    for seconds in (1.0, 2.0, 10.0):
+        ledger.latency.add(seconds)
+    write_ledger(tmp_path / "ledger.json", ledger)
+    written = read_json(tmp_path / "ledger.json")
+    assert written["latency"]["p50"] == pytest.approx(2, rel=0.03)
+    assert written["latency"]["p95"] == pytest.approx(10, rel=0.03)
+    assert written["warnings"] == warnings(ledger)
+    assert [record.getMessage() for record in caplog.records] == warnings(ledger)

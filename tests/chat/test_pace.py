@@ -1,0 +1,86 @@
+"""Limits per minute hold for every minute, measured on a clock that is wound by hand."""
+
+import asyncio
+from bisect import bisect_left
+
+import pytest
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.server import FakeOpenAI
+
+from mini_lima.chat import Endpoint, complete
+from mini_lima.chat.pace import Pace
+from mini_lima.chat.tokens import usual_input
+
+REQUEST = MODEL.request([("user", "how much is it? " * 20)])
+TOKENS = usual_input(REQUEST) + MODEL.max_tokens
+
+
+class WoundByHand(asyncio.SelectorEventLoop):
+    """An event loop in which waiting takes no time: it goes on to the next timer at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+
+    def time(self):
+        return self.now
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            # A real clock moves on between two looks, and what waits for rounding errors needs it.
+            self.now = max(self.now + 1e-6, self._scheduled[0].when())
+        super()._run_once()
+
+
+def admissions(count, **limits):
+    """The times at which ``count`` requests, all there at once, are let through."""
+    times = []
+
+    async def all_of_them():
+        pace = Pace(Endpoint("fake", **limits))
+
+        async def one():
+            await pace.admit(REQUEST)
+            times.append(asyncio.get_running_loop().time())
+
+        await asyncio.gather(*(one() for _ in range(count)))
+
+    with asyncio.Runner(loop_factory=WoundByHand) as runner:
+        runner.run(all_of_them())
+    return times
+
+
+def most_in_a_minute(times):
+    return max(bisect_left(times, time + 60) - at for at, time in enumerate(times))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20, 60, 500, 3000])
+def test_no_minute_has_more_requests_than_the_limit_and_it_is_used(limit):
+    times = admissions(3 * limit, requests_per_minute=limit)
+    assert most_in_a_minute(times) <= limit
+    assert times[-1] <= 3 * 60 * 1.04
+
+
+@pytest.mark.parametrize("limit", [TOKENS // 2, TOKENS * 3, TOKENS * 100])
+def test_tokens_are_limited_too_however_long_a_single_request_is(limit):
+    count = max(4, 2 * limit // TOKENS)
+    times = admissions(count, tokens_per_minute=limit)
+    assert most_in_a_minute(times) * TOKENS <= max(limit, TOKENS)
+    assert times[-1] <= count * TOKENS / limit * 60 * 1.04
+
+
+def test_the_tighter_of_two_limits_holds():
+    times = admissions(30, requests_per_minute=10, tokens_per_minute=TOKENS * 1000)
+    assert most_in_a_minute(times) <= 10
+
+
+def test_without_limits_nothing_waits():
+    assert set(admissions(100)) == {0.0}
+
+
+def test_retries_are_paced_like_first_attempts(cache):
+    with FakeOpenAI(lambda call: None if call.number < 3 else "ok") as server:
+        endpoint = endpoint_of(server, max_retries=3, requests_per_minute=600)
+        complete(questions(*"ab"), endpoint=endpoint, cache=cache, label="x")
+    # 19 may leave at once and then one every 103 ms; five attempts are far from that.
+    assert len(server.calls) == 5

@@ -1,0 +1,326 @@
+"""What each filter objects to, and the good data beside it that it must let pass."""
+
+import random
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.chat.server import completion
+from tests.data.conftest import Study
+from tests.data.teachers import (
+    Asked,
+    Teacher,
+    good_instances,
+    good_pairs,
+    instance,
+    jsonl,
+    seed_rows,
+)
+
+from mini_lima.config.schema import FiltersConfig
+from mini_lima.data.filters import MEANING, Filters, RewritingFilters, chosen
+from mini_lima.data.screening import Screen, rewriting_objection
+from mini_lima.data.seeds import Instance, Task
+
+STORY = "Write a story about the sea and the people who live from it."
+SEED = Task("s", "story", STORY, (Instance("", "Once there was a fisherman, and he had no luck."),))
+EXAMPLE = ("It rains.", "It pours, and the whole of the street is a river that carries hats away")
+
+
+def said_of_task(instruction: str, filters: Filters | None = None) -> str | None:
+    no = Screen(filters or Filters(), [SEED]).task(instruction, [SEED.instruction])
+    return no.code if no else None
+
+
+def said_of_output(output: str, instruction: str = "Answer.", given_: str = "") -> str | None:
+    task = Task("t", "t", instruction, ())
+    no = Screen(Filters(), [SEED]).instance(Instance(given_, output), task)
+    return no.code if no else None
+
+
+def said_of_rewriting(output: str, before: str = "No.", **params: Any) -> str | None:
+    defaults: dict[str, Any] = {
+        "before": before,
+        "given": "Is this the end?",
+        "example": EXAMPLE,
+        "expected": frozenset(["english"]),
+        "cut": False,
+        "on": RewritingFilters(),
+    }
+    no = rewriting_objection(output, **(defaults | params))
+    return no.code if no else None
+
+
+TASKS = {
+    "Write a story about the sea and the people who live by it.": "near_duplicate",
+    "WRITE a story about the sea, and the people who live from it": "near_duplicate",
+    "Describe what you see in the attached photo.": "needs_file",
+    "Describe the following image in one sentence.": "needs_file",
+    "What is the person in the picture below doing?": "needs_file",
+    "Summarise the uploaded document.": "needs_file",
+    "Escribe un poema para el cumpleaños de la hermana de un amigo.": "wrong_language",
+    "写一首关于春天的诗。": "wrong_language",
+    "Instruction: Write a limerick.": "scaffold",
+    "Sort the words.\nInput: pear, apple\nOutput: apple, pear": "scaffold",
+}
+GOOD_TASKS = [
+    "Write a poem about the sea.",
+    "Explain how image compression works.",
+    "Name the file extension that the program needs.",
+    "Using the table below, count the birds.",
+    "Paint a picture in words of your home town.",
+    "Translate 'the house is old' into Spanish.",
+    "Explain the French saying « la vie est belle et les jours sont courts ».",
+    "What is the input of a hash function, and what is its output?",
+    "Σ",
+    "1 + 1 =",
+]
+
+
+@pytest.mark.parametrize(("instruction", "code"), TASKS.items())
+def test_a_task_is_objected_to(instruction: str, code: str) -> None:
+    assert said_of_task(instruction) == code
+    assert said_of_task(instruction, replace(Filters(), **{code: False})) is None
+
+
+@pytest.mark.parametrize("instruction", GOOD_TASKS)
+def test_a_good_task_passes(instruction: str) -> None:
+    assert said_of_task(instruction) is None
+
+
+OUTPUTS = {
+    "I'm sorry, but I can't help with that.": "refusal",
+    "Sorry, but I am unable to provide medical advice.": "refusal",
+    "I cannot assist with this request.": "refusal",
+    "I apologize, but I'm not able to generate such content.": "refusal",
+    "As an AI language model, I do not have feelings.": "refusal",
+    "Well, as an AI, I have no opinion on the matter.": "refusal",
+    "Output: positive": "scaffold",
+    "**Output:** positive": "scaffold",
+    "positive\nInput: The food was cold.\nOutput: negative": "scaffold",
+    '{"instruction": "Sort.", "output": "a"}': "scaffold",
+    "El hombre que vive en la casa de al lado no es el que yo conozco.": "wrong_language",
+    "Это очень хороший вопрос.": "wrong_language",
+    "Once there was a fisherman, and he had no luck.": "echo",
+}
+GOOD_OUTPUTS = [
+    "I'm sorry for your loss. Please call me when you can.",
+    "Unfortunately, the museum is closed on Mondays.",
+    "I'm sorry, I can't come to your party on Saturday.",
+    "AI will change how we work.",
+    "The output: a number, as always.",
+    "Instructions:\n1. Boil the water.",
+    "positive",
+    "x² + y² = 1",
+    "for i in range(10):\n    print(i)",
+    "αβγ is how the alphabet begins",
+    "Dr Søndergaard and Señor Peña met at the café de la Paix.",
+    "Once",
+]
+
+
+@pytest.mark.parametrize(("output", "code"), OUTPUTS.items())
+def test_an_output_is_objected_to(output: str, code: str) -> None:
+    assert said_of_output(output) == code
+    screen = Screen(replace(Filters(), **{code: False}), [SEED])
+    assert screen.instance(Instance("", output), Task("t", "t", "Answer.", ())) is None
+
+
+@pytest.mark.parametrize("output", GOOD_OUTPUTS)
+def test_a_good_output_passes(output: str) -> None:
+    assert said_of_output(output) is None
+
+
+def test_another_language_is_right_where_it_was_asked_for_or_given() -> None:
+    spanish = "El hombre que vive en la casa de al lado no es el que yo conozco."
+    assert said_of_output(spanish, "Translate the sentence.") is None
+    assert said_of_output(spanish, "Say it in Spanish.") is None
+    assert said_of_output(spanish, "Correct the spelling.", spanish.replace("v", "b")) is None
+    assert said_of_output(spanish, "Correct the spelling.", "The man is in the house.") is not None
+
+
+def test_the_language_is_that_of_the_seeds_whichever_it_is() -> None:
+    german = Task(
+        "s", "s", "Schreib eine Geschichte, die von der See und den Menschen erzählt.", ()
+    )
+    screen = Screen(Filters(), [german])
+    assert screen.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", []) is None
+    refused = screen.task("Write a poem for the birthday of a friend.", [])
+    assert refused is not None
+    assert refused.code == "wrong_language"
+
+
+def test_a_label_that_the_task_itself_has_is_no_scaffold() -> None:
+    assert said_of_output("Input: 3", "Write a line that begins with 'Input:'.") is None
+
+
+@pytest.mark.parametrize("given_", ["<image>", "[Photo of a dog]", "[image 1]", "cat.jpg"])
+def test_an_input_that_stands_for_a_file_is_objected_to(given_: str) -> None:
+    expected = None if "dog" in given_ else "needs_file"
+    assert said_of_output("A dog.", "Describe.", given_) == expected
+
+
+def test_an_input_that_speaks_of_a_file_passes() -> None:
+    assert said_of_output("Work", "Classify.", "Please review the attached document.") is None
+
+
+REWRITINGS = {
+    "No": "not_longer",
+    "No.": "not_longer",
+    "I'm sorry, I cannot generate that.": "refusal",
+    "Output: No, and never again in this life!": "scaffold",
+    "El hombre que vive en la casa de al lado no es el que yo conozco.": "wrong_language",
+    EXAMPLE[1]: "echo",
+    f"{EXAMPLE[1]}!": "echo",
+}
+
+
+@pytest.mark.parametrize(("output", "code"), REWRITINGS.items())
+def test_a_rewriting_is_objected_to(output: str, code: str) -> None:
+    assert said_of_rewriting(output) == code
+    assert said_of_rewriting(output, on=replace(RewritingFilters(), **{code: False})) is None
+
+
+def test_a_rewriting_that_was_cut_is_objected_to_unless_that_is_wanted() -> None:
+    assert said_of_rewriting("No, and", cut=True) == "cut_off"
+    on = RewritingFilters(cut_off=False)
+    assert said_of_rewriting("No, and", cut=True, on=on) is None
+
+
+def test_a_good_rewriting_passes() -> None:
+    assert said_of_rewriting("No, and it is a long road that we still have to go.") is None
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_text_makes_a_filter_raise(output: str, given_: str, instruction: str) -> None:
+    screen = Screen(Filters(), [SEED])
+    screen.task(instruction, [output, given_])
+    screen.instance(Instance(given_, output), Task("t", "t", instruction, ()))
+    said_of_rewriting(output, before=given_, given=instruction)
+
+
+@given(st.text(min_size=1))
+def test_a_filter_that_is_off_never_objects(text: str) -> None:
+    off = Filters(**{each.name: False for each in fields(Filters)})
+    screen = Screen(off, [SEED])
+    assert screen.task(text, [text]) is None
+    assert screen.instance(Instance(text, text), SEED) is None
+    rewriting_off = RewritingFilters(**{each.name: False for each in fields(RewritingFilters)})
+    assert said_of_rewriting(text, before=text, cut=True, on=rewriting_off) is None
+
+
+def test_every_switch_of_the_configuration_is_a_filter_with_a_meaning() -> None:
+    names = [each.name for each in fields(FiltersConfig)]
+    assert set(names) == set(MEANING)
+    assert {each.name for kind in (Filters, RewritingFilters) for each in fields(kind)} == set(
+        names
+    )
+    for name in names:
+        switched = replace(FiltersConfig(), **{name: False})
+        for kind in (Filters, RewritingFilters):
+            expected = {each.name: each.name != name for each in fields(kind)}
+            assert asdict(chosen(kind, switched)) == expected
+
+
+# In the methods
+
+
+def test_a_rejected_task_makes_room_for_the_next_one_and_is_kept_with_its_text(
+    study: Study,
+) -> None:
+    study.set_seeds(seed_rows(1))
+
+    def pairs(shown: list[dict[str, str]]) -> str:
+        bad = {"name": "photo", "instruction": "Say what is in the attached photo."}
+        return f"{jsonl(bad)}\n{good_pairs(shown)}"
+
+    made = study.naive_by(Teacher(pairs), filters=Filters(near_duplicate=False))
+    assert made.stats["new_tasks"] == 1
+    (reject,) = made.rejects
+    assert reject["reason"] == "prompt 1: needs_file"
+    assert reject["detail"] == "attached photo"
+    assert reject["text"] == "Say what is in the attached photo."
+    assert reject["request"] in made.exchanges()
+
+
+def test_near_duplicates_among_new_tasks_are_found_too(study: Study) -> None:
+    def pairs(shown: list[dict[str, str]]) -> str:
+        told = ["List the birds of the northern forest.", "List the birds of a northern forest."]
+        return jsonl(*({"name": text, "instruction": text} for text in told))
+
+    study.set_seeds(seed_rows(2))
+    made = study.naive_by(Teacher(pairs), filters=Filters(), max_rounds=1)
+    assert made.stats["new_tasks"] == 1
+    assert made.reasons["prompt 1: near_duplicate"] == 1
+
+
+def test_a_rejected_instance_is_not_shown_by_prompt_3(study: Study) -> None:
+    study.set_seeds(seed_rows(1))
+    shown: list[Any] = []
+
+    def more(asked: Asked) -> str:
+        bad = {"input": "x", "output": "I'm sorry, but I can't help with that."}
+        return jsonl(asked.task | {"instances": [bad, instance("a"), instance("b")]})
+
+    def new(asked: Asked) -> str:
+        assert asked.example
+        shown.append([each["output"] for each in asked.example["instances"]])
+        return good_instances(asked)
+
+    made = study.naive_by(Teacher(more=more, new=new))
+    assert shown == [["Done: 0.", "output of a", "output of b"]]
+    assert made.reasons == {"prompt 2: refusal": 1}
+
+
+def test_more_instances_than_asked_for_are_used_where_that_is_wanted(study: Study) -> None:
+    study.set_seeds(seed_rows(1))
+
+    def seven(asked: Asked) -> str:
+        return jsonl(*(instance(f"{number}") for number in range(7)))
+
+    made = study.naive_by(
+        Teacher(new=seven), filters=Filters(near_duplicate=False, wrong_number=False)
+    )
+    assert made.stats["by_source"]["prompt 3"] == 7
+    assert made.rejects == []
+
+
+BAD = [
+    "",
+    " ",
+    "ok",
+    "Output: it is long enough to be used, but it begins with a label.",
+    "I'm sorry, but as an AI language model I cannot help with that.",
+    "Ответ на этот вопрос довольно длинный и написан по-русски.",
+    "It pours",
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_funnel_adds_up_whatever_is_rejected(study: Study, seed: int) -> None:
+    def longer(prompt: str) -> Any:
+        draw = random.Random(f"{seed} {prompt}")
+        text = draw.choice([*BAD, "A long and quite ordinary answer that nobody objects to."])
+        return completion(text, finish_reason=draw.choice(["stop", "stop", "length"]))
+
+    def more(asked: Asked) -> str:
+        rows = [{"input": f"{n}", "output": BAD[(seed + n) % len(BAD)]} for n in range(4)]
+        return jsonl(asked.task | {"instances": rows})
+
+    study.set_seeds(seed_rows(6))
+    teacher = Teacher(more=more, longer=longer)
+    before = study.naive_by(teacher, filters=Filters())
+    with study.taught_by(teacher) as endpoint:
+        after = study.improved(before, endpoint)
+    for made in (before, after):
+        for prompt, row in made.stats["funnel"].items():
+            assert row["found"] == row["used"] + sum(row["rejected"].values())
+            items = [r for r in made.rejects if r["reason"].startswith(prompt) and not r["is_note"]]
+            assert len(items) == sum(row["rejected"].values())
+        assert made.stats["rejected"] == made.reasons
+    assert after.stats["funnel"]["prompt 4"]["found"] == len(before.examples)
+    assert len(after.examples) + len(after.rejects) == len(before.examples)
+    used = sum(before.stats["funnel"][prompt]["used"] for prompt in ("prompt 2", "prompt 3"))
+    assert used + 6 == len(before.examples)

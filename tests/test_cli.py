@@ -1,0 +1,63 @@
+"""The command line that looks into what runs have left behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tests.data.conftest import Study
+from tests.data.teachers import Teacher
+
+from mini_lima.cli import main
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a naive and, made later, an improved data set."""
+    study = Study(tmp_path)
+    naive = study.naive_by(Teacher())
+    with study.taught_by(Teacher()) as endpoint:
+        improved = study.improved(naive, endpoint)
+    store = tmp_path / "outputs" / "store"
+    (store / "data").mkdir(parents=True)
+    for number, made in enumerate((naive, improved)):
+        folder = store / "data" / f"set-{number}"
+        shutil.copytree(made.folder, folder)
+        os.utime(folder / "examples.jsonl", (number, number))
+    shutil.copy(study.root / "cache", store / "responses.sqlite")
+    return store
+
+
+def test_trace_finds_the_newest_data_set_and_its_cache(store, monkeypatch, capsys):
+    monkeypatch.chdir(store.parents[1])
+    assert main(["trace", "new_task_0.1"]) == 0
+    told = capsys.readouterr().out
+    assert "naive output, from prompt 3" in told
+    assert "improved output, from prompt 4" in told
+    assert "not in the response cache" not in told
+
+
+def test_trace_looks_into_the_data_set_that_is_named(store, capsys):
+    assert main(["trace", "new_task_0.1", "--data", str(store / "data" / "set-0")]) == 0
+    told = capsys.readouterr().out
+    assert "output, from prompt 3" in told
+    assert "prompt 4" not in told
+    assert "not in the response cache" not in told
+
+
+def test_a_mistake_is_one_line_and_code_2(store, capsys):
+    assert main(["trace", "nothing.1", "--store", str(store)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "nothing.1" in said.err
+
+
+def test_as_a_program_it_stands_a_reader_that_leaves(store):
+    command = [sys.executable, "-m", "mini_lima.cli", "trace", "new_task_0.1", "--store", store]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdout.close()
+        said = program.stderr.read()
+    assert program.returncode == 0
+    assert said == b""

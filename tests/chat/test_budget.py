@@ -123,9 +123,10 @@ def test_refused_calls_cost_nothing(cache):
     assert budget.lost_usd == 0
 
 
-def test_an_answer_without_usage_is_charged_with_its_most(cache):
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_an_answer_that_reports_no_tokens_is_charged_with_its_most(cache, usage):
     budget = Budget(100 * MOST)
-    with FakeOpenAI(lambda call: completion("ok", usage=None)) as server:
+    with FakeOpenAI(lambda call: completion("ok", usage=usage)) as server:
         complete(
             questions(TEXTS[0]),
             endpoint=endpoint_of(server),

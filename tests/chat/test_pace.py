@@ -1,15 +1,17 @@
 """Limits per minute hold for every minute, measured on a clock that is wound by hand."""
 
 import asyncio
+import time
 from bisect import bisect_left
 
 import pytest
 from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import FakeOpenAI
+from tests.chat.server import FakeOpenAI, refusal
 
 from mini_lima.chat import Endpoint, complete
 from mini_lima.chat.pace import Pace
 from mini_lima.chat.tokens import usual_input
+from mini_lima.errors import UserError
 
 REQUEST = MODEL.request([("user", "how much is it? " * 20)])
 TOKENS = usual_input(REQUEST) + MODEL.max_tokens
@@ -76,6 +78,22 @@ def test_the_tighter_of_two_limits_holds():
 
 def test_without_limits_nothing_waits():
     assert set(admissions(100)) == {0.0}
+
+
+def test_who_waits_for_a_turn_does_not_keep_a_run_from_ending(cache):
+    begun = time.monotonic()
+    with (
+        FakeOpenAI(lambda call: refusal(401, "invalid_api_key")) as server,
+        pytest.raises(UserError, match="refuses every request"),
+    ):
+        complete(
+            questions(*"abcdef"),
+            endpoint=endpoint_of(server, requests_per_minute=1),
+            cache=cache,
+            label="x",
+        )
+    assert len(server.calls) == 1
+    assert time.monotonic() - begun < 30
 
 
 def test_retries_are_paced_like_first_attempts(cache):

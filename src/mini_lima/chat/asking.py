@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,7 +89,8 @@ class Asking:
         while True:
             body, changes = adapted(request, self._endpoint)
             queued = time.monotonic()
-            await self._pace.admit(request)
+            if self._pace.has_limits:
+                await self._or_the_end(self._pace.admit(request))
             most = await self._money_for(request)
             if most is None or self.ending.is_set():
                 return None
@@ -134,7 +135,7 @@ class Asking:
             self._was_met = True
             tokens = reported(response.get("usage"))
             ledger.spent.add(tokens, prices)
-            if tokens and prices:
+            if tokens and tokens.input and prices:
                 charge.settle(prices.cost(tokens))
             else:
                 charge.settle(most)  # nothing is known but that it was answered
@@ -190,3 +191,11 @@ class Asking:
         except TimeoutError:
             return False
         return True
+
+    async def _or_the_end(self, waiting: Coroutine[Any, Any, None]) -> None:
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self.ending.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -26,14 +26,17 @@ class Pace:
         self._tokens = _limiter(endpoint.tokens_per_minute)
         self._turn = asyncio.Lock()
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether there is anything to wait for."""
+        return self._requests is not None or self._tokens is not None
+
     async def admit(self, request: ChatRequest) -> None:
         """Wait until an attempt at ``request`` keeps the limits, in the order of the callers.
 
         Its tokens are those of the prompt, about, and all that the answer may have: so OpenAI
         counts them.
         """
-        if self._requests is None and self._tokens is None:
-            return
         async with self._turn:
             if self._requests is not None:
                 await self._requests.acquire()

@@ -2,4 +2,4 @@ import os
 
 # Before torch is imported: its threads would spin while they wait, which beside other processes
 # (a test's own workers, say) makes everything many times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

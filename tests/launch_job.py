@@ -1,5 +1,6 @@
 """What the workers of test_launch.py do: the name of a function below, given as ``doing``."""
 
+import atexit
 import os
 import signal
 import sys
@@ -48,6 +49,18 @@ def be_killed(output_dir: Path) -> None:
     with pipe.open() as other:
         other.read()
     raise ConnectionError("closed by peer")
+
+
+def abort(output_dir: Path) -> None:
+    print("terminate called after throwing an instance of 'std::bad_alloc'", file=sys.stderr)
+    print("  what():  std::bad_alloc", file=sys.stderr, flush=True)
+    os.abort()
+
+
+def abort_while_the_process_ends(output_dir: Path) -> None:
+    """As libraries do whose threads and destructors race; the work is done by then."""
+    atexit.register(os.abort)
+    print("what was printed last", end="")
 
 
 def fail_while_the_other_waits(output_dir: Path) -> None:

@@ -174,3 +174,13 @@ def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path:
     )
 
     assert finished.returncode == -signal.SIGKILL
+
+
+def test_an_abort_is_reported_with_the_reason_that_the_process_gave(tmp_path):
+    with pytest.raises(WorkerFailed, match=r"SIGABRT.*bad_alloc"):
+        run(tmp_path, "abort")
+
+
+def test_a_worker_that_did_its_work_cannot_fail_any_more(tmp_path, caplog):
+    run(tmp_path, "abort_while_the_process_ends")
+    assert "what was printed last" in caplog.text

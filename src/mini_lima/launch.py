@@ -74,15 +74,19 @@ def run(
             WORKER: "1",
             PARENT: str(os.getpid()),
             "OMP_NUM_THREADS": str(threads or shared_out),
+            "PYTHONFAULTHANDLER": "1",  # a crash leaves its traceback in the stage's log
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             **(environment or {}),
         }
-        code = _run_and_listen(command, variables)
+        code, last_words = _run_and_listen(command, variables)
         if error.exists():
             said = read_json(error)
-            raise UserError(said["message"]) if said["user"] else WorkerFailed(said["message"])
+            message = said["message"] + (
+                f": {last_words}" if said["crashed"] and last_words else ""
+            )
+            raise UserError(message) if said["user"] else WorkerFailed(message)
         if code:
             raise WorkerFailed(f"the launcher of {module} {_ending(code)}")
 
@@ -92,8 +96,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
+def _run_and_listen(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
+    """Return the exit code and, of a process that aborted, what its C++ runtime gave as reason."""
     log.setLevel(logging.DEBUG)
+    last_words = ""
     output = WorkerOutput(log)
     with subprocess.Popen(
         command,
@@ -108,6 +114,8 @@ def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
         try:
             for line in process.stdout:
                 output.feed(line.rstrip("\n"))
+                if line.startswith(("terminate called", "  what():")):
+                    last_words = line.strip()
         except BaseException:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -116,14 +124,19 @@ def _run_and_listen(command: list[str], variables: dict[str, str]) -> int:
             raise
         finally:
             output.close()
-    return process.returncode
+    return process.returncode, last_words
 
 
 def work(function: Callable[..., None]) -> None:
-    """Be a worker: read the call named on the command line and make it."""
+    """Be a worker: read the call named on the command line, make it, and end the process."""
     hints = get_type_hints(function)
     keywords = read_json(Path(sys.argv[1]))["keywords"]
     function(**{k: Path(v) if hints.get(k) is Path else v for k, v in keywords.items()})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written. Left to the interpreter, the libraries' threads and static destructors
+    # race each other while it ends, and now and then one aborts a process that had succeeded.
+    os._exit(0)
 
 
 def main() -> None:
@@ -161,7 +174,8 @@ def _launch(module: str, call: str, processes: str, error: Path) -> None:
         crashed = {r: each for r, each in failed.failures.items() if -each.exitcode in CRASHES}
         rank, first = next(iter(crashed.items()), failed.get_first_failure())
         # A rank that crashes leaves no error; that of a rank which waited for it is not the cause.
-        _leave(error, f"worker {rank} {_ending(first.exitcode)}", instead=bool(crashed))
+        ended = f"worker {rank} {_ending(first.exitcode)}"
+        _leave(error, ended, crashed=first.exitcode < 0, instead=bool(crashed))
         sys.exit(1)
 
 
@@ -172,10 +186,12 @@ def _ending(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}{hint}"
 
 
-def _leave(path: Path, message: str, *, user: bool = False, instead: bool = False) -> None:
+def _leave(
+    path: Path, message: str, *, user: bool = False, crashed: bool = False, instead: bool = False
+) -> None:
     """Put an error where `run` finds it, whole; the first stays, unless this goes ``instead``."""
     own = path.with_name(f"{os.getpid()}.json")
-    write_json(own, {"user": user, "message": message})
+    write_json(own, {"user": user, "crashed": crashed, "message": message})
     if instead:
         own.replace(path)
     else:

@@ -172,6 +172,8 @@ def train(
                 "last_loss": record.rows[-1]["loss"],
             },
         )
+    torch.distributed.barrier()  # no rank leaves while another still talks to it
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

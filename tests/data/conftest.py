@@ -13,7 +13,7 @@ import pytest
 from tests.chat.server import FakeOpenAI
 from tests.data.teachers import Teacher, jsonl, seed_rows
 
-from mini_lima.chat import ChatModel, Endpoint, Reply
+from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
 from mini_lima.chat.requests import read_reply
 from mini_lima.data import improved, naive
 from mini_lima.data.examples import Example, read_examples
@@ -52,7 +52,9 @@ class DataSet:
 
     @property
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        """All but the ledger: who resumes pays less."""
+        paths = (path for path in self.folder.iterdir() if path.name != LEDGER)
+        return {path.name: path.read_bytes() for path in paths}
 
     def exchanges(self) -> dict[str, tuple[str, Reply]]:
         """The prompt and the reply of every request that was answered, by the request's key."""
@@ -110,9 +112,7 @@ class Study:
         data_set.folder.mkdir()
         function(
             data_set.folder,
-            teacher=ChatModel("fake", temperature=1.0),
-            endpoint=endpoint,
-            cache=data_set.cache,
+            teacher=Chat(ChatModel("fake", temperature=1.0), endpoint, data_set.cache),
             **inputs,
         )
         return data_set

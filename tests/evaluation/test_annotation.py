@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chat.server import Answer, FakeOpenAI, completion
 
-from mini_lima.chat import ChatModel, Endpoint
+from mini_lima.chat import Chat, ChatModel, Endpoint
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.annotators import load_annotator
@@ -55,13 +55,16 @@ def run(tmp_path):
             "reference_outputs": folder / "reference.json",
             "limit": None,
             "annotator": "chatgpt" if server else "longest",
-            "model": ChatModel("judge-1") if server else None,
-            "endpoint": Endpoint("fake", server.base_url, max_retries=0) if server else None,
-            "cache": tmp_path / "cache.sqlite",
+            "chat": None,
             "seed": 0,
             "bootstrap_samples": 200,
             "confidence": 0.95,
         }
+        if server:
+            model = changes.pop("model", ChatModel("judge-1"))
+            endpoint = changes.pop("endpoint", Endpoint("fake", server.base_url, max_retries=0))
+            cache = changes.pop("cache", tmp_path / "cache.sqlite")
+            arguments["chat"] = Chat(model, endpoint, cache)
         annotate(folder / "annotations", **(arguments | changes))
         found = folder / "annotations"
         return read_json(found / "annotations.json"), read_json(found / "leaderboard.json")
@@ -345,14 +348,9 @@ def test_the_model_is_asked_with_the_settings_it_was_given_and_no_others(run):
     assert sent == [{"model": "judge-1"}, {"model": "judge-2", "temperature": 0.5, "max_tokens": 7}]
 
 
-@pytest.mark.parametrize("lacking", ["model", "endpoint"])
-def test_an_annotator_that_asks_a_model_is_refused_without_one(run, lacking):
-    with (
-        FakeOpenAI(lambda call: "Output (a)") as server,
-        pytest.raises(UserError, match=r"chatgpt needs a model"),
-    ):
-        run(answers(["yes"]), answers(["no"]), server=server, **{lacking: None})
-    assert not server.calls
+def test_an_annotator_that_asks_a_model_is_refused_without_one(run):
+    with pytest.raises(UserError, match=r"chatgpt needs a model"):
+        run(answers(["yes"]), answers(["no"]), annotator="chatgpt")
 
 
 def test_the_leaderboard_names_the_model_that_was_asked(run):
@@ -368,19 +366,27 @@ def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
     assert len(server.calls) == 5
 
 
-def test_an_unanswered_request_leaves_no_result_behind(run, tmp_path):
+def test_a_request_that_is_refused_for_good_is_a_failed_verdict_with_its_cause(run):
     def reply(call):
-        return Answer(500) if "Instruction 1" in call.last_message else "Output (a)"
+        refused = "Instruction 1" in call.last_message
+        return Answer(400, {"error": {"code": "content_filter"}}) if refused else "Output (a)"
 
-    rows = answers(["yes"] * 3), answers(["no"] * 3)
     with FakeOpenAI(reply) as server:
+        rows, board = run(answers(["yes"] * 3), answers(["no"] * 3), server=server)
+    assert [row["is_failed"] for row in rows] == [False, True, False]
+    assert (board["n_total"], board["n_failed"]) == (2, 1)
+    assert board["failures"] == {"content_filter": 1}
+
+
+def test_an_endpoint_that_is_down_leaves_no_result_behind(run, tmp_path):
+    rows = answers(["yes"] * 3), answers(["no"] * 3)
+    with FakeOpenAI(lambda call: Answer(500)) as server:
         with pytest.raises(ConnectionError):
             run(*rows, server=server)
         assert not list(tmp_path.glob("*/annotations/*"))
         server.reply = lambda call: "Output (a)"
         _, board = run(*rows, server=server)
     assert board["n_total"] == 3
-    assert Counter(server.asked).most_common(1)[0][1] == 2, "only the failed one is asked again"
 
 
 def test_rows_are_paired_by_instruction_and_in_order_where_it_repeats(run):
@@ -451,7 +457,7 @@ environment, root = dict(os.environ), logging.getLogger()
 folder = Path(sys.argv[1])
 annotate(
     folder / "annotations", model_outputs=folder, reference_outputs=folder / "reference.json",
-    limit=None, annotator="longest", model=None, endpoint=None, cache=folder / "cache.sqlite",
+    limit=None, annotator="longest", chat=None,
     seed=0, bootstrap_samples=100, confidence=0.95,
 )
 import sklearn

@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Self
 
 from mini_lima.errors import UserError
 
@@ -38,7 +39,7 @@ class Budget:
         UserError: ``limit_usd`` is no amount of money.
     """
 
-    def __init__(self, limit_usd: float) -> None:
+    def __init__(self, limit_usd: float = math.inf) -> None:
         """Start with nothing spent."""
         if not limit_usd >= 0:
             raise UserError(f"budget_usd must be 0 or more dollars, not {limit_usd}")
@@ -46,6 +47,10 @@ class Budget:
         self.spent_usd = 0.0
         self.lost_usd = 0.0
         self._set_aside: dict[int, float] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the budget itself: copied, its money could be spent twice."""
+        return self
 
     @property
     def is_limited(self) -> bool:

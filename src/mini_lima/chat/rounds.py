@@ -5,7 +5,6 @@ cache, and what that process left unanswered, because it failed or was killed, i
 """
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ class Rounds:
         self._requests, self._endpoint, self._cache = requests, endpoint, cache
         self._bar, self._label, self._returns_failures = bar, label, returns_failures
         self._ledger, self._prices = ledger, prices
-        self._budget = Budget(math.inf) if budget is None else budget
+        self._budget = Budget() if budget is None else budget
         self.answered: set[str] = set()
         self.faults: dict[str, Fault] = {}
 

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date
+from math import inf
 
 from mini_lima.config.schema import Config, DataConfig, Method, Weights
 
@@ -37,10 +40,15 @@ def _out_of_range(config: Config) -> Iterator[str]:
         if chat is not None:
             positive[f"{name}.concurrency"] = chat.concurrency
             positive[f"{name}.timeout"] = chat.timeout
+            positive[f"{name}.total_timeout"] = chat.total_timeout
+            for limit in ("requests_per_minute", "tokens_per_minute"):
+                if getattr(chat, limit) is not None:
+                    positive[f"{name}.{limit}"] = getattr(chat, limit)
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
     yield from _asked_for_in_words(config.data)
+    yield from _money(config)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
     betas = list(config.optimizer.betas)
@@ -52,6 +60,29 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
+
+
+def _money(config: Config) -> Iterator[str]:
+    if config.budget_usd is not None and not config.budget_usd >= 0:
+        yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
+    for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
+        if chat is None:
+            continue
+        if chat.max_retries < 0:
+            yield f"{name}.max_retries={chat.max_retries}: must be 0 or greater"
+        for key, price in asdict(chat.prices).items() if chat.prices else ():
+            if isinstance(price, float) and not 0 <= price < inf:
+                yield f"{name}.prices.{key}={price}: must be 0 or more dollars per million tokens"
+        if chat.prices and not _is_day(chat.prices.as_of):
+            yield f"{name}.prices.as_of={chat.prices.as_of}: must be a day, as 2026-11-23"
+
+
+def _is_day(text: str | None) -> bool:
+    try:
+        date.fromisoformat(text or "2000-01-01")
+    except ValueError:
+        return False
+    return True
 
 
 def _asked_for_in_words(data: DataConfig) -> Iterator[str]:

@@ -79,6 +79,21 @@ class ModelConfig:
 
 
 @dataclass
+class PricesConfig:
+    """Dollars per million tokens."""
+
+    input: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    output: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Of the answer, reasoning included."""
+    cached_input: float | None = None
+    """Of the part of a prompt that the endpoint had cached; null: as ``input``."""
+    batch_input: float | None = None
+    batch_output: float | None = None
+    as_of: str | None = None
+    """The day on which these were the prices, as 2026-11-23."""
+
+
+@dataclass
 class ChatConfig:
     """A model behind an OpenAI-compatible endpoint."""
 
@@ -99,9 +114,18 @@ class ChatConfig:
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
     concurrency: int = 16
+    """Calls in flight at most."""
     timeout: float = 120.0
-    """Seconds per call."""
-    max_retries: int = 8
+    """Seconds per attempt."""
+    total_timeout: float = 900.0
+    """Seconds after which no further attempt at one request begins."""
+    max_retries: int = 14
+    """Attempts beyond the first: with their pauses they outlast a storm of four minutes."""
+    requests_per_minute: float | None = None
+    """Attempts sent at most; null leaves it to the endpoint."""
+    tokens_per_minute: float | None = None
+    prices: PricesConfig | None = None
+    """Null: cost is not known, and no budget can be kept."""
 
 
 @dataclass
@@ -265,5 +289,7 @@ class Config:
     grid: GridConfig = field(default_factory=GridConfig)
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
+    budget_usd: float | None = None
+    """Dollars that this command may spend on teacher and annotator; null: no limit."""
     plan: bool = False
-    """Show what is done and what is to do, and stop."""
+    """Show what is done, what is to do and what it will cost, and stop."""

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini_lima.chat import ChatModel, Endpoint, complete
+from mini_lima.chat import Chat
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotators import Annotator, load_annotator, longest
 from mini_lima.evaluation.library import Shown, metric
@@ -32,9 +32,7 @@ def annotate(
     reference_outputs: Path,
     limit: int | None,
     annotator: str,
-    model: ChatModel | None,
-    endpoint: Endpoint | None,
-    cache: Path,
+    chat: Chat | None,
     seed: int,
     bootstrap_samples: int,
     confidence: float,
@@ -47,9 +45,7 @@ def annotate(
         reference_outputs: File in AlpacaEval's schema.
         limit: Only the first so many instructions were answered.
         annotator: See `load_annotator`. ``longest`` is a control that asks no model.
-        model: The model that judges, sampled as it says: what it leaves open is not sent.
-        endpoint: Where that model is reached.
-        cache: File of the response cache.
+        chat: The model that judges, sampled as it says: what it leaves open is not sent.
         seed: Draws who stands first, as alpaca_eval draws it (its own seed is 0), and fixes the
             bootstrap.
         bootstrap_samples: Resamples behind the interval.
@@ -68,10 +64,10 @@ def annotate(
     asked = [p.shown for p in presentations if p.pair.differs]
     if not judge.prompt:
         answers = [Completion(longest(shown)) for shown in asked]
-    elif model is None or endpoint is None:
+    elif chat is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
     else:
-        answers = _ask(asked, judge, model, endpoint, cache)
+        answers = _ask(asked, judge, chat, output_dir)
     rows = judge_all(presentations, answers, judge)
     verdicts = [row["preference"] for row in rows]
     summary = win_rate(verdicts, seed=seed, confidence=confidence, samples=bootstrap_samples)
@@ -82,7 +78,7 @@ def annotate(
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
         "annotator": judge.name,
-        "model": model.model if judge.prompt and model else None,
+        "model": chat.model.model if judge.prompt and chat else None,
         **asdict(summary),
         "confidence": confidence,
         "bootstrap_samples": bootstrap_samples,
@@ -96,11 +92,15 @@ def annotate(
 
 
 def _ask(
-    asked: Sequence[Shown], judge: Annotator, model: ChatModel, endpoint: Endpoint, cache: Path
+    asked: Sequence[Shown], judge: Annotator, chat: Chat, output_dir: Path
 ) -> list[Completion]:
-    requests = [model.request(judge.messages(shown)) for shown in asked]
-    replies = complete(requests, endpoint=endpoint, cache=cache, label=f"verdicts by {model.model}")
-    return [Completion(reply.text, reply.finish_reason, reply.served_model) for reply in replies]
+    with chat.session(output_dir) as session:
+        messages = [judge.messages(shown) for shown in asked]
+        replies = session.ask(messages, label=f"verdicts by {chat.model.model}")
+    return [
+        Completion(reply.text, reply.finish_reason, reply.served_model, reply.error)
+        for reply in replies
+    ]
 
 
 def _check_agreement(ours: "WinRate", theirs: dict[str, float | int | None]) -> None:

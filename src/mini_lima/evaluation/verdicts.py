@@ -38,6 +38,8 @@ class Completion:
     text: str
     finish_reason: str | None = None
     served_model: str | None = None
+    error: str | None = None
+    """Why there is none, as `mini_lima.chat` says it."""
 
 
 def present(pair: Pair, seed: int) -> Presentation:
@@ -113,6 +115,8 @@ def _row(
 
 
 def _failure(completion: Completion) -> str:
+    if completion.error is not None:
+        return completion.error
     by_finish = {"length": "cut_at_limit", "content_filter": "filtered"}
     if completion.finish_reason in by_finish:
         return by_finish[completion.finish_reason]

@@ -21,7 +21,7 @@ from typing import Any
 
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, Method, TrackingMode, Weights
+from mini_lima.config.schema import ChatConfig, Config, Method, PricesConfig, TrackingMode, Weights
 from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
@@ -242,9 +242,13 @@ def _chat(config: Config, chat: ChatConfig) -> Chat:
             **{key: getattr(chat, key) for key in connection},
         ),
         cache=Path(config.store) / "responses.sqlite",
-        prices=Prices(**asdict(chat.prices)) if chat.prices else None,
+        prices=_prices(chat.prices) or _prices(config.prices.get(chat.model)),
         budget=_budget(config.budget_usd),
     )
+
+
+def _prices(given: PricesConfig | None) -> Prices | None:
+    return None if given is None or given.input is None else Prices(**asdict(given))
 
 
 @cache

@@ -45,6 +45,11 @@ def expected(key: str) -> str | None:
     return None if kind is None else _words(kind)
 
 
+def is_table(key: str) -> bool:
+    """Whether the keys below ``key`` are the person's own, such as names of models."""
+    return get_origin(known()[key]) is dict
+
+
 def group_of_type(name: str) -> str | None:
     """The first key whose value is the dataclass ``name``."""
     kinds = {key: _without_none(kind) for key, kind in known().items()}
@@ -84,6 +89,8 @@ def _words(kind: Any) -> str:
         return f"{_words(inner)}, or null"
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} numbers"
+    if get_origin(kind) is dict:
+        return f"a table of {_words(get_args(kind)[1])}"
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):

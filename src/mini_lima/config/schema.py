@@ -80,10 +80,10 @@ class ModelConfig:
 
 @dataclass
 class PricesConfig:
-    """Dollars per million tokens."""
+    """Dollars per million tokens. Without ``input`` and ``output``, they are not known."""
 
-    input: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    output: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    input: float | None = None
+    output: float | None = None
     """Of the answer, reasoning included."""
     cached_input: float | None = None
     """Of the part of a prompt that the endpoint had cached; null: as ``input``."""
@@ -124,8 +124,8 @@ class ChatConfig:
     requests_per_minute: float | None = None
     """Attempts sent at most; null leaves it to the endpoint."""
     tokens_per_minute: float | None = None
-    prices: PricesConfig | None = None
-    """Null: cost is not known, and no budget can be kept."""
+    prices: PricesConfig = field(default_factory=PricesConfig)
+    """If not given, those of the model in the group ``prices``."""
 
 
 @dataclass
@@ -287,6 +287,8 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
+    prices: dict[str, PricesConfig] = field(default_factory=dict)
+    """By the name of the model."""
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
     budget_usd: float | None = None

@@ -15,6 +15,7 @@ from mini_lima import pipeline, preflight
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
+from mini_lima.plan import Plan
 from mini_lima.stages import StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -66,16 +67,15 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
     return code
 
 
-def plan(config: Config, resolved: dict[str, Any]) -> int:
-    """Print every stage of the cell and whether it is done already; return the exit code."""
+def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> int:
+    """Put the cell ``name`` ``onto`` a plan; return the exit code."""
     store = Store(Path(config.store))
     try:
-        stages = walk([pipeline.build_cell(config, resolved).last])
+        onto.add(name, walk([pipeline.build_cell(config, resolved).last]), store)
     except UserError as error:
         _say(str(error))
         return 2
-    for stage in stages:
-        print(f"{'done ' if store.is_finished(stage) else 'to do'}  {stage}")
+    onto.budget_usd = config.budget_usd
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima import pipeline, preflight
+from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
@@ -83,7 +84,9 @@ def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, 
     cell = _ready(config, resolved, store)
     result = read_json(store.build(cell.result) / "result.json")
     stages = {str(stage): str(store.path(stage)) for stage in walk([cell.result])}
-    built = {"result": result, "stages": stages}
+    ledgers = {name: Path(path, LEDGER) for name, path in stages.items()}
+    costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
+    built = {"result": result, "stages": stages, "costs": costs}
     try:
         store.build(cell.last)
     except StageFailed as error:
@@ -91,6 +94,12 @@ def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, 
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
         built["not_tracked"] = str(error)
     return built
+
+
+def _cost(ledger: Path) -> dict[str, Any]:
+    """What a stage's answers did cost when they were made, and what is odd about them."""
+    book = read_json(ledger)
+    return {**book["value"], "warnings": book["warnings"]}
 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:

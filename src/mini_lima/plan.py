@@ -73,7 +73,12 @@ class Plan:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in COLUMNS:
             figures = name in ("calls", "tokens in", "tokens out", "dollars")
-            table.add_column(name, no_wrap=name != "stage", justify="right" if figures else "left")
+            table.add_column(
+                name,
+                no_wrap=name != "stage",
+                overflow="fold",
+                justify="right" if figures else "left",
+            )
         for line in self.lines():
             table.add_row(*line)
         console = Console(highlight=False, markup=False)

@@ -204,7 +204,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.fake.connections += 1
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size)
+        if len(body) < size:  # the client is gone
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.fake.answer(self.path, headers, body)
         if answer is None:

@@ -55,6 +55,7 @@ class ResponseCache:
         """Open ``path`` for the endpoint with identity ``endpoint``."""
         self._endpoint = endpoint
         try:
+            path = path.resolve()  # a link to a shared cache leads to the claims beside it, too
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None

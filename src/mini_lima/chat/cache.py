@@ -96,9 +96,9 @@ class ResponseCache:
             "SELECT request, response, sample FROM responses WHERE key = ?",
             (self._key(request_key),),
         ).fetchone()
-        return (
-            None if row is None else CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2])
-        )
+        if row is None:
+            return None
+        return CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2], self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether ``request`` was answered."""

@@ -4,6 +4,7 @@ One set of processes serves all tests of this module: a grid that is killed in t
 first training, then four grids that start together on the store it left behind.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -82,6 +83,15 @@ def poll(condition, *, seconds: float) -> None:
         time.sleep(0.02)
 
 
+def command_lines() -> str:
+    """Of all processes that run now."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(lines)
+
+
 @pytest.fixture(scope="module")
 def grids(tmp_path_factory) -> Grids:
     folder = tmp_path_factory.mktemp("grids")
@@ -89,7 +99,7 @@ def grids(tmp_path_factory) -> Grids:
     training = folder / "store/sft/.partial"
     poll(lambda: killed.poll() is not None or any(training.glob("*")), seconds=60)
     assert killed.poll() is None, finish(killed).stdout
-    arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    arguments = command_lines()
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
     others = [start(folder, str(number)) for number in range(1, 4)]

@@ -1,8 +1,9 @@
 """Running one cell: what is missing, what is to do, the work itself, and a record of how it ended.
 
-The record, ``cell.json`` in the cell's folder, is written when the cell starts and again when it
-ends, so that a comparison can be made at any time and a cell that was killed is seen to be
-unfinished.
+The record, ``cell.json`` in the cell's folder, is written when the cell starts, when it is laid out
+and again when it ends, so that a comparison can be made at any time and a cell that was killed is
+seen to be unfinished. It names the cell's stages, and the store knows where the records are: what
+a cell needs is not taken from it.
 """
 
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mini_lima import pipeline, preflight
+from mini_lima import inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
@@ -45,11 +46,19 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
         "overrides": list(overrides),
         "status": "unfinished",
     }
-    write_json(folder / "cell.json", {**record, "config": resolved})
+
+    def write() -> None:
+        write_json(folder / "cell.json", {**record, "config": resolved})
+
+    write()
     store = Store(Path(config.store), PACKAGES)
     code = 0
     try:
-        record |= {"status": "finished", **_build(config, resolved, store)}
+        cell = _ready(config, resolved, store)
+        record["stages"] = {str(each): str(store.path(each)) for each in walk([cell.last])}
+        write()
+        inventory.register(store.root, folder)
+        record |= {"status": "finished", **_build(cell, store)}
     except UserError as error:
         record |= {"status": "failed", "reason": str(error)}
         code = 2
@@ -64,7 +73,7 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
         _say(record["reason"])
     record["seconds"] = time.monotonic() - started
     record["executed"] = [str(stage) for stage in store.executed]
-    write_json(folder / "cell.json", {**record, "config": resolved})
+    write()
     return code
 
 
@@ -80,13 +89,11 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> int
     return 0
 
 
-def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
-    cell = _ready(config, resolved, store)
+def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
     result = read_json(store.build(cell.result) / "result.json")
-    stages = {str(stage): str(store.path(stage)) for stage in walk([cell.result])}
-    ledgers = {name: Path(path, LEDGER) for name, path in stages.items()}
+    ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk([cell.result])}
     costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
-    built = {"result": result, "stages": stages, "costs": costs}
+    built = {"result": result, "costs": costs}
     try:
         store.build(cell.last)
     except StageFailed as error:

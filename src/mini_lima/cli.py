@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini_lima import cassettes
+from mini_lima import cassettes, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_trace(commands)
     _add_export(commands)
     _add_import(commands)
+    store_commands.add(commands)
     options = parser.parse_args(arguments)
     try:
         print(options.run(options))

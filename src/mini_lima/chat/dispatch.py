@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from mini_lima.chat import wire
-from mini_lima.chat.asking import Account, Asking, Made
+from mini_lima.chat.account import Account
+from mini_lima.chat.asking import Asking, Made
 from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.faults import CONTENT_FILTER, CONTEXT_LENGTH, Fault
 from mini_lima.chat.requests import ChatRequest

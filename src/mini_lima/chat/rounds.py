@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.chat import complaints
-from mini_lima.chat.budget import Budget
+from mini_lima.chat.account import Account
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.cassette import read_cassette
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.ledger import Ledger, count
-from mini_lima.chat.prices import Prices, estimate
+from mini_lima.chat.ledger import count
+from mini_lima.chat.prices import estimate
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.errors import UserError
 from mini_lima.progress import Bar
@@ -46,15 +46,12 @@ class Rounds:
         bar: Bar,
         label: str,
         returns_failures: bool,
-        ledger: Ledger,
-        prices: Prices | None,
-        budget: Budget | None,
+        account: Account,
     ) -> None:
         """Take what `complete` was given; ``requests`` are distinct."""
         self._requests, self._endpoint, self._cache = requests, endpoint, cache
         self._bar, self._label, self._returns_failures = bar, label, returns_failures
-        self._ledger, self._prices = ledger, prices
-        self._budget = Budget() if budget is None else budget
+        self._account = account
         self.answered: set[str] = set()
         self.faults: dict[str, Fault] = {}
 
@@ -79,17 +76,15 @@ class Rounds:
             self.put(request, recorded[request.key], {})
 
     def _ask(self, to_do: Sequence[ChatRequest]) -> None:
-        from mini_lima.chat.asking import Account
         from mini_lima.chat.dispatch import ask_all
 
-        if self._budget.is_limited:
-            complaints.check_that_a_budget_can_be_kept(to_do, self._prices)
-        account = Account(self._ledger, self._prices, self._budget)
+        if self._account.budget.is_limited:
+            complaints.check_that_a_budget_can_be_kept(to_do, self._account.prices)
         while to_do:
-            outcome = ask_all(to_do, self._endpoint, self, account)
+            outcome = ask_all(to_do, self._endpoint, self, self._account)
             self.faults |= outcome.faults
             for fault in outcome.faults.values():
-                count(self._ledger.failed, fault.code)
+                count(self._account.ledger.failed, fault.code)
             self._stop_where_it_must(outcome)
             to_do = self._left_by_others(outcome.taken)
 
@@ -105,7 +100,7 @@ class Rounds:
         """Keep an answer."""
         self._cache.put(request, response, made)
         self.answered.add(request.key)
-        figures = {"usd": self._ledger.spent.usd} if self._ledger.spent.usd else {}
+        figures = {"usd": self._account.ledger.spent.usd} if self._account.ledger.spent.usd else {}
         self._bar.advance(1, **figures)
 
     def _not_in_cache(self, requests: Sequence[ChatRequest]) -> list[ChatRequest]:
@@ -141,9 +136,9 @@ class Rounds:
         total = len(self._requests)
         answered = total - len(left) - len(self.faults)
         if outcome.out_of_money:
-            cost = estimate(left, self._prices)
+            cost = estimate(left, self._account.prices)
             raise UserError(
-                complaints.out_of_money(self._label, self._budget, answered, total, cost)
+                complaints.out_of_money(self._label, self._account.budget, answered, total, cost)
             )
         faults = list(self.faults.values())
         raise ConnectionError(

@@ -114,7 +114,8 @@ class Asking:
                 async with asyncio.timeout(self._endpoint.timeout):
                     response = await self._send(request, body)
             except (openai.APIError, TimeoutError, ValueError) as error:
-                fault = fault_of(error, self._endpoint, self._credential, request.model)
+                what = f"model {request.model!r}"
+                fault = fault_of(error, self._endpoint, self._credential, what)
                 self._was_met = self._was_met or fault.code != UNREACHABLE
                 if fault.may_be_billed:
                     ledger.lost += 1

@@ -85,7 +85,8 @@ def complete(
             replies[key] = reply
     book.requests += len(distinct)
     if endpoint.cassette is None:
-        book.from_cache += len(distinct) - len(rounds.answered) - len(rounds.faults)
+        answered = rounds.answered & distinct.keys()  # a batch may hold what others had asked for
+        book.from_cache += len(distinct) - len(answered) - len(rounds.faults)
     else:
         book.from_cassette += len(distinct)
     return [replies[request.key] for request in asked]

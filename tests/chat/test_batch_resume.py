@@ -1,7 +1,6 @@
 """Batches outlive the processes that submit them, and are never submitted twice."""
 
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -11,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from tests.chat.asked import endpoint_of, questions
-from tests.chat.batches import Batch, FakeBatches, course
+from tests.chat.batches import Batch, FakeBatches
 from tests.chat.server import FakeOpenAI, refusal
+from tests.processes import preloaded
 
-from mini_lima.chat import Budget, Endpoint, Ledger, Prices, complete
+from mini_lima.chat import Budget, Endpoint, Ledger, Prices, complete, estimate
 from mini_lima.errors import UserError
 
+PROCESSES = preloaded("mini_lima.chat.dispatch", "mini_lima.chat.batch.service")
 TEXTS = [f"<{number}>" for number in range(40)]
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)
 USUAL = (7 * 500 + 5 * 5000) / 1e6
@@ -39,14 +40,6 @@ def ask(server, cache, texts=TEXTS, **options):
     return complete(questions(*texts), endpoint=endpoint, cache=cache, label="x", **options)
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Real processes that begin with our modules loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mini_lima.chat.dispatch", "mini_lima.chat.batch.following"])
-    return context
-
-
 def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
     endpoint = Endpoint("fake", address, mode="batch", batch_poll=0.01, backoff=0.001)
     replies = complete(questions(*texts), endpoint=endpoint, cache=cache, label="x")
@@ -54,13 +47,13 @@ def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
 
 
 @pytest.fixture
-def start(processes, server, cache, tmp_path):
+def start(server, cache, tmp_path):
     """Starts a process that asks; ``told(process)`` is what it was told."""
     started = []
 
     def begin(texts=TEXTS):
         told = tmp_path / f"told-{len(started)}"
-        process = processes.Process(target=asker, args=(server.base_url, cache, texts, told))
+        process = PROCESSES.Process(target=asker, args=(server.base_url, cache, texts, told))
         process.start()
         started.append(process)
         process.told = lambda: json.loads(told.read_text())
@@ -77,50 +70,32 @@ def kill(process):
     process.join()
 
 
-def killing(batches, route, process, *, before):
-    """Kill ``process`` at its first call of ``route``, before or after the server has acted."""
+def run_until_killed(batches, start, route, *, before, when=lambda: True):
+    """Start a process and kill it at a call of ``route``, before or after the server has acted."""
     is_ready, is_killed = threading.Event(), threading.Event()
 
     def around(call, go):
         if call.route != route or is_killed.is_set():
             return go()
         answer = None if before else go()
-        is_ready.wait(20)
-        kill(process[0])
-        is_killed.set()
+        if when():
+            is_ready.wait(20)
+            kill(process)
+            is_killed.set()
         return answer
 
     batches.around = around
-    return is_ready, is_killed
-
-
-def run_until_killed(batches, start, route, *, before):
-    process = []
-    is_ready, is_killed = killing(batches, route, process, before=before)
-    process.append(start())
+    process = start()
     is_ready.set()
     assert is_killed.wait(20)
 
 
 @pytest.mark.parametrize("look", [1, 2, 3, 4])
 def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start, look):
-    process, is_killed = [], threading.Event()
-    has_started = threading.Event()
+    def now():
+        return batches.batches[0].looks == look
 
-    def around(call, go):
-        answer = go()
-        if call.route == "GET /batches/" and batches.batches[0].looks == look:
-            has_started.wait(20)
-            if not is_killed.is_set():
-                kill(process[0])
-                is_killed.set()
-        return answer
-
-    batches.around = around
-    process.append(start())
-    has_started.set()
-    assert is_killed.wait(20)
-
+    run_until_killed(batches, start, "GET /batches/", before=False, when=now)
     ledger, budget = Ledger(), Budget(100)
     replies = ask(server, cache, ledger=ledger, budget=budget, prices=PRICES)
     assert [reply.text for reply in replies] == TEXTS
@@ -154,6 +129,32 @@ def test_a_batch_that_was_never_made_is_made_once(server, batches, cache, start)
     assert batches.asked == TEXTS
 
 
+def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
+    server, batches, cache, start
+):
+    late = []
+
+    def around(call, go):
+        if call.route == "POST /batches" and not late:
+            is_ready.wait(20)
+            kill(process)
+            late.append(go)
+            is_killed.set()
+            return None
+        answer = go()
+        if call.route == "GET /batches" and not batches.batches:
+            late[0]()
+        return answer
+
+    is_ready, is_killed = threading.Event(), threading.Event()
+    batches.around = around
+    process = start()
+    is_ready.set()
+    assert is_killed.wait(20)
+    assert [reply.text for reply in ask(server, cache)] == TEXTS
+    assert batches.asked == TEXTS
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_who_is_killed_while_uploading_leaves_nothing_to_wait_for(
     server, batches, cache, start, before
@@ -172,7 +173,6 @@ def test_processes_with_the_same_work_submit_each_request_once(server, batches, 
             begun.wait()
         return go()
 
-    shared = TEXTS[10:30]
     batches.around = around
     askers = [start(TEXTS[:30]), start(TEXTS[10:])]
     for process in askers:
@@ -184,36 +184,33 @@ def test_processes_with_the_same_work_submit_each_request_once(server, batches, 
     assert server.calls == []
     own = [sum(not cached for _, cached in told) for told in (first, second)]
     assert sum(own) == 40
-    assert len(shared) == 20
 
 
 @pytest.mark.parametrize("mode", ["batch", "live"])
 def test_who_waits_for_a_batch_follows_it_when_its_maker_is_killed(
-    server, batches, cache, start, mode
+    server, batches, cache, start, when_waiting, mode
 ):
-    is_killed = threading.Event()
-    batches.course = lambda batch: "completed" if is_killed.is_set() else "in_progress"
+    is_killed, is_there = threading.Event(), threading.Event()
+
+    def course_of(batch):
+        is_there.set()
+        is_ours = batch is not batches.batches[0]
+        return "completed" if is_ours or is_killed.is_set() else "in_progress"
+
+    def kill_the_maker():
+        kill(process)
+        is_killed.set()
+
+    batches.course = course_of
     process = start()
-    watched = threading.Event()
-
-    def around(call, go):
-        if call.route == "GET /batches/" and batches.batches[0].looks > 2:
-            watched.set()
-        return go()
-
-    batches.around = around
-    assert watched.wait(20)
-    found = []
-    waiting = threading.Thread(
-        target=lambda: found.extend(ask(server, cache, TEXTS[5:], changes={"mode": mode}))
-    )
-    waiting.start()
-    kill(process)
-    is_killed.set()
-    waiting.join(30)
-    assert [reply.text for reply in found] == TEXTS[5:]
-    assert batches.asked == TEXTS
-    assert server.calls == []
+    assert is_there.wait(20)
+    when_waiting(kill_the_maker)
+    replies = ask(server, cache, [*TEXTS[5:], "more"], changes={"mode": mode})
+    assert is_killed.is_set()
+    assert [reply.text for reply in replies] == [*TEXTS[5:], "more"]
+    where = {"batch": batches.asked, "live": server.asked}
+    assert where[mode][-1] == "more"
+    assert batches.asked + server.asked == [*TEXTS, "more"]
     assert all(reply.cached for reply in ask(server, cache))
 
 
@@ -266,14 +263,21 @@ def test_a_batch_that_nobody_knows_after_its_day_is_given_up(server, batches, ca
     assert sorted(server.asked) == ["a", "b"]
 
 
-def test_a_batch_of_another_run_is_set_aside_from_the_budget_while_it_is_open(
+def test_a_batch_of_another_run_counts_against_the_budget_while_it_is_open(server, batches, cache):
+    leave_open(server, batches, cache)
+    high = estimate(questions("a", "b"), PRICES, batch=True).usd_high
+    with pytest.raises(UserError, match=r"before the batch .*0 of 4"):
+        ask(server, cache, "abcd", budget=Budget(1.99 * high), prices=PRICES)
+    budget = Budget(2.01 * high)
+    ask(server, cache, "abcd", budget=budget, prices=PRICES)
+    assert batches.asked == ["a", "b", "c", "d"]
+    assert budget.spent_usd == pytest.approx(4 * USUAL)
+
+
+def test_a_batch_that_was_refused_after_its_maker_had_gone_is_asked_live_by_who_asks_live(
     server, batches, cache
 ):
     leave_open(server, batches, cache)
-    batches.course = course("expired")
-    batches.worked_on = 1
-    live = PRICES.most(questions("b")[0])
-    budget = Budget(live + USUAL * 1.01)
-    ask(server, cache, "ab", budget=budget, prices=PRICES)
-    assert server.asked == ["b"]
-    assert budget.spent_usd == pytest.approx(USUAL + 2 * USUAL)
+    batches.refusals = [{"code": "bad", "message": "bad file"}]
+    assert len(ask(server, cache, "ab", changes={"mode": "live"})) == 2
+    assert sorted(server.asked) == ["a", "b"]

@@ -232,7 +232,7 @@ def _chat(config: Config, chat: ChatConfig) -> Chat:
     sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
     connection = (
         *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
-        *("requests_per_minute", "tokens_per_minute"),
+        *("requests_per_minute", "tokens_per_minute", "mode"),
     )
     return Chat(
         model=ChatModel(**{key: getattr(chat, key) for key in sampling}),

@@ -130,7 +130,7 @@ def _calls(stage: Stage, store: Store) -> Estimate | None:
         return None
     assert isinstance(chat, Chat)
     left = unanswered(_requests(stage, store), endpoint=chat.endpoint, cache=chat.cache)
-    return estimate(left, chat.prices)
+    return estimate(left, chat.prices, batch=chat.endpoint.mode == "batch")
 
 
 def _requests(stage: Stage, store: Store) -> list[ChatRequest]:

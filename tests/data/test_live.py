@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.chat.batches import FakeBatches
 from tests.chat.server import USAGE, Answer, Call, FakeOpenAI, completion, refusal, storm
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher, seed_rows
+from tests.processes import preloaded
 
 from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
 from mini_lima.files import read_json
@@ -31,9 +33,7 @@ KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"
 KILLS = 20
 TINY = Path(__file__).parents[2] / "src/mini_lima/assets/qwen-tiny"
-# A process that has imported everything, of which ready copies are made in a moment.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.data.test_live", "mini_lima.chat.dispatch"])
+PROCESSES = preloaded("tests.data.test_live", "mini_lima.chat.dispatch")
 
 
 def patient(server: FakeOpenAI, **changes: object) -> Endpoint:
@@ -64,6 +64,15 @@ def test_faults_that_pass_leave_no_trace_in_the_data(study, flawless, seed):
     book = read_ledger(made[0].folder / LEDGER)
     assert book.sent > book.requests
     assert set(book.retries) >= {"rate_limit", "server_error", "connection_lost", "no_completion"}
+
+
+def test_batches_leave_no_trace_in_the_data(study, flawless):
+    with FakeOpenAI(Teacher()) as server:
+        batches = FakeBatches(server)
+        made = both(study, patient(server, mode="batch", batch_poll=0.01))
+    assert contents(made) == flawless
+    assert server.calls == []
+    assert len(batches.batches) == 4, "prompts 1, 2, 3 and 4, each with what the last one brought"
 
 
 def test_slow_bodies_and_time_outs_leave_no_trace_in_the_data(study, flawless):

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mini_lima.chat.requests import canonical_json, read_reply, request_key
 from mini_lima.errors import UserError
 from mini_lima.files import write_text
 
-METHOD, URL = "POST", "/v1/chat/completions"
+METHOD = "POST"
+URL: Final = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ the same on every machine, and it is what caches, cassettes and the lineage of a
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,6 +66,13 @@ class ChatRequest:
     def key(self) -> str:
         """See `request_key`."""
         return request_key(self.body, self.sample)
+
+
+def request_of(body: Mapping[str, Any], sample: int) -> ChatRequest:
+    """The request that has this `ChatRequest.body` and index."""
+    messages = tuple((message["role"], message["content"]) for message in body["messages"])
+    sampling = {name: value for name, value in body.items() if name != "messages"}
+    return ChatRequest(messages=messages, sample=sample, **sampling)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,13 @@ class Device(StrEnum):
     cpu = "cpu"
 
 
+class ChatMode(StrEnum):
+    """How an endpoint is asked for what the response cache does not hold."""
+
+    live = "live"
+    batch = "batch"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -113,6 +120,8 @@ class ChatConfig:
     max_completion_tokens: int | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
+    mode: ChatMode = ChatMode.live
+    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
     concurrency: int = 16
     """Calls in flight at most."""
     timeout: float = 120.0

@@ -81,7 +81,7 @@ def test_the_replies_are_those_of_live_calls_word_for_word(server, batches, tmp_
 
 def test_the_mode_does_not_change_who_answers():
     assert Endpoint("e", mode="batch").identity == Endpoint("e").identity
-    with pytest.raises(UserError, match="live or batch"):
+    with pytest.raises(UserError, match="live, batch or replay"):
         Endpoint("e", mode="later")
 
 

@@ -32,13 +32,25 @@ def unanswered(
 
 def not_recorded(missing: Sequence[ChatRequest], cassette: Path, total: int) -> str:
     """Say that a cassette does not hold all that is asked."""
-    last_message = missing[0].messages[-1][1] if missing[0].messages else ""
-    beginning = " ".join(last_message.split())[:80]
     return (
         f"{len(missing)} of {total} requests are not on the cassette {cassette}, the first of them "
-        f"{missing[0].key} ({beginning!r}): a recorded teacher answers only the shipped seeds and "
+        f"{_first(missing)}: a recorded teacher answers only the shipped seeds and "
         "prompts, for anything else choose a live teacher"
     )
+
+
+def not_kept(missing: Sequence[ChatRequest], endpoint: Endpoint, total: int) -> str:
+    """Say that a cache does not hold all that is asked, and nothing may be sent."""
+    return (
+        f"mode=replay: {len(missing)} of {total} requests to endpoint {endpoint.name!r} are not in "
+        f"the response cache, the first of them {_first(missing)}: import the cassette of the run "
+        "that is to be replayed, or ask with mode=live"
+    )
+
+
+def _first(missing: Sequence[ChatRequest]) -> str:
+    last_message = missing[0].messages[-1][1] if missing[0].messages else ""
+    return f"{missing[0].key} ({' '.join(last_message.split())[:80]!r})"
 
 
 def hopeless(endpoint: Endpoint, fault: "Fault") -> str:

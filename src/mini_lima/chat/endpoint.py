@@ -25,7 +25,7 @@ POSITIVE = (
     "tokens_per_minute",
     "batch_poll",
 )
-MODES = ("live", "batch")
+MODES = ("live", "batch", "replay")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class Endpoint:
         requests_per_minute: Attempts that are sent at most; None leaves it to the endpoint.
         tokens_per_minute: The same for tokens, as they are estimated before an attempt.
         mode: How it is asked: ``live``, each request for itself, or ``batch``, all together through
-            OpenAI's batch interface, which costs less and takes up to a day. The answers are the
-            same, so the mode is no part of the identity.
+            OpenAI's batch interface, which costs less and takes up to a day, or ``replay``, not at
+            all: everything must be in the response cache. The answers are the same, so the mode is
+            no part of the identity.
         batch_poll: Seconds between two looks at a batch, at the most; the first come sooner.
     """
 
@@ -63,7 +64,7 @@ class Endpoint:
     backoff: float = 0.5
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    mode: Literal["live", "batch"] = "live"
+    mode: Literal["live", "batch", "replay"] = "live"
     batch_poll: float = 60.0
 
     def __post_init__(self) -> None:
@@ -74,7 +75,9 @@ class Endpoint:
                 f"0, not {self.concurrency} and {self.max_retries}"
             )
         if self.mode not in MODES:
-            raise UserError(f"endpoint {self.name!r}: mode must be live or batch, not {self.mode}")
+            raise UserError(
+                f"endpoint {self.name!r}: mode must be {', '.join(MODES[:-1])} or {MODES[-1]}"
+            )
         for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -78,6 +78,8 @@ class Rounds:
         to_do = self._not_in_cache(self._requests)
         if to_do and self._endpoint.cassette is not None:
             self._replay(to_do, self._endpoint.cassette)
+        elif to_do and self._endpoint.mode == "replay":
+            raise UserError(complaints.not_kept(to_do, self._endpoint, len(self._requests)))
         elif to_do:
             self._ask(to_do)
 

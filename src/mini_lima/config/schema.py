@@ -59,6 +59,7 @@ class ChatMode(StrEnum):
 
     live = "live"
     batch = "batch"
+    replay = "replay"
 
 
 class TrackingMode(StrEnum):

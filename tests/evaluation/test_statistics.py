@@ -144,7 +144,7 @@ def test_the_interval_depends_on_the_seed_alone(monkeypatch):
     first = bootstrap_interval(values, seed=7, samples=500)
     assert first == bootstrap_interval(values, seed=7, samples=500)
     assert first != bootstrap_interval(values, seed=8, samples=500)
-    monkeypatch.setattr("mini_lima.evaluation.statistics.DRAWN_AT_ONCE", 1000)
+    monkeypatch.setattr("mini_lima.evaluation.statistics.resampling.DRAWN_AT_ONCE", 1000)
     assert first == bootstrap_interval(values, seed=7, samples=500)
 
 

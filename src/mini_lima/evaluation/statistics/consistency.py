@@ -95,7 +95,8 @@ def consistency(
 
 def _agreements(verdicts: Verdicts, said: list[NDArray[np.float64]]) -> tuple[Agreement, ...]:
     """Compare the annotators pairwise; ``said`` has the counts of each order by instruction."""
-    by_annotator = [counts.reshape(-1, len(verdicts.annotators), 3) for counts in said]
+    shape = (len(verdicts.instructions), len(verdicts.annotators), 3)
+    by_annotator = [counts.reshape(shape) for counts in said]
     found = []
     for a, b in combinations(range(len(verdicts.annotators)), 2):
         ours = np.concatenate([counts[:, a] for counts in by_annotator])

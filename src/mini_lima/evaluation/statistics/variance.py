@@ -77,9 +77,12 @@ def _cells(
 ) -> tuple[Floats, Floats, float | None]:
     """Return each order's mean and that mean's variance through repeats, and the repeats' variance.
 
-    The first two have shape (instructions, 2); an instruction whose order is not known stands in
-    the first column alone.
+    The first two have shape (instructions, 2). Verdicts whose order is not known count for an
+    instruction that has no others, and stand in the first column.
     """
+    known = ~np.isnan(verdicts.model_first)
+    ordered = np.bincount(verdicts.instruction[known], minlength=len(verdicts.instructions)) > 0
+    verdicts = verdicts.only(known | ~ordered[verdicts.instruction])
     n = len(instructions)
     number = {text: k for k, text in enumerate(instructions)}
     here = np.array([number.get(text, n) for text in verdicts.instructions], dtype=np.int64)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mini_lima.evaluation.audit.rows import Row
+from mini_lima.evaluation.audit.rows import Row, name_of
 from mini_lima.evaluation.statistics import WinRate, tabulate, two_groups_p, win_rate
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
@@ -71,9 +71,9 @@ class Parts:
 class Reuse:
     """Verdicts that are not a judgement of their own.
 
-    ``n_repeated`` rows repeat another in everything that was asked and answered. The library
-    measures one time per batch, and batches are consecutive rows: ``n_batches`` of them in
-    ``n_stretches`` stretches say whether verdicts of several passes are mixed.
+    ``n_repeated`` rows repeat another in everything that was asked and answered. The library notes
+    one time per batch, and batches are consecutive rows: ``n_batches`` of them in ``n_stretches``
+    stretches say whether verdicts of several passes are mixed.
     """
 
     n_repeated: int
@@ -136,7 +136,8 @@ def reuse(rows: Sequence[Row]) -> Reuse:
         )
         for row in rows
     )
-    times = [row["time_per_example"] for row in rows if row["time_per_example"] is not None]
+    times = [row["time_per_example"] or row["date"] for row in rows]
+    times = [time for time in times if time is not None]
     return Reuse(
         n_repeated=len(rows) - len(asked),
         n_batches=len(set(times)),
@@ -151,7 +152,7 @@ def readings(rows: Sequence[Row]) -> Readings | None:
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    examples = [" ".join(raw.split())[:SHOWN] for raw in wordy[:EXAMPLES]]
+    examples = [name_of(raw)[:SHOWN] for raw in wordy[:EXAMPLES]]
     return Readings(len(said) - len(wordy), len(wordy), examples)
 
 
@@ -179,9 +180,7 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
 
 def _usage(row: Row) -> str | None:
     price = row["price_per_example"]
-    if not isinstance(price, int | float) or price != price:
-        return None
-    return "reported" if price > 0 else "none reported"
+    return None if price is None else "reported" if price > 0 else "none reported"
 
 
 def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:

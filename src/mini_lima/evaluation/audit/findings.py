@@ -73,13 +73,10 @@ def _of_judge(audit: Audit) -> Iterator[Finding]:
             f"the place decides: the model wins {figure(seen.win_rate_first)}% when shown first, "
             f"{figure(seen.win_rate_second)}% when second",
         )
-    if audit.order.source in ("assumed", "unknown"):
-        reason = (
-            "no raw completion can be checked"
-            if audit.order.source == "assumed"
-            else ("the raw completions fit no seed")
-        )
-        yield Finding("note", f"who was shown first is {audit.order.source}: {reason}")
+    if audit.order.source == "assumed":
+        yield Finding("note", "who was shown first is assumed: too few raw completions to check")
+    if audit.order.source == "unknown":
+        yield Finding("note", "who was shown first is unknown: the raw completions fit no seed")
     for parts in audit.parts:
         differ = parts.p_value is not None and parts.p_value < UNLIKELY
         each = ", ".join(

@@ -14,10 +14,18 @@ from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.audit.leaderboard import Standing, read_leaderboard
-from mini_lima.evaluation.audit.rows import Row, is_nothing, preference, read_rows, text_of
+from mini_lima.evaluation.audit.rows import (
+    Row,
+    is_nothing,
+    name_of,
+    number_of,
+    preference,
+    read_rows,
+    text_of,
+)
 
 ANNOTATIONS, MODEL, REFERENCE = "annotations.json", "model_outputs.json", "reference_outputs.json"
-MEASURED = ("price_per_example", "time_per_example", "date", "version")
+PREFIXED = ("raw_completion", "price_per_example", "time_per_example", "date", "version")
 """Columns of the library's that newer versions write with ``preference_`` before their name."""
 
 
@@ -81,7 +89,7 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
         remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
     if answered is not None:
         remarks += _differing(rows, answered)
-    references = Counter(text_of(row.get("generator_1")) for row in rows)
+    references = Counter(row["generator_1"] for row in rows)
     standing, missed = read_leaderboard(path, name, _one(references), swapped)
     return Folder(
         path=path,
@@ -105,7 +113,7 @@ def _outputs(path: Path, name: str) -> tuple[list[tuple[str, str]] | None, Count
         return None, Counter()
     rows = read_rows(places[0], needed=("instruction", "output"))
     outputs = [(row["instruction"], text_of(row["output"])) for row in rows]
-    return outputs, Counter(text_of(row.get("generator")) for row in rows)
+    return outputs, Counter(name_of(row.get("generator")) for row in rows)
 
 
 def _is_swapped(
@@ -130,7 +138,7 @@ def _of_one_model(
 ) -> tuple[list[Row], str]:
     """Return the rows on one model, and its name."""
     column = "generator_1" if swapped else "generator_2"
-    names = Counter(text_of(row.get(column)) for row in rows)
+    names = Counter(name_of(row.get(column)) for row in rows)
     if model is None and len(names) > 1 and _one(answering) in names:
         model = _one(answering)
     if model is None and len(names) > 1:
@@ -141,24 +149,28 @@ def _of_one_model(
         return rows, _one(names) or _one(answering) or "model"
     if model not in names:
         raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
-    return [row for row in rows if text_of(row.get(column)) == model], model
+    return [row for row in rows if name_of(row.get(column)) == model], model
 
 
 def _row(row: Row, swapped: bool, referred: dict[str, str], answered: dict[str, str]) -> Row:
     first, second = ("2", "1") if swapped else ("1", "2")
     value = row["preference"]
     verdict = preference(value)
-    measured = {name: row.get(name, row.get(f"preference_{name}")) for name in MEASURED}
+    named = {name: row.get(name, row.get(f"preference_{name}")) for name in PREFIXED}
     return {
         **row,
-        **measured,
+        "raw_completion": named["raw_completion"],
+        "price_per_example": number_of(named["price_per_example"]),
+        "time_per_example": number_of(named["time_per_example"]),
+        "date": name_of(named["date"]) or None,
+        "version": name_of(named["version"]) or None,
         "output_1": _output(row, first, referred),
         "output_2": _output(row, second, answered),
-        "generator_1": row.get(f"generator_{first}"),
-        "generator_2": row.get(f"generator_{second}"),
+        "generator_1": name_of(row.get(f"generator_{first}")),
+        "generator_2": name_of(row.get(f"generator_{second}")),
         "preference": 3 - verdict if swapped and verdict is not None else verdict,
         "is_invalid": verdict is None and not is_nothing(value),
-        "annotator": text_of(row.get("annotator")) or "annotator",
+        "annotator": name_of(row.get("annotator")) or "annotator",
     }
 
 

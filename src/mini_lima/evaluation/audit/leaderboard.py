@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
+from mini_lima.evaluation.audit.rows import name_of
 
 NAMES = ("leaderboard.csv", "leaderboard.json")
 TOLERANCE = 1e-8
@@ -104,7 +105,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             row = json.loads(text)
-            return {str(row.get("generator", "model")): _figures(row)}
+            return {name_of(row.get("generator", "model")): _figures(row)}
         rows = list(csv.reader(io.StringIO(text)))
     except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a leaderboard: {error}") from error

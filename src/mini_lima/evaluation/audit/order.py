@@ -3,8 +3,8 @@
 alpaca_eval seeds the order by the instruction, so it can be drawn again; and a raw completion names
 a place ("Output (a)"), which together with the preference says who stood there. The one is checked
 against the other. A folder whose completions contradict the seed was made with another seed, or
-with no shuffling at all; one that has no completions is taken to have the library's default seed,
-and the audit says that it was taken.
+with no shuffling at all; one that has hardly any is taken to have the library's default seed, and
+the audit says that this is assumed.
 """
 
 import json
@@ -22,8 +22,8 @@ SEEDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 42, 123)
 """Tried in this order. 0 is the library's default; 0 to 3 are those of its own analyses."""
 AGREEING = 0.95
 """Share of the completions that have to agree; a parser misreads some."""
-ENOUGH = 20
-"""Completions from which on another seed than the default is believed."""
+FEW, ENOUGH = 5, 20
+"""Completions below which nothing is confirmed, and from which on another seed is believed."""
 PLACE = re.compile(r"(?:^|\n)\W*Output \(([ab])\)")
 FIRST, SECOND = ("m", "model_1"), ("M", "model_2")
 """How the library's prompts call the output that is shown first, and the other."""
@@ -58,10 +58,9 @@ def find_order(rows: Sequence[Row], swapped: bool) -> tuple[Order, list[bool | N
     candidates.insert(1, ("not shuffled", None, [swapped] * len(rows)))
     for source, seed, firsts in candidates:
         agreeing = sum(a == b for a, b in zip(seen, firsts, strict=True) if a is not None)
-        if not checked:
-            return Order("assumed", seed, 0, 0), firsts
         if agreeing >= AGREEING * checked and (seed == 0 or checked >= ENOUGH):
-            return Order(source, seed, checked, agreeing), firsts
+            confirmed = source if checked >= FEW else "assumed"
+            return Order(confirmed, seed, checked, agreeing), firsts
     if checked >= ENOUGH:
         return Order("read", None, checked, checked), seen
     return Order("unknown", None, checked, 0), [None] * len(rows)

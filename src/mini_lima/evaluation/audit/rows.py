@@ -41,8 +41,9 @@ def read_rows(path: Path, *, needed: Sequence[str]) -> list[Row]:
         lacking = [name for name in needed if not isinstance(row, dict) or name not in row]
         if lacking:
             raise UserError(f"{path}, row {number}: has no {' and no '.join(lacking)}")
-        if not isinstance(row["instruction"], str):
+        if not isinstance(row["instruction"], str | int | float):
             raise UserError(f"{path}, row {number}: the instruction is not text")
+        row["instruction"] = str(row["instruction"])
     return rows
 
 
@@ -62,6 +63,18 @@ def preference(value: object) -> float | None:
 def is_nothing(value: object) -> bool:
     """Whether ``value`` stands for a verdict that failed: null, NaN, or the library cache's -1."""
     return value is None or value == FAILED or (isinstance(value, float) and math.isnan(value))
+
+
+def number_of(value: object) -> float | None:
+    """Return ``value`` if it is a number that can be counted with."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def name_of(value: object) -> str:
+    """Return ``value`` as a name: one line that can be printed, empty for none."""
+    return " ".join(text_of(value).split())
 
 
 def text_of(value: object) -> str:

@@ -26,6 +26,11 @@ class Standing:
     is_reference: bool
     figures: dict[str, float]
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether Mini-LIMA wrote it, and not the library."""
+        return self.file.endswith(".json")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -65,7 +70,10 @@ def read_leaderboard(
 
 
 def compared(
-    standing: Standing, preferences: Sequence[float | None], lengths: Sequence[int]
+    standing: Standing,
+    preferences: Sequence[float | None],
+    lengths: Sequence[int],
+    clustered_error: float | None,
 ) -> list[Comparison]:
     """Compute the leaderboard's figures again, as ``alpaca_eval.metrics.get_winrate`` does.
 
@@ -73,6 +81,8 @@ def compared(
         standing: The row.
         preferences: All verdicts, 2 for the one whose row it is; None is left out, as there.
         lengths: Characters of its outputs, of which ``avg_length`` is the truncated mean.
+        clustered_error: The standard error with instructions as clusters, which our own
+            leaderboards state; the library takes every verdict for a new instruction.
     """
     read = [p for p in preferences if p is not None]
     n = len(read)
@@ -85,7 +95,8 @@ def compared(
         recomputed["discrete_win_rate"] = 100 * (won + ties / 2) / n
     if n > 1:
         squares = math.fsum((p - 1 - mean) ** 2 for p in read)
-        recomputed["standard_error"] = 100 * math.sqrt(squares / (n - 1) / n)
+        error = 100 * math.sqrt(squares / (n - 1) / n)
+        recomputed["standard_error"] = clustered_error if standing.is_ours else error
     if lengths:
         recomputed["avg_length"] = int(sum(lengths) / len(lengths))
     found: list[Comparison] = []
@@ -93,7 +104,7 @@ def compared(
         if figure in standing.figures and figure not in {row.figure for row in found}:
             stated, ours = standing.figures[figure], recomputed.get(figure)
             # A leaderboard of ours has the mean, not its whole part.
-            tolerance = 1.0 if figure == "avg_length" else TOLERANCE
+            tolerance = 1.0 if standing.is_ours and figure == "avg_length" else TOLERANCE
             agrees = ours is not None and abs(stated - ours) <= tolerance
             found.append(Comparison(figure, stated, ours, agrees))
     return found

@@ -101,7 +101,7 @@ def audit(
         n_instructions=len(verdicts.instructions),
         found=found,
         is_incomplete=found.is_incomplete(),
-        stated=_compared(folder, rows, answers),
+        stated=_compared(folder, rows, answers, found),
         stated_in=folder.standing.file if folder.standing else None,
         order=order,
         consistency=consistency(verdicts, **settings),
@@ -123,7 +123,9 @@ def audit(
     )
 
 
-def _compared(folder: Folder, rows: Sequence[Row], answers: Sequence[str]) -> list[Comparison]:
+def _compared(
+    folder: Folder, rows: Sequence[Row], answers: Sequence[str], found: WinRate
+) -> list[Comparison]:
     if folder.standing is None:
         return []
     of_reference = folder.standing.is_reference
@@ -131,7 +133,8 @@ def _compared(folder: Folder, rows: Sequence[Row], answers: Sequence[str]) -> li
         3 - row["preference"] if of_reference and row["preference"] else row["preference"]
         for row in rows
     ]
-    return compared(folder.standing, preferences, [] if of_reference else [*map(len, answers)])
+    characters = [] if of_reference else [len(answer) for answer in answers]
+    return compared(folder.standing, preferences, characters, found.standard_error)
 
 
 def _outputs(rows: Sequence[Row], column: str) -> list[str]:

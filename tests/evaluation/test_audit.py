@@ -16,6 +16,7 @@ from mini_lima.evaluation.audit.findings import findings
 from mini_lima.evaluation.audit.folder import read_folder
 from mini_lima.evaluation.audit.order import find_order
 from mini_lima.evaluation.audit.single import audit
+from mini_lima.evaluation.library import metric, undisturbed
 
 few = {"samples": 200}
 REFUSAL = "Neither of them answers the question."
@@ -282,6 +283,40 @@ def test_mixed_back_ends_are_told_apart(folder):
     assert any("by reported usage, and they differ" in text for text in alarms(read(folder)))
 
 
+def test_without_any_usage_nobody_knows_who_answered(folder):
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**row, "preference_price_per_example": 0.0} for row in rows],
+    )
+    report = read(folder)
+    assert report.usage == {"none reported": report.found.n_total}
+    assert report.parts == []
+    assert any("no verdict came with any reported usage" in f.text for f in findings(report))
+
+
+def test_weights_that_the_file_rounded_to_ties_are_no_false_alarm(folder):
+    """The library counts 1.50000000001 as a win and writes 1.5."""
+
+    def weigh(rows):
+        for row in rows:
+            row["preference"] = row["preference"] and 1.5 + 0.9 * (row["preference"] - 1.5)
+
+    edit(folder, "annotations.json", weigh)
+    rounded = [r["preference"] for r in read_folder(folder).rows if r["preference"] is not None]
+    ties = rounded.count(1.5)
+    assert ties > 1
+    exact = [1.5 + 1e-12 if p == 1.5 else p for p in rounded]
+    with undisturbed():
+        from alpaca_eval.metrics import get_winrate
+
+        board = get_winrate([{"preference": p} for p in exact])
+    with (folder / "leaderboard.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["", *board], ["our model", *board.values()]])
+    assert board["n_draws"] == 0
+    assert all(stated.agrees for stated in read(folder).stated)
+
+
 def test_verdicts_missing_in_one_order_or_on_long_answers_are_no_accident(folder):
     rows = read_folder(folder).rows
     first = {r["instruction"]: f for r, f in zip(rows, find_order(rows, False)[1], strict=True)}
@@ -335,7 +370,39 @@ def test_files_that_do_not_belong_together_are_noticed(folder):
     remarks = " ".join(read(folder).remarks)
     assert "1 of 240 instructions: was judged with another answer" in remarks
     assert "1 of 240 instructions: was judged and is not in model_outputs.json" in remarks
-    assert "1 of 240 instructions: is in model_outputs.json and has no row" in remarks
+    assert "1 of 240 instructions: is in reference_outputs.json and not in model_o" in remarks
+    other = {"instruction": "of another run", "output": "x", "generator": "another"}
+    edit(folder, "model_outputs.json", lambda rows: [other] * 9)
+    report = read(folder)
+    assert report.missing.n_absent == 0
+    assert "240 of 1 instructions: was judged and is not in" in " ".join(report.remarks)
+
+
+def test_rows_that_were_dropped_are_missing_verdicts(folder):
+    usual = read(folder)
+    edit(folder, "annotations.json", lambda rows: [r for r in rows if r["preference"] is not None])
+    report = read(folder)
+    assert usual.missing.n == report.missing.n == report.missing.n_absent > 0
+    assert report.found == usual.found
+    assert report.missing.percent_first == usual.missing.percent_first
+    assert report.missing.median_length == usual.missing.median_length
+    assert all(stated.agrees for stated in report.stated)
+
+
+def test_an_instruction_that_is_there_twice_is_one_cluster(folder):
+    def again(rows):
+        return [*rows, *({**r, "output_2": f"{r['output_2']} again"} for r in rows)]
+
+    once, one_order = read(folder), read_folder(folder)
+    edit(folder, "annotations.json", again)
+    (folder / "model_outputs.json").unlink()
+    twice = read(folder)
+    verdicts = [row["preference"] for row in read_folder(folder).rows]
+    theirs = metric([verdict for verdict in verdicts if verdict is not None])
+    assert twice.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert twice.n_instructions == once.n_instructions == len(one_order.rows)
+    assert twice.found.standard_error == pytest.approx(once.found.standard_error)
+    assert twice.found.standard_error > 1.3 * theirs["standard_error"]
 
 
 def test_ill_answers_are_counted_beside_the_references(folder):
@@ -399,3 +466,15 @@ def test_a_leaderboard_of_many_gives_the_row_of_this_model(folder):
     assert any("no row for our model" in remark for remark in report.remarks)
     board.write_text(f"{header}\n{other}\n")  # the run's own, under another name
     assert read(folder).stated
+    nameless = [line.split(",", 1)[1] for line in (header, ours)]
+    board.write_text("\n".join(nameless) + "\n")
+    assert [s.figure for s in read(folder).stated if s.agrees][:2] == ["win_rate", "standard_error"]
+
+
+@pytest.mark.parametrize(
+    ("decimals", "off", "agrees"), [(2, 0, True), (2, 0.01, False), (14, 0, True)]
+)
+def test_a_leaderboard_that_rounds_is_no_false_alarm(folder, decimals, off, agrees):
+    rate = round(read(folder).found.win_rate + off, decimals)
+    (folder / "leaderboard.csv").write_text(f",win_rate\nour model,{rate}\n")
+    assert [stated.agrees for stated in read(folder).stated] == [agrees]

@@ -161,6 +161,10 @@ BROKEN = {
         {"annotations.json": json.dumps([ROW]), "reference_outputs.json": '[{"instruction": "i"}]'},
         "reference_outputs.json, row 1: has no output",
     ),
+    "a leaderboard of text": (
+        {"annotations.json": json.dumps([ROW]), "leaderboard.json": "[1]"},
+        "cannot be read as a leaderboard",
+    ),
     "no leaderboard": (
         {"annotations.json": json.dumps([ROW]), "leaderboard.csv": "a,b\n1,2\n"},
         "no column win_rate",
@@ -198,7 +202,7 @@ def test_a_file_or_a_folder_above_gets_a_hint(runs, capsys):
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
     ),
@@ -208,7 +212,7 @@ strange_rows = st.lists(
     st.fixed_dictionaries(
         {
             "instruction": st.sampled_from(["i", "j", "\ud800", ""]),
-            "preference": st.sampled_from([0, 1, 1.2, 1.5, 2, 3, -1, None, "2", "x", True])
+            "preference": st.sampled_from([0, 1, 1.2, 1.5, 2, 10**400, -1, None, "2", "x", True])
             | anything,
         },
         optional={

@@ -35,12 +35,14 @@ SHOWN = 120
 class Missing:
     """The verdicts that are not there, and whether they are a random part.
 
-    ``n_invalid`` of the ``n`` had a value that is no preference. The medians are characters of the
-    model's answers; percentages are of the verdicts asked for in that order.
+    ``n_invalid`` of the ``n`` had a value that is no preference, ``n_absent`` have no row at all.
+    The medians are characters of the model's answers; percentages are of the verdicts asked for in
+    that order.
     """
 
     n: int
     n_invalid: int
+    n_absent: int
     percent: float
     percent_first: float | None
     percent_second: float | None
@@ -101,6 +103,7 @@ def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
     return Missing(
         n=int(gone.sum()),
         n_invalid=sum(row["is_invalid"] for row in rows),
+        n_absent=sum(row["is_absent"] for row in rows),
         percent=100 * float(gone.mean()),
         percent_first=100 * float(gone[first].mean()) if first.any() else None,
         percent_second=100 * float(gone[second].mean()) if second.any() else None,
@@ -109,6 +112,12 @@ def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
         median_length_judged=_median(length[~gone & measured]),
         length_p=_p(np.log(length[measured]), gone[measured], **chance),
     )
+
+
+def usage(rows: Sequence[Row]) -> dict[str, int]:
+    """Count the verdicts that could be read by what their endpoint reported of its work."""
+    read = [row for row in rows if row["preference"] is not None]
+    return dict(Counter(_usage(row) or "not known" for row in read))
 
 
 def taken_apart(rows: Sequence[Row], **settings: Any) -> list[Parts]:

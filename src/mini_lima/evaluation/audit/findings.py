@@ -46,8 +46,9 @@ def _of_numbers(audit: Audit) -> Iterator[Finding]:
         bounds = f"{figure(found.low_if_failures_lose)} to {figure(found.high_if_failures_win)}%"
         yield Finding(
             "alarm" if audit.is_incomplete else "note",
-            f"{missing.n} verdicts ({missing.percent:.1f}%) are missing: the win rate is "
-            f"anywhere from {bounds} for the answers as they are",
+            f"{missing.n} verdicts ({missing.percent:.1f}%) are missing"
+            + (f", {missing.n_absent} without even a row" if missing.n_absent else "")
+            + f": with them the win rate is anywhere from {bounds}",
         )
     if missing.order_p is not None and missing.order_p < UNLIKELY:
         yield Finding(
@@ -90,6 +91,8 @@ def _of_judge(audit: Audit) -> Iterator[Finding]:
             + (", and they differ" if differ else "")
             + f": {each}{chance}",
         )
+    if audit.usage.get("none reported") and "reported" not in audit.usage:
+        yield Finding("note", "no verdict came with any reported usage: who answered?")
     if audit.reuse.n_repeated:
         yield Finding("note", f"{audit.reuse.n_repeated} rows repeat another row's verdict")
     if audit.reuse.n_stretches > audit.reuse.n_batches:

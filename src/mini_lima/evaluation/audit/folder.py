@@ -7,15 +7,24 @@ model may stand as output 1. All of that is settled here, once: behind this modu
 our own annotations.json, with the reference as output 1 and the model as output 2.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.audit.leaderboard import Standing, read_leaderboard
+from mini_lima.evaluation.audit.outputs import (
+    MODEL,
+    REFERENCE,
+    Outputs,
+    differing,
+    is_swapped,
+    read_outputs,
+    unanswered,
+    without_a_row,
+)
 from mini_lima.evaluation.audit.rows import (
     Row,
+    commonest,
     is_nothing,
     name_of,
     number_of,
@@ -24,7 +33,7 @@ from mini_lima.evaluation.audit.rows import (
     text_of,
 )
 
-ANNOTATIONS, MODEL, REFERENCE = "annotations.json", "model_outputs.json", "reference_outputs.json"
+ANNOTATIONS = "annotations.json"
 PREFIXED = ("raw_completion", "price_per_example", "time_per_example", "date", "version")
 """Columns of the library's that newer versions write with ``preference_`` before their name."""
 
@@ -39,13 +48,13 @@ class Folder:
         reference: What it was judged against.
         rows: A verdict each: ``instruction``, ``output_1`` (the reference's, None if no file has
             it), ``output_2`` (the model's), ``preference`` (1 to 2, None if it failed),
-            ``is_invalid`` (there was a value, but no preference), ``annotator``, and what else
-            the file had.
+            ``is_invalid`` (there was a value, but no preference), ``is_absent`` (the instruction
+            was answered and has no row), ``annotator``, and what else the file had.
         swapped: The model stands as output 1 in the file, and a preference of 2 was the
             reference's there.
         standing: The model's row of the leaderboard, if there is one.
-        model_outputs: Instructions and answers of model_outputs.json, in its order.
-        reference_outputs: The same of reference_outputs.json.
+        model_outputs: What is in model_outputs.json.
+        reference_outputs: What is in reference_outputs.json.
         remarks: What is odd about the files.
     """
 
@@ -55,8 +64,8 @@ class Folder:
     rows: list[Row]
     swapped: bool
     standing: Standing | None
-    model_outputs: list[tuple[str, str]] | None
-    reference_outputs: list[tuple[str, str]] | None
+    model_outputs: Outputs | None
+    reference_outputs: Outputs | None
     remarks: list[str]
 
 
@@ -78,24 +87,25 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
         hint = f"; name one of its folders that have: {', '.join(below)}" if below else ""
         raise UserError(f"{path} has no {ANNOTATIONS}{hint or ', so there is nothing to audit'}")
     found = read_rows(path / ANNOTATIONS, needed=("instruction", "preference"))
-    answered, answering = _outputs(path, MODEL)
-    referred, referring = _outputs(path, REFERENCE)
-    swapped = _is_swapped(found, answered, referred)
+    answered, referred = read_outputs(path, MODEL), read_outputs(path, REFERENCE)
+    swapped = is_swapped(found, answered, referred)
+    answering = answered.generator if answered else None
     found, name = _of_one_model(found, model, answering, swapped, path / ANNOTATIONS)
-    texts = (dict(referred or ()), dict(answered or ()))
+    texts = [dict(outputs.pairs) if outputs else {} for outputs in (referred, answered)]
     rows = [_row(row, swapped, *texts) for row in found]
     remarks = []
     if swapped:
         remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
-    if answered is not None:
-        remarks += _differing(rows, answered)
-    references = Counter(row["generator_1"] for row in rows)
-    standing, missed = read_leaderboard(path, name, _one(references), swapped)
+    for outputs, column in ((answered, "output_2"), (referred, "output_1")):
+        remarks += differing(outputs, rows, column) if outputs else []
+    remarks += unanswered(answered, referred)
+    references = [each for each in dict.fromkeys(row["generator_1"] for row in rows) if each]
+    standing, missed = read_leaderboard(path, name, commonest(references), swapped)
     return Folder(
         path=path,
         model=name,
-        reference=", ".join(references) if any(references) else _one(referring) or "reference",
-        rows=rows,
+        reference=", ".join(references) or (referred and referred.generator) or "reference",
+        rows=[*rows, *without_a_row(answered, referred, rows)],
         swapped=swapped,
         standing=standing,
         model_outputs=answered,
@@ -104,49 +114,20 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     )
 
 
-def _outputs(path: Path, name: str) -> tuple[list[tuple[str, str]] | None, Counter[str]]:
-    """Read one of the outputs files, beside the annotations or, as the library lays it, above."""
-    places = [
-        folder / name for folder in (path, path.absolute().parent) if (folder / name).is_file()
-    ]
-    if not places:
-        return None, Counter()
-    rows = read_rows(places[0], needed=("instruction", "output"))
-    outputs = [(row["instruction"], text_of(row["output"])) for row in rows]
-    return outputs, Counter(name_of(row.get("generator")) for row in rows)
-
-
-def _is_swapped(
-    rows: Sequence[Row],
-    answered: Sequence[tuple[str, str]] | None,
-    referred: Sequence[tuple[str, str]] | None,
-) -> bool:
-    """Whether the model's outputs stand as output 1, by what the outputs files say."""
-    usual = turned = 0
-    for files, as_usual, as_turned in (
-        (answered, "output_2", "output_1"),
-        (referred, "output_1", "output_2"),
-    ):
-        known = set(files or ())
-        usual += sum((row["instruction"], text_of(row.get(as_usual))) in known for row in rows)
-        turned += sum((row["instruction"], text_of(row.get(as_turned))) in known for row in rows)
-    return turned > usual
-
-
 def _of_one_model(
-    rows: list[Row], model: str | None, answering: Counter[str], swapped: bool, path: Path
+    rows: list[Row], model: str | None, answering: str | None, swapped: bool, path: Path
 ) -> tuple[list[Row], str]:
     """Return the rows on one model, and its name."""
     column = "generator_1" if swapped else "generator_2"
-    names = Counter(name_of(row.get(column)) for row in rows)
-    if model is None and len(names) > 1 and _one(answering) in names:
-        model = _one(answering)
+    names = dict.fromkeys(name_of(row.get(column)) for row in rows)
+    if model is None and len(names) > 1 and answering in names:
+        model = answering
     if model is None and len(names) > 1:
         raise UserError(
             f"{path} has verdicts on several models: name one with --model: {', '.join(names)}"
         )
     if model is None:
-        return rows, _one(names) or _one(answering) or "model"
+        return rows, commonest(names) or answering or "model"
     if model not in names:
         raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
     return [row for row in rows if name_of(row.get(column)) == model], model
@@ -169,6 +150,7 @@ def _row(row: Row, swapped: bool, referred: dict[str, str], answered: dict[str, 
         "generator_1": name_of(row.get(f"generator_{first}")),
         "generator_2": name_of(row.get(f"generator_{second}")),
         "preference": 3 - verdict if swapped and verdict is not None else verdict,
+        "is_absent": False,
         "is_invalid": verdict is None and not is_nothing(value),
         "annotator": name_of(row.get("annotator")) or "annotator",
     }
@@ -178,25 +160,3 @@ def _output(row: Row, side: str, outputs: dict[str, str]) -> str | None:
     if f"output_{side}" in row:
         return text_of(row[f"output_{side}"])
     return outputs.get(row["instruction"])
-
-
-def _differing(rows: Sequence[Row], answered: Sequence[tuple[str, str]]) -> list[str]:
-    """Say where model_outputs.json and the annotations do not belong together."""
-    answers: defaultdict[str, set[str]] = defaultdict(set)
-    for instruction, output in answered:
-        answers[instruction].add(output)
-    judged = {(row["instruction"], row["output_2"]) for row in rows if row["output_2"] is not None}
-    others = {i for i, output in judged if i in answers and output not in answers[i]}
-    unknown = {instruction for instruction, _ in judged} - answers.keys()
-    absent = answers.keys() - {row["instruction"] for row in rows}
-    said = (
-        (others, f"was judged with another answer than the one in {MODEL}"),
-        (unknown, f"was judged and is not in {MODEL}"),
-        (absent, f"is in {MODEL} and has no row in {ANNOTATIONS}"),
-    )
-    return [f"{len(which)} of {len(answers)} instructions: {what}" for which, what in said if which]
-
-
-def _one(names: Counter[str]) -> str | None:
-    """Return the commonest name, None if there is none."""
-    return next((name for name, _ in names.most_common() if name), None)

@@ -16,6 +16,8 @@ NAMES = ("leaderboard.csv", "leaderboard.json")
 TOLERANCE = 1e-8
 """Ours and the library's agree to 1e-9 percent; its files keep 10 decimals of a preference."""
 
+FEW_DECIMALS = 6
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -87,27 +89,39 @@ def compared(
     read = [p for p in preferences if p is not None]
     n = len(read)
     ties, won = read.count(1.5), sum(p > 1.5 for p in read)
-    recomputed: dict[str, float | None] = {"n_total": n}
-    recomputed |= {"n_wins": won, "n_wins_base": n - ties - won, "n_draws": ties}
+    recomputed: dict[str, float | None] = {}
     if n:
         mean = sum(read) / n - 1
         recomputed["win_rate"] = 100 * mean
-        recomputed["discrete_win_rate"] = 100 * (won + ties / 2) / n
     if n > 1:
         squares = math.fsum((p - 1 - mean) ** 2 for p in read)
         error = 100 * math.sqrt(squares / (n - 1) / n)
         recomputed["standard_error"] = clustered_error if standing.is_ours else error
+    recomputed |= {"n_wins": won, "n_wins_base": n - ties - won, "n_draws": ties, "n_total": n}
+    if n:
+        recomputed["discrete_win_rate"] = 100 * (won + ties / 2) / n
     if lengths:
         recomputed["avg_length"] = int(sum(lengths) / len(lengths))
-    found: list[Comparison] = []
-    for figure in ("win_rate", "standard_error", *recomputed):
-        if figure in standing.figures and figure not in {row.figure for row in found}:
-            stated, ours = standing.figures[figure], recomputed.get(figure)
-            # A leaderboard of ours has the mean, not its whole part.
-            tolerance = 1.0 if standing.is_ours and figure == "avg_length" else TOLERANCE
-            agrees = ours is not None and abs(stated - ours) <= tolerance
-            found.append(Comparison(figure, stated, ours, agrees))
-    return found
+    # A weight within 1e-10 of a tie was a win or a loss to the library, and is a tie in its file.
+    rounded = ties if any(p not in (1, 1.5, 2) for p in read) else 0
+    slack = dict.fromkeys(("n_wins", "n_wins_base", "n_draws"), float(rounded))
+    slack["discrete_win_rate"] = 50 * rounded / max(n, 1)
+    # A leaderboard of ours has the mean, not its whole part.
+    slack["avg_length"] = 1.0 if standing.is_ours else 0.0
+    return [
+        Comparison(
+            figure,
+            stated=standing.figures[figure],
+            recomputed=ours,
+            agrees=ours is not None
+            and (
+                abs(standing.figures[figure] - ours) <= TOLERANCE + slack.get(figure, 0.0)
+                or _is_rounded(standing.figures[figure], ours)
+            ),
+        )
+        for figure, ours in recomputed.items()
+        if figure in standing.figures
+    ]
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
@@ -122,10 +136,19 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         raise UserError(f"{path} cannot be read as a leaderboard: {error}") from error
     if len(rows) < 2:
         raise UserError(f"{path} is no leaderboard: it has no row below its header")
-    header = rows[0]
+    header, *lines = rows
+    unnamed = header[0] == "win_rate"  # written without the names
     return {
-        row[0]: _figures(dict(zip(header[1:], row[1:], strict=False))) for row in rows[1:] if row
+        "" if unnamed else name_of(line[0]): _figures(dict(zip(header, line, strict=False)))
+        for line in lines
+        if line
     }
+
+
+def _is_rounded(stated: float, ours: float) -> bool:
+    """Whether ``stated`` is ``ours`` as people write it: to a few decimals."""
+    decimals = len(f"{stated!r}".partition(".")[2])
+    return decimals <= FEW_DECIMALS and round(ours, decimals) == stated
 
 
 def _figures(row: dict[str, Any]) -> dict[str, float]:
@@ -134,7 +157,7 @@ def _figures(row: dict[str, Any]) -> dict[str, float]:
     for name, value in row.items():
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(number):
             found[name] = number

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from mini_lima.errors import UserError
 Row = dict[str, Any]
 
 TIE, FAILED = 1.5, -1
+HUGE = 1e15
+"""Beyond any price or time; JSON's numbers have no bound of their own."""
 
 
 def read_rows(path: Path, *, needed: Sequence[str]) -> list[Row]:
@@ -56,8 +59,8 @@ def preference(value: object) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    number = TIE if value == 0 else float(value)
-    return number if 1 <= number <= 2 else None
+    number = TIE if value == 0 else value
+    return float(number) if 1 <= number <= 2 else None
 
 
 def is_nothing(value: object) -> bool:
@@ -67,14 +70,19 @@ def is_nothing(value: object) -> bool:
 
 def number_of(value: object) -> float | None:
     """Return ``value`` if it is a number that can be counted with."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    return float(value) if abs(value) < HUGE else None
 
 
 def name_of(value: object) -> str:
     """Return ``value`` as a name: one line that can be printed, empty for none."""
     return " ".join(text_of(value).split())
+
+
+def commonest(names: Iterable[str]) -> str | None:
+    """Return the name that occurs most, None if there is none."""
+    return next((name for name, _ in Counter(names).most_common() if name), None)
 
 
 def text_of(value: object) -> str:

@@ -48,6 +48,7 @@ class Audit:
     model_second: WinRate | None
     variance: VarianceSplit | None
     missing: checks.Missing
+    usage: dict[str, int]
     parts: list[checks.Parts]
     reuse: checks.Reuse
     readings: checks.Readings | None
@@ -90,8 +91,13 @@ def audit(
     )
     found = win_rate(verdicts, **settings)
     paired = [row for row in rows if None not in (row["output_1"], row["output_2"])]
-    answers = [output for _, output in folder.model_outputs or ()] or _outputs(rows, "output_2")
-    references = [o for _, o in folder.reference_outputs or ()] or _outputs(rows, "output_1")
+    answers, references = (
+        outputs.texts if outputs else _outputs(rows, column)
+        for outputs, column in (
+            (folder.model_outputs, "output_2"),
+            (folder.reference_outputs, "output_1"),
+        )
+    )
     one_judge = len(verdicts.annotators) == 1
     return Audit(
         folder=text_of(folder.path),
@@ -109,6 +115,7 @@ def audit(
         model_second=win_rate(second, **settings) if len(second.win) else None,
         variance=split_variance(verdicts) if one_judge else None,
         missing=checks.missing(rows, seed=seed, samples=samples),
+        usage=checks.usage(rows),
         parts=checks.taken_apart(rows, **settings),
         reuse=checks.reuse(rows),
         readings=checks.readings(rows),

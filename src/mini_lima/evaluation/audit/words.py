@@ -75,11 +75,17 @@ def sections(audit: Audit) -> list[Section]:
             "Verdicts",
             [
                 ("read", f"{found.n_total}"),
-                ("missing", f"{missing.n} ({missing.percent:.1f}%), {missing.n_invalid} invalid"),
+                (
+                    "missing",
+                    f"{missing.n} ({missing.percent:.1f}%), of which {missing.n_absent} without "
+                    f"a row, {missing.n_invalid} no preference",
+                ),
                 ("standard error", figure(found.standard_error, 2)),
                 ("if the missing lose", f"{figure(found.low_if_failures_lose, 2)}%"),
                 ("if the missing win", f"{figure(found.high_if_failures_win, 2)}%"),
                 ("ties", f"{figure(seen.tie_rate)}%"),
+                ("usage", ", ".join(f"{name}: {n}" for name, n in audit.usage.items()) or "–"),
+                *_missing_rows(audit),
             ],
         ),
         Section("Order", [("who was shown first", order), *_order_rows(audit)]),
@@ -114,6 +120,20 @@ def sections(audit: Audit) -> list[Section]:
             )
         )
     return made
+
+
+def _missing_rows(audit: Audit) -> list[tuple[str, str]]:
+    gone = audit.missing
+    if not gone.n:
+        return []
+    rows = []
+    if gone.order_p is not None:
+        each = f"{figure(gone.percent_first)}% and {figure(gone.percent_second)}%"
+        rows.append(("missing with the model first, second", f"{each}, p {gone.order_p:.2g}"))
+    if gone.length_p is not None:
+        each = f"{figure(gone.median_length, 0)} and {figure(gone.median_length_judged, 0)}"
+        rows.append(("median length where missing, judged", f"{each}, p {gone.length_p:.2g}"))
+    return rows
 
 
 def _order_rows(audit: Audit) -> list[tuple[str, str]]:

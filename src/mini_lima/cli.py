@@ -9,6 +9,7 @@ from pathlib import Path
 from mini_lima import cassettes, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
+from mini_lima.evaluation import commands as evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_export(commands)
     _add_import(commands)
     store_commands.add(commands)
+    evaluation.add_audit(commands)
+    evaluation.add_power(commands)
     options = parser.parse_args(arguments)
     try:
         print(options.run(options))

@@ -153,6 +153,7 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
 
 def _annotations(config: Config, outputs: Stage) -> Stage:
     judge = config.annotator.chat
+    judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
         label=f"{outputs.label}-{config.annotator.name}",
@@ -160,7 +161,7 @@ def _annotations(config: Config, outputs: Stage) -> Stage:
         params={
             "annotator": config.annotator.name,
             "chat": _chat(config, judge) if judge else None,
-            "seed": config.annotator.seed,
+            **{key: getattr(config.annotator, key) for key in judging},
             "limit": config.evaluation.limit,
             **_interval(config),
         },

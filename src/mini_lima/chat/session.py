@@ -18,6 +18,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.ledger import Ledger, write_ledger
 from mini_lima.chat.prices import Prices
 from mini_lima.chat.requests import ChatModel, Reply
+from mini_lima.chat.tokens import reported
 from mini_lima.files import write_json
 
 LEDGER = "ledger.json"
@@ -38,6 +39,11 @@ class Chat:
     def identity(self) -> dict[str, Any]:
         """Who answers; neither price nor place is a part of that."""
         return {"model": self.model.identity, "endpoint": self.endpoint.identity}
+
+    def cost(self, reply: Reply) -> float | None:
+        """Dollars for ``reply`` at the live price; None where tokens or prices are not known."""
+        tokens = reported(reply.usage)
+        return None if tokens is None or self.prices is None else self.prices.cost(tokens)
 
     @contextlib.contextmanager
     def session(self, output_dir: Path) -> Iterator["Session"]:
@@ -69,14 +75,15 @@ class Session:
         conversations: Iterable[Sequence[tuple[str, str]]],
         *,
         label: str,
-        sample: int = 0,
+        sample: int | Sequence[int] = 0,
     ) -> list[Reply]:
         """Have ``conversations`` continued, each a list of (role, content) pairs.
 
         Args:
             conversations: What to send.
             label: Names this work in the progress display.
-            sample: Asks anew what was asked with a lower one, instead of repeating its answer.
+            sample: Asks anew what was asked with a lower one, instead of repeating its answer; one
+                for all, or one for each.
 
         Returns:
             A reply to each, in their order. One that cannot be had has an ``error``.
@@ -86,7 +93,12 @@ class Session:
             ConnectionError: See `complete`.
         """
         chat = self.chat
-        requests = [chat.model.request(each, sample=sample) for each in conversations]
+        asked = list(conversations)
+        samples = [sample] * len(asked) if isinstance(sample, int) else sample
+        requests = [
+            chat.model.request(each, sample=number)
+            for each, number in zip(asked, samples, strict=True)
+        ]
         replies = complete(
             requests,
             endpoint=chat.endpoint,

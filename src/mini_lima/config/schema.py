@@ -62,6 +62,15 @@ class ChatMode(StrEnum):
     replay = "replay"
 
 
+class Orders(StrEnum):
+    """Who stands first when a pair of outputs is shown to the annotator."""
+
+    both = "both"
+    random = "random"
+    model_first = "model_first"
+    model_second = "model_second"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -249,8 +258,17 @@ class AnnotatorConfig:
     """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
 
     name: str = MUST_BE_GIVEN
+    """``longest``, ``coin``, or an annotator config that alpaca_eval ships."""
+    orders: Orders = Orders.both
+    """``random`` is the single order that alpaca_eval draws for an instruction."""
+    repeats: int = 1
+    """Verdicts on each pair in each order."""
+    reading_attempts: int = 3
+    """How often a question is put until the answer to it can be read."""
+    most_failed: float = 0.02
+    """Share of failed verdicts beyond which a result is marked incomplete."""
     seed: int = 0
-    """Draws which of two outputs stands first."""
+    """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
 
 

@@ -166,6 +166,7 @@ def _annotations(config: Config, outputs: Stage) -> Stage:
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": _references(config)},
+        version=2,
     )
 
 
@@ -181,6 +182,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             **_interval(config),
         },
         inputs=inputs,
+        version=2,
     )
 
 

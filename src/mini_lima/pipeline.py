@@ -167,6 +167,7 @@ def _annotations(config: Config, outputs: Stage) -> Stage:
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": _references(config)},
+        version=2,
     )
 
 
@@ -182,6 +183,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             **_interval(config),
         },
         inputs=inputs,
+        version=2,
     )
 
 

@@ -2,7 +2,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
@@ -73,6 +73,7 @@ def test_annotators_that_always_say_the_same_agree_by_chance():
     assert (found.agreement, found.kappa) == (100, None)
 
 
+@settings(deadline=None)
 @given(found=rows)
 def test_whatever_the_rows_figures_are_numbers_or_none(found):
     table = tabulate(found)
@@ -82,6 +83,7 @@ def test_whatever_the_rows_figures_are_numbers_or_none(found):
     assert all(part is None or part >= 0 for part in (parts.instructions, parts.orders))
 
 
+@settings(deadline=None)
 @given(found=rows)
 def test_swapping_model_and_reference_turns_every_figure(found):
     ours = consistency(tabulate(found), **few)
@@ -105,6 +107,7 @@ def test_swapping_model_and_reference_turns_every_figure(found):
     assert next(variances) == pytest.approx(next(variances))
 
 
+@settings(deadline=None)
 @given(found=rows, data=st.data())
 def test_the_order_of_the_rows_does_not_matter(found, data):
     shuffled = data.draw(st.permutations(found))
@@ -116,6 +119,7 @@ def test_the_order_of_the_rows_does_not_matter(found, data):
     )
 
 
+@settings(deadline=None)
 @given(found=rows)
 def test_every_instruction_twice_is_every_share_once(found):
     twice = [*found, *({**row, "instruction": row["instruction"] * 2} for row in found)]

@@ -2,7 +2,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.evaluation.statistics import holm, homogeneity_p, sign_flip_p, two_groups_p
@@ -10,6 +10,7 @@ from mini_lima.evaluation.statistics import holm, homogeneity_p, sign_flip_p, tw
 steps = st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
+@settings(deadline=None)
 @given(differences=st.lists(steps, max_size=8))
 def test_small_cases_are_counted_out(differences):
     flips = [
@@ -44,6 +45,7 @@ def test_nothing_to_exchange_is_no_evidence():
     assert homogeneity_p(np.ones((4, 3)), **chance) == 1
 
 
+@settings(deadline=None)
 @given(differences=st.lists(steps, max_size=30), extra=st.integers(0, 5))
 def test_swapping_and_untouched_instructions_change_no_p_value(differences, extra):
     found = sign_flip_p(np.array(differences), seed=0, samples=200)
@@ -59,6 +61,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
+@settings(deadline=None)
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_keeps_the_order_and_makes_nothing_smaller(p_values):
     adjusted = holm(p_values)

@@ -39,6 +39,7 @@ def test_win_rate_and_standard_error_are_alpaca_evals(get_winrate, preferences):
     assert ours.n_total == theirs["n_total"]
 
 
+@settings(deadline=None)
 @given(preferences=verdicts)
 def test_every_verdict_is_counted_and_failures_bound_the_win_rate(preferences):
     found = win_rate(preferences, **few)
@@ -83,6 +84,7 @@ def test_a_value_that_is_no_preference_is_refused(preference):
         win_rate([1, preference], **few)
 
 
+@settings(deadline=None)
 @given(a=verdicts, data=st.data())
 def test_swapping_the_models_negates_their_difference(a, data):
     b = data.draw(st.lists(st.one_of(judged, st.none()), min_size=len(a), max_size=len(a)))
@@ -93,6 +95,7 @@ def test_swapping_the_models_negates_their_difference(a, data):
         assert (forth.difference, forth.low, forth.high) == pytest.approx(mirrored, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(preferences=st.lists(judged, min_size=2, max_size=60))
 def test_swapping_model_and_reference_mirrors_the_win_rate(preferences):
     ours = win_rate(preferences, **few)
@@ -101,6 +104,7 @@ def test_swapping_model_and_reference_mirrors_the_win_rate(preferences):
     assert (ours.win_rate, ours.low, ours.high) == pytest.approx(mirrored, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(preferences=verdicts, data=st.data())
 def test_order_of_instructions_does_not_matter(preferences, data):
     shuffled = data.draw(st.permutations(preferences))
@@ -109,6 +113,7 @@ def test_order_of_instructions_does_not_matter(preferences, data):
         assert one[name] == (None if other[name] is None else pytest.approx(other[name], abs=1e-9))
 
 
+@settings(deadline=None)
 @given(preferences=st.lists(judged, min_size=2, max_size=40), times=st.integers(2, 4))
 def test_judging_an_instruction_again_is_no_new_instruction(preferences, times):
     once = win_rate(preferences, **few)
@@ -119,6 +124,7 @@ def test_judging_an_instruction_again_is_no_new_instruction(preferences, times):
     assert again.n_total == times * once.n_total
 
 
+@settings(deadline=None)
 @given(preferences=st.lists(judged, min_size=1, max_size=40), times=st.integers(2, 4))
 def test_duplicating_every_instruction_keeps_the_win_rate(preferences, times):
     assert win_rate(preferences * times, **few).win_rate == pytest.approx(
@@ -133,6 +139,7 @@ def test_the_win_rate_is_over_all_verdicts_that_could_be_read():
     assert (found.win_rate, found.n_total, found.n_failed) == (80, 5, 4)
 
 
+@settings(deadline=None)
 @given(
     preferences=st.lists(
         st.lists(st.one_of(judged, st.none()), min_size=3, max_size=3), min_size=1, max_size=30

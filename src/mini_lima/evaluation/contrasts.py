@@ -178,7 +178,7 @@ def _differences(
     tables: Mapping[Cell, Verdicts],
     failed_as: tuple[float, float] = (np.nan, np.nan),
 ) -> NDArray[np.float64]:
-    """Return each instruction's difference; NaN where no order was judged for all the cells.
+    """Return the difference on each instruction that has an order judged for all the cells.
 
     ``failed_as`` is the win to count for a failed verdict in a cell that is added, and in one that
     is subtracted.

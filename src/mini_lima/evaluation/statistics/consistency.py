@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mini_lima.evaluation.statistics.resampling import percentile_interval, resampled_totals
-from mini_lima.evaluation.statistics.table import Floats, Ints, Verdicts, percent, totals
+from mini_lima.evaluation.statistics.table import Floats, Verdicts, percent, totals
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,9 @@ def consistency(
         effects = resampled[:, 0] / resampled[:, 1] - resampled[:, 2] / resampled[:, 3]
     low, high = percentile_interval(effects, len(columns), confidence)
 
-    annotators = len(verdicts.annotators)
-    said = [_shares(verdicts, order, verdicts.annotator, annotators) for order in (first, second)]
+    said = [_counts(verdicts, order) for order in (first, second)]
     both = _differ(*said)
-    again = np.concatenate([_differ_again(shares) for shares in said])
+    again = np.concatenate([_differ_again(counts) for counts in said])
     read = verdicts.win[~np.isnan(verdicts.win)]
     return Consistency(
         win_rate_first=percent(rate_1),
@@ -93,7 +92,7 @@ def consistency(
     )
 
 
-def _agreements(verdicts: Verdicts, said: list[NDArray[np.float64]]) -> tuple[Agreement, ...]:
+def _agreements(verdicts: Verdicts, said: list[Floats]) -> tuple[Agreement, ...]:
     """Compare the annotators pairwise; ``said`` has the counts of each order by instruction."""
     shape = (len(verdicts.instructions), len(verdicts.annotators), 3)
     by_annotator = [counts.reshape(shape) for counts in said]
@@ -113,14 +112,13 @@ def _agreements(verdicts: Verdicts, said: list[NDArray[np.float64]]) -> tuple[Ag
     return tuple(found)
 
 
-def _shares(
-    verdicts: Verdicts, rows: NDArray[np.bool_], group: Ints, groups: int
-) -> NDArray[np.float64]:
-    """Count the losses, ties and wins among ``rows``, shape (instructions × groups, 3)."""
+def _counts(verdicts: Verdicts, rows: NDArray[np.bool_]) -> Floats:
+    """Count the losses, ties and wins among ``rows``, shape (instructions × annotators, 3)."""
     rows = rows & ~np.isnan(verdicts.win)
     outcome = 1 + np.sign(verdicts.win[rows] - 0.5).astype(np.int64)
-    cell = verdicts.instruction[rows] * groups + group[rows]
-    size = len(verdicts.instructions) * groups
+    annotators = len(verdicts.annotators)
+    cell = verdicts.instruction[rows] * annotators + verdicts.annotator[rows]
+    size = len(verdicts.instructions) * annotators
     return np.bincount(cell * 3 + outcome, minlength=size * 3).reshape(size, 3).astype(np.float64)
 
 

@@ -4,8 +4,13 @@ Instructions are drawn with replacement, each with all of its verdicts (the clus
 Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). All that is
 resampled here is a ratio of sums, so one primitive serves every interval: the sums over the drawn
 instructions. Intervals are Efron's percentile intervals (Efron and Tibshirani, An Introduction to
-the Bootstrap, 1993, chapter 13).
+the Bootstrap, 1993, chapter 13), expanded for what they are too narrow by with few instructions:
+the bootstrap's variance lacks a factor of n − 1 over n, and its quantiles are the normal's where
+Student's are due (Hesterberg, What Teachers Should Know About the Bootstrap, 2015).
 """
+
+import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -78,6 +83,19 @@ def percentile_interval(resampled: Floats, n: int, confidence: float) -> Interva
     defined = resampled[~np.isnan(resampled)]
     if n < 2 or not len(defined):
         return None, None
-    tail = (1 - confidence) / 2
+    tail = _expanded((1 - confidence) / 2, n)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _expanded(tail: float, n: int) -> float:
+    """Return the tail to cut off a bootstrap of ``n`` so that ``tail`` is left out.
+
+    Student's quantile is Fisher's expansion of it, which is good to a hundredth from 8 degrees of
+    freedom on (Abramowitz and Stegun, 1964, 26.7.5).
+    """
+    normal, freedom = NormalDist(), n - 1
+    z = normal.inv_cdf(tail)
+    student = z + (z**3 + z) / (4 * freedom)
+    student += (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return normal.cdf(student * math.sqrt(n / freedom))

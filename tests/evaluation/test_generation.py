@@ -147,7 +147,7 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, 
         bootstrap_samples=10,
         confidence=0.9,
     )
-    assert read_json(tmp_path / "annotations/leaderboard.json")["n_total"] == 8
+    assert read_json(tmp_path / "annotations/leaderboard.json")["n_total"] == 16
 
 
 def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):

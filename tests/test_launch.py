@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mini_lima import launch
+from mini_lima import launch, worker
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
 from mini_lima.launch import WorkerFailed
@@ -168,9 +168,9 @@ def test_an_interrupted_parent_leaves_no_workers_behind(tmp_path: Path, to: str)
 
 
 def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mini_lima.launch", "launch_job", str(tmp_path / "call.json")]
+    command = [sys.executable, "-m", "mini_lima.worker", "launch_job", str(tmp_path / "call.json")]
     finished = subprocess.run(
-        command, env={**os.environ, launch.PARENT: "1"}, timeout=LIMIT, check=False
+        command, env={**os.environ, worker.PARENT: "1"}, timeout=LIMIT, check=False
     )
 
     assert finished.returncode == -signal.SIGKILL

@@ -3,7 +3,7 @@ import sys
 import pytest
 from tests.composing import configured
 
-from mini_lima import preflight
+from mini_lima import devices, preflight
 from mini_lima.errors import UserError
 
 EVERYTHING = {"data", "sft", "outputs", "annotations", "result", "tracking"}
@@ -17,9 +17,9 @@ def nowhere_logged_in(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    preflight._cuda_devices.cache_clear()
+    devices.cuda_devices.cache_clear()
     yield
-    preflight._cuda_devices.cache_clear()
+    devices.cuda_devices.cache_clear()
 
 
 def lacks(config, to_do=EVERYTHING, lookups=()):

@@ -48,7 +48,7 @@ def expected(key: str) -> str | None:
 def group_of_type(name: str) -> str | None:
     """The first key whose value is the dataclass ``name``."""
     kinds = {key: _without_none(kind) for key, kind in known().items()}
-    return next((key for key, kind in kinds.items() if kind.__name__ == name), None)
+    return next((k for k, kind in kinds.items() if getattr(kind, "__name__", "") == name), None)
 
 
 def _walk(schema: type, prefix: str) -> Any:
@@ -84,6 +84,10 @@ def _words(kind: Any) -> str:
         return f"{_words(inner)}, or null"
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} numbers"
+    if get_origin(kind) is list:
+        return f"a list, each {_words(get_args(kind)[0])}"
+    if isinstance(kind, UnionType):
+        return _either([_words(each) for each in get_args(kind)])
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):
@@ -92,7 +96,7 @@ def _words(kind: Any) -> str:
 
 
 def _without_none(kind: Any) -> Any:
-    if isinstance(kind, UnionType):
+    if isinstance(kind, UnionType) and NoneType in get_args(kind):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     return kind
 

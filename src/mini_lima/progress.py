@@ -47,7 +47,9 @@ class _MarkerLines:
         self.same = {"label": label, "total": total, "done": done}
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        print(MARKER + json.dumps({**self.same, "steps": steps, "figures": figures}), flush=True)
+        message = json.dumps({**self.same, "steps": steps, "figures": figures})
+        sys.stdout.write(f"{MARKER}{message}\n")  # in one piece, unlike print: ranks share the pipe
+        sys.stdout.flush()
 
 
 class _LogLines:

@@ -57,7 +57,8 @@ def main() -> None:
         _leave_at_once()
     except UserError as failure:
         traceback.print_exc()
-        _leave_word(error, "user", str(failure))
+        # What other ranks fail of is its consequence, even if they happen to end before.
+        _leave_word(error, "user", str(failure), instead=True)
         sys.exit(1)
     except Exception as failure:
         traceback.print_exc()

@@ -6,19 +6,23 @@ it is under test in test_launch.py and test_training.py.)
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
+import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from safetensors import safe_open
+from torch.distributed import TCPStore
 
-from mini_lima.files import read_jsonl, write_json, write_jsonl
+from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.sft.ops import compiled_ops
 from mini_lima.sources import ASSETS
 
@@ -40,7 +44,13 @@ OPTIONS = {
     "zero3": {"zero_stage": 3, "offload_optimizer": False, "offload_parameters": False},
     "zero3_offload": {"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True},
 }
-LORA = {"method": "lora", "r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+LORA = {
+    "method": "lora",
+    "rank": 4,
+    "alpha": 8,
+    "dropout": 0.1,
+    "target_modules": ["q_proj", "v_proj"],
+}
 EPOCHS, STEPS = 4, 8
 SETTINGS: dict[str, Any] = {
     "model": str(TINY),
@@ -60,33 +70,35 @@ SETTINGS: dict[str, Any] = {
     "checkpoint_steps": None,
     "device": "cpu",
 }
+LAUNCH = {"processes": 1, "threads": 1, "nodes": 1, "rendezvous": None, "starter": None}
+"""What `mini_lima.sft.train` takes besides."""
 TIMINGS = {"tokens_per_second"}
 
 
-def write_data(folder: Path) -> Path:
-    """A global batch of 8 and one of 1, which leaves a second process nothing to do."""
-    folder.mkdir()
-    examples = [
-        {
-            "id": f"number-{i}",
-            "instruction": "Write the number as often as it says. " * (1 + i % 3) + str(i),
-            "input": "",
-            "output": f"{i} " * (1 + i),
-        }
-        for i in range(9)
-    ]
-    write_jsonl(folder / "examples.jsonl", examples)
-    return folder
+Meanwhile = tuple[Callable[..., None], Any]
+
+
+# A global batch of 8 and one of 1, which leaves a second process nothing to do.
+EXAMPLES = [
+    {
+        "id": f"number-{i}",
+        "instruction": "Write the number as often as it says. " * (1 + i % 3) + str(i),
+        "input": "",
+        "output": f"{i} " * (1 + i),
+    }
+    for i in range(9)
+]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What an attempt left: how each rank ended, what it raised, and its folders."""
+    """What an attempt left: how each rank ended, what was raised, first things first."""
 
     output_dir: Path
     work_dir: Path
     codes: list[int]
-    said: str
+    raised: list[str]
+    checkpoints: list[str]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -97,16 +109,92 @@ class Attempt:
         with safe_open(self.output_dir / "model.safetensors", "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
-    @property
-    def checkpoints(self) -> list[str]:
-        return sorted(path.name for path in self.work_dir.glob("checkpoint-*"))
-
 
 def without_timings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
 
 
-def begin() -> multiprocessing.context.ForkServerContext:
+class Attempts:
+    """Attempts, two of them side by side."""
+
+    def __init__(self, root: Path) -> None:
+        """Begin them in folders below ``root``."""
+        self._root = root
+        self._context = _server()
+        self._side_by_side = ThreadPoolExecutor(2)
+        self._whole: dict[str, Future[Attempt]] = {}
+        self._number = 0
+        self.data = root / "data"
+        self.data.mkdir()
+        write_jsonl(self.data / "examples.jsonl", EXAMPLES)
+
+    def whole(self, processes: int = 1, **changes: Any) -> "Future[Attempt]":
+        """One that nothing happens to; the same for the same settings."""
+        key = repr((processes, sorted(changes.items())))
+        if key not in self._whole:
+            self._whole[key] = self.one(processes, **changes)
+        return self._whole[key]
+
+    def one(
+        self, processes: int = 1, meanwhile: Meanwhile | None = None, **changes: Any
+    ) -> "Future[Attempt]":
+        """One that something happens to."""
+        work_dir = self._folder()
+        return self._side_by_side.submit(self._make, work_dir, processes, meanwhile, changes)
+
+    def chain(
+        self, meanwhile: Sequence[Meanwhile], processes: int = 1, **changes: Any
+    ) -> "Future[list[Attempt]]":
+        """One after the other in the same folder; something happens to each but the last."""
+        work_dir = self._folder()
+
+        def make() -> list[Attempt]:
+            each = [*meanwhile, None]
+            return [self._make(work_dir, processes, what, changes) for what in each]
+
+        return self._side_by_side.submit(make)
+
+    def again(self, work_dir: Path, **changes: Any) -> Attempt:
+        """One that finds what is in ``work_dir``."""
+        return self._make(work_dir, 1, None, changes)
+
+    def close(self) -> None:
+        self._side_by_side.shutdown(cancel_futures=True)
+
+    def _folder(self) -> Path:
+        self._number += 1
+        folder = self._root / f"work-{self._number}"
+        folder.mkdir()
+        return folder
+
+    def _make(
+        self, work_dir: Path, processes: int, meanwhile: Meanwhile | None, changes: dict[str, Any]
+    ) -> Attempt:
+        output_dir = self._folder()
+        folders = {"data": self.data, "work_dir": work_dir, "output_dir": output_dir}
+        keywords = {**SETTINGS, **folders, **changes}
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        ranks = [
+            self._context.Process(
+                target=_rank, args=(rank, processes, store.port, meanwhile, keywords)
+            )
+            for rank in range(processes)
+        ]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join()
+        raised = sorted(output_dir.glob("raised-*"), key=lambda path: path.stat().st_mtime_ns)
+        return Attempt(
+            output_dir,
+            work_dir,
+            [rank.exitcode for rank in ranks],
+            [path.read_text() for path in raised],
+            sorted(path.name for path in work_dir.glob("checkpoint-*")),
+        )
+
+
+def _server() -> Any:
     """Start the process that the attempts are forks of."""
     surroundings = {
         "DS_ACCELERATOR": "cpu",
@@ -114,67 +202,17 @@ def begin() -> multiprocessing.context.ForkServerContext:
         "MINI_LIMA_WORKER": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        **compiled_ops("cpu", offload_optimizer=True),
         **compiled_ops("cpu", offload_optimizer=False),
+        **compiled_ops("cpu", offload_optimizer=True),
     }
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.sft.attempts_preloaded"])
-    before = dict(os.environ)
-    os.environ.update(surroundings)
-    try:
+    with patch.dict(os.environ, surroundings):
         multiprocessing.forkserver.ensure_running()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     return context
 
 
-def attempt(
-    context: Any,
-    work_dir: Path,
-    output_dir: Path,
-    data: Path,
-    *,
-    processes: int = 1,
-    meanwhile: tuple[Callable[..., None], Any] | None = None,
-    **changes: Any,
-) -> Attempt:
-    """Train in ``processes`` forks; ``meanwhile`` is a function of this module and its argument.
-
-    The function is called in each rank before it begins, and can arrange for its end.
-    """
-    from torch.distributed import TCPStore
-
-    work_dir.mkdir(exist_ok=True)
-    output_dir.mkdir()
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    keywords = {
-        **SETTINGS,
-        **changes,
-        "data": data,
-        "work_dir": work_dir,
-        "output_dir": output_dir,
-    }
-    ranks = [
-        context.Process(target=_rank, args=(rank, processes, store.port, meanwhile, keywords))
-        for rank in range(processes)
-    ]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    said = sorted(output_dir.glob("raised-*"), key=lambda path: path.stat().st_mtime_ns)
-    return Attempt(
-        output_dir,
-        work_dir,
-        [rank.exitcode for rank in ranks],
-        said[0].read_text() if said else "",
-    )
-
-
-def _rank(
-    rank: int, processes: int, port: int, meanwhile: Any, keywords: dict[str, Any]
-) -> None:
+def _rank(rank: int, processes: int, port: int, meanwhile: Any, keywords: dict[str, Any]) -> None:
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -199,3 +237,73 @@ def _rank(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+# What may happen to an attempt meanwhile: called in each rank before it begins.
+
+
+def on_step(rank: int, given: tuple[int, int, Callable[[], None]]) -> None:
+    """Rank ``who`` acts after ``step`` optimizer steps, before the next one."""
+    from mini_lima.sft.record import Record
+
+    who, step, act = given
+    begin = Record.on_step_begin
+
+    def on_step_begin(self: Any, args: Any, state: Any, *others: Any, **more: Any) -> None:
+        if rank == who and state.global_step == step:
+            act()
+        begin(self, args, state, *others, **more)
+
+    Record.on_step_begin = on_step_begin
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ask_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def allow_files_of_a_megabyte() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+
+
+def allow_no_more_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    allowed = pages * resource.getpagesize() + 50_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, resource.RLIM_INFINITY))
+
+
+def killed_while_writing(rank: int, given: tuple[int, int]) -> None:
+    """Rank ``who`` dies with half of its file of the checkpoint of ``step`` written."""
+    import torch
+
+    who, step = given
+    save = torch.save
+
+    def half(document: Any, path: Any, *others: Any, **more: Any) -> None:
+        save(document, path, *others, **more)
+        if rank == who and f"global_step{step}" in str(path) and "optim_states" in str(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+            kill()
+
+    torch.save = half
+
+
+def killed_before(rank: int, given: tuple[str, str]) -> None:
+    """The first rank dies where it would call ``function`` of ``module`` on a checkpoint."""
+    module, function = given
+    module_ = sys.modules[module]
+    call = getattr(module_, function)
+
+    def die(path: Any, *others: Any, **more: Any) -> Any:
+        if rank == 0 and Path(path).name.startswith("checkpoint-") and Path(path).exists():
+            kill()
+        return call(path, *others, **more)
+
+    setattr(module_, function, die)
+
+
+def without_deepspeed(rank: int, given: None) -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"

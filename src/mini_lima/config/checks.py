@@ -32,7 +32,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "evaluation.batch_size": config.evaluation.batch_size,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
         "launch.nodes": config.launch.nodes,
-        "adapter.r": config.adapter.r,
+        "adapter.rank": config.adapter.rank,
         "adapter.alpha": config.adapter.alpha,
     }
     if config.evaluation.limit is not None:

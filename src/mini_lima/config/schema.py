@@ -231,10 +231,10 @@ class AdapterConfig:
     """All weights, or low-rank additions to some of them that are merged in when they are saved."""
 
     method: AdapterMethod = MUST_BE_GIVEN  # type: ignore[assignment]
-    r: int = 16
-    """Rank of the additions."""
+    rank: int = 16
+    """Of the additions."""
     alpha: int = 32
-    """Their weight is alpha / r."""
+    """Their weight is alpha / rank."""
     dropout: float = 0.05
     target_modules: list[str] = field(default_factory=list)
     """Names of the linear layers that get one, in every block of the model."""

@@ -22,6 +22,7 @@ from typing import Any
 from mini_lima.atomic import whole_directory
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
+from mini_lima.sft.failures import disk_full
 
 log = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"
@@ -85,7 +86,7 @@ def write(work_dir: Path, step: int, launch: Launch, fill: Callable[[Path], None
         fill: Writes this process's part into the directory that it is given.
 
     Raises:
-        UserError: it could not be written. The one before is as it was.
+        UserError: the disk is full. The checkpoint before is as it was.
     """
     import torch.distributed as group
 
@@ -103,8 +104,10 @@ def write(work_dir: Path, step: int, launch: Launch, fill: Callable[[Path], None
             if own:
                 manifest = {"step": step, "launch": asdict(launch), "files": _sizes(own)}
                 write_json(own / MANIFEST, manifest)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
-        raise UserError(_not_written(work_dir, step, error)) from error
+    except (OSError, RuntimeError) as error:
+        if disk_full(error):
+            raise UserError(_not_written(work_dir, step, error)) from error
+        raise
     if first:
         for older in work_dir.glob("checkpoint-*"):
             if older != target:

@@ -10,6 +10,8 @@ from mini_lima.errors import UserError
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
 """How CUDA, PyTorch's CPU allocator, cuBLAS and C++ say it, in lower case."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WRITE_FAILED = ("inline_container", *(f"(os error {number})" for number in DISK_FULL))
+"""How PyTorch's writer says it (with a line of its source), and that of safetensors."""
 
 
 @contextmanager
@@ -21,7 +23,9 @@ def in_words(settings: Mapping[str, Any]) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, OSError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         told = explained(error, settings)
         if told is None:
             raise
@@ -33,9 +37,16 @@ def explained(error: Exception, settings: Mapping[str, Any]) -> str | None:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, MemoryError) or any(words in reason.lower() for words in OUT_OF_MEMORY):
         return f"out of memory ({reason}): {less_memory(settings)}"
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
+    if disk_full(error):
         return f"the disk is full ({reason}): make room and run the same command again"
     return None
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether ``error`` says that a file could not be written to its end."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_FULL
+    return any(words in str(error) for words in WRITE_FAILED)
 
 
 def less_memory(settings: Mapping[str, Any]) -> str:

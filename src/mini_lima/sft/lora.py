@@ -27,7 +27,7 @@ def added(network: Any, adapter: dict[str, Any], seed: int) -> Any:
 
     configuration = LoraConfig(
         task_type="CAUSAL_LM",
-        r=adapter["r"],
+        r=adapter["rank"],
         lora_alpha=adapter["alpha"],
         lora_dropout=adapter["dropout"],
         target_modules=list(adapter["target_modules"]),

@@ -94,7 +94,7 @@ def _origin(lineage: Lineage) -> Iterator[str]:
     if adapter := settings["adapter"]:
         layers = ", ".join(adapter["target_modules"])
         yield (
-            f"- LoRA, merged: r {adapter['r']}, alpha {adapter['alpha']}, dropout"
+            f"- LoRA, merged: rank {adapter['rank']}, alpha {adapter['alpha']}, dropout"
             f" {adapter['dropout']} on {layers}"
         )
     yield ""

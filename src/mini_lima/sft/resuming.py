@@ -5,6 +5,7 @@ weights, optimizer and learning rate. What is ours is when to write, that it is 
 (`checkpoints`), and that all processes stop after the same step.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from mini_lima.errors import Stopped
 from mini_lima.files import write_jsonl
-from mini_lima.sft import checkpoints
+from mini_lima.sft import adam, checkpoints
 from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.trainer import SftTrainer
@@ -53,6 +54,20 @@ class Checkpointing(TrainerCallback):
         return bool(asked)
 
 
+class AdamsMemory(TrainerCallback):
+    """Restores, when training goes on, what of the optimizer is in no checkpoint."""
+
+    def __init__(self, optimizer: Callable[[], Any]) -> None:
+        """Restore it to what ``optimizer`` returns when training begins."""
+        self._optimizer = optimizer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """The checkpoint has been read by now."""
+        adam.remember(self._optimizer(), state.global_step)
+
+
 class ResumingTrainer(SftTrainer):
     """`SftTrainer` with checkpoints that are whole and hold nothing twice."""
 
@@ -61,13 +76,19 @@ class ResumingTrainer(SftTrainer):
         self._work_dir = work_dir
         self._launch = launch
         self._record = record
+        self.add_callback(AdamsMemory(self._basic_optimizer))
 
     def resume(self) -> None:
         """Train from the last checkpoint on, or from the beginning if there is none."""
         found = checkpoints.last(self._work_dir)
         if found:
             checkpoints.refuse_other_launch(found, self._launch)
+            self._record.resume(found.folder)
         self.train(resume_from_checkpoint=str(found.folder) if found else None)
+
+    def _basic_optimizer(self) -> Any:
+        engine: Any = self.model_wrapped
+        return engine.basic_optimizer
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write what Trainer would, less the copy of the weights that DeepSpeed's files repeat."""

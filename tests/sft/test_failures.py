@@ -73,9 +73,9 @@ def test_a_disk_that_is_full_when_the_model_is_saved_is_told(
 
 
 def test_a_gpu_out_of_memory_is_told_in_the_same_words() -> None:
-    with pytest.raises(UserError, match=r"^out of memory \(CUDA out of memory. .*\): try "):
-        with in_words(SETTINGS):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+    told = r"^out of memory \(CUDA out of memory. .*\): try "
+    with pytest.raises(UserError, match=told), in_words(SETTINGS):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
 def test_other_failures_pass_as_they_are() -> None:

@@ -5,16 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sft.attempts import EXAMPLES, LORA, OPTIONS, SETTINGS, TINY, Attempt, Attempts
-from tests.sft.test_options import conversations, furthest, rate
+from tests.sft.attempts import LORA, OPTIONS, TINY, Attempt, Attempts
+from tests.sft.by_hand import Trained, furthest, plain_loop
 from transformers import AutoModelForCausalLM
 
 from mini_lima.errors import UserError
 from mini_lima.language_model import load_model
 from mini_lima.sft import lora
-from mini_lima.sft.batches import flatten
-from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.order import Order
 
 WITHOUT_DROPOUT = LORA | {"dropout": 0.0}
 OPTION_AND_PROCESSES = [("zero2_offload", 1), ("zero3", 1), ("zero3", 2)]
@@ -31,33 +28,8 @@ def runs(attempts: Attempts) -> dict[tuple[str, int], Future[Attempt]]:
 
 
 @pytest.fixture(scope="module")
-def plain_loop() -> tuple[list[float], dict[str, torch.Tensor]]:
-    """PyTorch and peft alone: the losses, and the merged weights at the end."""
-    examples = conversations()
-    base: Any = load_model(TINY, None, 0, torch.float32)
-    model = lora.added(base, WITHOUT_DROPOUT, SETTINGS["seed"])
-    trained = [each for each in model.parameters() if each.requires_grad]
-    optimizer = SETTINGS["optimizer"]
-    adam = torch.optim.AdamW(
-        trained,
-        betas=tuple(optimizer["betas"]),
-        eps=optimizer["eps"],
-        weight_decay=optimizer["weight_decay"],
-    )
-    losses = []
-    order = Order(len(EXAMPLES), SETTINGS["global_batch_size"], SETTINGS["seed"])
-    for epoch in range(SETTINGS["epochs"]):
-        for members in order.global_batches(epoch):
-            batch = flatten([examples[i] for i in members])
-            loss = summed_loss(model, batch) / sum(len(examples[i].response) for i in members)
-            losses.append(loss.item())
-            adam.param_groups[0]["lr"] = rate(len(losses))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, SETTINGS["gradient_clipping"])
-            adam.step()
-            adam.zero_grad()
-    merged = model.merge_and_unload()
-    return losses, {name: each.detach() for name, each in merged.named_parameters()}
+def by_hand() -> Trained:
+    return plain_loop(torch.float32, torch.float32, WITHOUT_DROPOUT)
 
 
 @pytest.mark.parametrize(("option", "processes"), OPTION_AND_PROCESSES)
@@ -65,9 +37,9 @@ def test_what_is_saved_is_the_merged_model_of_a_plain_loop(
     option: str,
     processes: int,
     runs: dict[Any, Future[Attempt]],
-    plain_loop: tuple[list[float], dict[str, torch.Tensor]],
+    by_hand: Trained,
 ) -> None:
-    losses, weights = plain_loop
+    losses, weights = by_hand
     run = runs[option, processes].result()
 
     assert run.codes == [0] * processes, run.raised

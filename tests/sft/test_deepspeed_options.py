@@ -1,32 +1,15 @@
 """Every option of DeepSpeed that is offered, in one and in two processes, is the same training."""
 
-import math
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 import torch
-from tests.sft.attempts import (
-    EPOCHS,
-    EXAMPLES,
-    OPTIMIZER,
-    OPTIONS,
-    SETTINGS,
-    TINY,
-    Attempt,
-    Attempts,
-    without_deepspeed,
-)
+from tests.sft.attempts import OPTIONS, Attempt, Attempts, without_deepspeed
+from tests.sft.by_hand import Trained, furthest, plain_loop
 from tests.sft.test_deepspeed_config import SHARDING
 from transformers import AutoModelForCausalLM
 
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
-from mini_lima.sft.batches import flatten, render
-from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.order import Order
-
-Trained = tuple[list[float], dict[str, torch.Tensor]]
 IN_FP32 = [(option, processes) for option in OPTIONS for processes in (1, 2)]
 IN_BF16 = [(option, 1) for option in OPTIONS if option != "zero0"]
 
@@ -44,56 +27,6 @@ def test_every_option_of_the_group_is_tried_here() -> None:
     assert OPTIONS.keys() == SHARDING.keys()
 
 
-def conversations() -> list[Conversation]:
-    template = ChatTemplate(load_tokenizer(TINY, None))
-    return render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
-
-
-def rate(update: int) -> float:
-    """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
-    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
-    return OPTIMIZER["lr"] * min(part, 1.0)
-
-
-def plain_loop(dtype: torch.dtype, added_up_in: torch.dtype) -> Trained:
-    """What the settings mean, in PyTorch alone: the losses, and the weights at the end."""
-    examples = conversations()
-    model: Any = load_model(TINY, None, 0, dtype)
-    parameters = list(model.parameters())
-    master = [each.detach().float().clone() for each in parameters]
-    adam = torch.optim.AdamW(
-        master,
-        betas=tuple(OPTIMIZER["betas"]),
-        eps=OPTIMIZER["eps"],
-        weight_decay=OPTIMIZER["weight_decay"],
-    )
-    order = Order(len(examples), SETTINGS["global_batch_size"], SETTINGS["seed"])
-    micro = SETTINGS["micro_batch_size_per_gpu"]
-    losses = []
-    for epoch in range(EPOCHS):
-        for members in order.global_batches(epoch):
-            supervised = sum(len(examples[i].response) for i in members)
-            sums = [torch.zeros_like(each, dtype=added_up_in) for each in master]
-            total = 0.0
-            for start in range(0, len(members), micro):
-                batch = flatten([examples[i] for i in members[start : start + micro]])
-                loss = summed_loss(model, batch) / supervised
-                loss.backward()
-                total += loss.item()
-                for held, each in zip(sums, parameters, strict=True):
-                    held += each.grad.to(added_up_in)
-                model.zero_grad()
-            losses.append(total)
-            adam.param_groups[0]["lr"] = rate(len(losses))
-            for held, each in zip(sums, master, strict=True):
-                each.grad = held.float()
-            torch.nn.utils.clip_grad_norm_(master, SETTINGS["gradient_clipping"])
-            adam.step()
-            for each, parameter in zip(master, parameters, strict=True):
-                parameter.data.copy_(each)
-    return losses, {name: each.detach() for name, each in model.named_parameters()}
-
-
 @pytest.fixture(scope="module")
 def in_fp32() -> Trained:
     return plain_loop(torch.float32, torch.float32)
@@ -102,11 +35,6 @@ def in_fp32() -> Trained:
 @pytest.fixture(scope="module")
 def in_bf16() -> Trained:
     return plain_loop(torch.bfloat16, torch.float32)
-
-
-def furthest(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
-    assert some.keys() == others.keys()
-    return max(float((some[key].float() - others[key].float()).abs().max()) for key in some)
 
 
 @pytest.mark.parametrize(("option", "processes"), IN_FP32)

@@ -92,6 +92,26 @@ def test_a_missing_compiler_is_found_before_training_and_only_then(monkeypatch, 
     assert lacks(config, to_do={"annotations"}) == []
 
 
+def test_auto_wants_a_gpu_and_a_global_batch_that_divides_over_all_of_them(monkeypatch):
+    config = configured("launch.processes=auto")
+    [line] = lacks(config, to_do={"sft"})
+    assert line.startswith("1 CUDA GPU(s)")
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 4)
+    assert lacks(config, to_do={"sft"}) == []
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 3)
+    [line] = lacks(config, to_do={"sft"})
+    assert "sft.global_batch_size=16: must be a multiple of" in line
+    assert "2 × 3" in line
+
+
+def test_peft_is_missed_by_lora_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "peft", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    assert lacks(configured("experiment=embedded"), to_do={"sft"}) == []
+    [line] = lacks(configured("experiment=embedded", "adapter=lora"), to_do={"sft"})
+    assert "pip install -c constraints.txt -e '.[lora]'" in line
+
+
 def test_every_file_and_model_that_is_not_there_is_listed_once():
     def first():
         raise UserError("no first")

@@ -26,6 +26,7 @@ from mini_lima.config.schema import (
     ChatConfig,
     Config,
     Method,
+    PricesConfig,
     TrackingMode,
     Weights,
 )
@@ -244,7 +245,7 @@ def _chat(config: Config, chat: ChatConfig) -> Chat:
     sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
     connection = (
         *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
-        *("requests_per_minute", "tokens_per_minute"),
+        *("requests_per_minute", "tokens_per_minute", "mode"),
     )
     return Chat(
         model=ChatModel(**{key: getattr(chat, key) for key in sampling}),
@@ -254,9 +255,13 @@ def _chat(config: Config, chat: ChatConfig) -> Chat:
             **{key: getattr(chat, key) for key in connection},
         ),
         cache=Path(config.store) / "responses.sqlite",
-        prices=Prices(**asdict(chat.prices)) if chat.prices else None,
+        prices=_prices(chat.prices) or _prices(config.prices.get(chat.model)),
         budget=_budget(config.budget_usd),
     )
+
+
+def _prices(given: PricesConfig | None) -> Prices | None:
+    return None if given is None or given.input is None else Prices(**asdict(given))
 
 
 @cache

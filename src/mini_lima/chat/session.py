@@ -2,8 +2,8 @@
 
 A `Chat` is what configuration says: which model, where, at what price, within which budget, with
 which cache. A `Session` belongs to one run of one stage. It leaves two files beside the stage's
-output: ``ledger.json``, what asking took, and ``requests.json``, the keys of all that was asked, by
-which the answers can be exported and replayed elsewhere.
+output: ``ledger.json``, what asking took, and ``requests.json``, the keys of all that was answered,
+by which the answers can be exported and replayed elsewhere.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Session:
     Attributes:
         chat: Whom they go to.
         ledger: What they took so far.
-        keys: The requests' keys.
+        keys: Of the requests that were answered.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -87,8 +87,7 @@ class Session:
         """
         chat = self.chat
         requests = [chat.model.request(each, sample=sample) for each in conversations]
-        self.keys.update(request.key for request in requests)
-        return complete(
+        replies = complete(
             requests,
             endpoint=chat.endpoint,
             cache=chat.cache,
@@ -98,6 +97,8 @@ class Session:
             prices=chat.prices,
             budget=chat.budget,
         )
+        self.keys.update(reply.request_key for reply in replies if reply.error is None)
+        return replies
 
 
 def user_says(prompts: Iterable[str]) -> list[list[tuple[str, str]]]:

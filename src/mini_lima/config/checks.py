@@ -6,7 +6,15 @@ from dataclasses import asdict
 from datetime import date
 from math import inf
 
-from mini_lima.config.schema import AdapterMethod, Config, DataConfig, Method, Precision, Weights
+from mini_lima.config.schema import (
+    AdapterMethod,
+    Config,
+    DataConfig,
+    Method,
+    Precision,
+    PricesConfig,
+    Weights,
+)
 from mini_lima.devices import AUTO
 
 
@@ -83,11 +91,19 @@ def _money(config: Config) -> Iterator[str]:
             continue
         if chat.max_retries < 0:
             yield f"{name}.max_retries={chat.max_retries}: must be 0 or greater"
-        for key, price in asdict(chat.prices).items() if chat.prices else ():
-            if isinstance(price, float) and not 0 <= price < inf:
-                yield f"{name}.prices.{key}={price}: must be 0 or more dollars per million tokens"
-        if chat.prices and not _is_day(chat.prices.as_of):
-            yield f"{name}.prices.as_of={chat.prices.as_of}: must be a day, as 2026-11-23"
+        yield from _prices(f"{name}.prices", chat.prices)
+    for model, prices in config.prices.items():
+        yield from _prices(f"prices.{model}", prices)
+
+
+def _prices(where: str, prices: PricesConfig) -> Iterator[str]:
+    for key, price in asdict(prices).items():
+        if isinstance(price, float) and not 0 <= price < inf:
+            yield f"{where}.{key}={price}: must be 0 or more dollars per million tokens"
+    if (prices.input is None) != (prices.output is None):
+        yield f"{where}: give both input and output, or neither"
+    if not _is_day(prices.as_of):
+        yield f"{where}.as_of={prices.as_of}: must be a day, as 2026-11-23"
 
 
 def _is_day(text: str | None) -> bool:

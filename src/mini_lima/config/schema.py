@@ -61,6 +61,14 @@ class AdapterMethod(StrEnum):
     lora = "lora"
 
 
+class ChatMode(StrEnum):
+    """How an endpoint is asked for what the response cache does not hold."""
+
+    live = "live"
+    batch = "batch"
+    replay = "replay"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -87,10 +95,10 @@ class ModelConfig:
 
 @dataclass
 class PricesConfig:
-    """Dollars per million tokens."""
+    """Dollars per million tokens. Without ``input`` and ``output``, they are not known."""
 
-    input: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    output: float = MUST_BE_GIVEN  # type: ignore[assignment]
+    input: float | None = None
+    output: float | None = None
     """Of the answer, reasoning included."""
     cached_input: float | None = None
     """Of the part of a prompt that the endpoint had cached; null: as ``input``."""
@@ -120,6 +128,8 @@ class ChatConfig:
     max_completion_tokens: int | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
+    mode: ChatMode = ChatMode.live
+    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
     concurrency: int = 16
     """Calls in flight at most."""
     timeout: float = 120.0
@@ -131,8 +141,8 @@ class ChatConfig:
     requests_per_minute: float | None = None
     """Attempts sent at most; null leaves it to the endpoint."""
     tokens_per_minute: float | None = None
-    prices: PricesConfig | None = None
-    """Null: cost is not known, and no budget can be kept."""
+    prices: PricesConfig = field(default_factory=PricesConfig)
+    """If not given, those of the model in the group ``prices``."""
 
 
 @dataclass
@@ -318,6 +328,8 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
+    prices: dict[str, PricesConfig] = field(default_factory=dict)
+    """By the name of the model."""
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
     budget_usd: float | None = None

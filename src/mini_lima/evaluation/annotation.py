@@ -7,21 +7,22 @@ alpaca_eval's metric on every run: two ways to the same number, or no number.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import Chat
+from mini_lima.chat import Chat, ChatRequest
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotators import Annotator, load_annotator, longest
 from mini_lima.evaluation.library import Shown, metric
-from mini_lima.evaluation.pairs import Answer, read_pairs
+from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
 from mini_lima.evaluation.verdicts import Completion, judge_all, present
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.statistics import WinRate
 
+MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9
 
 
@@ -58,7 +59,7 @@ def annotate(
     """
     from mini_lima.evaluation.statistics import win_rate
 
-    pairs = read_pairs(reference_outputs, model_outputs / "model_outputs.json", limit)
+    pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
     presentations = [present(pair, seed) for pair in pairs]
     asked = [p.shown for p in presentations if p.pair.differs]
@@ -89,6 +90,30 @@ def annotate(
         "alpaca_eval": theirs,
     }
     write_json(output_dir / "leaderboard.json", leaderboard)
+
+
+def expected_requests(
+    *,
+    model_outputs: Path | None,
+    reference_outputs: Path,
+    limit: int | None,
+    annotator: str,
+    chat: Chat,
+    seed: int,
+    **_: Any,
+) -> list[ChatRequest]:
+    """The requests of `annotate`, given its keywords: for a plan.
+
+    Without ``model_outputs``, answers as long as the references stand in for the model's.
+    """
+    if model_outputs is None:
+        references = read_answers(reference_outputs, unnamed="reference")[:limit]
+        pairs = [Pair(each, replace(each, output=f"{each.output} ")) for each in references]
+    else:
+        pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
+    judge = load_annotator(annotator)
+    shown = [present(pair, seed).shown for pair in pairs if pair.differs]
+    return [chat.model.request(judge.messages(each)) for each in shown]
 
 
 def _ask(

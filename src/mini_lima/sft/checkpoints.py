@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from mini_lima.atomic import whole_directory
 from mini_lima.errors import UserError
@@ -133,9 +132,7 @@ def _not_written(work_dir: Path, step: int, error: Exception) -> str:
 
 def describe(work_dir: Path) -> str:
     """Say which checkpoint a run would go on from."""
-    found: Any = last(work_dir)
-    return (
-        f"the last good checkpoint, of step {found.step}, is {found.folder}"
-        if found
-        else ("there is no checkpoint yet")
-    )
+    found = last(work_dir)
+    if found is None:
+        return "there is no checkpoint yet"
+    return f"the last good checkpoint, of step {found.step}, is {found.folder}"

@@ -14,7 +14,7 @@ from deepspeed import init_distributed
 from transformers import TrainingArguments
 
 from mini_lima import launch
-from mini_lima.files import read_jsonl, write_json, write_jsonl, write_text
+from mini_lima.files import read_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate
 from mini_lima.sft import checkpoints, lora, ops
@@ -24,10 +24,10 @@ from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 from mini_lima.sft.divergence import Divergence
 from mini_lima.sft.engine import EngineCheck
 from mini_lima.sft.failures import in_words
-from mini_lima.sft.model_card import Lineage, model_card
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
+from mini_lima.sft.saving import save_model, save_record
 from mini_lima.stopping import stop_request
 
 
@@ -143,25 +143,16 @@ def train(
         with record:
             trainer.resume()
 
-        weights = _whole_weights(trainer, zero_stage=deepspeed["zero_stage"], adapted=bool(adapter))
+        save_model(output_dir, trainer, network, tokenizer)
         if trainer.is_world_process_zero():
-            network.save_pretrained(output_dir, state_dict=weights)
-            tokenizer.save_pretrained(output_dir)
-            write_jsonl(output_dir / METRICS, record.rows)
-            write_json(output_dir / "deepspeed.json", engine_config)
-            summary = {
+            figures = {
                 "parameters": sum(sizes),
                 "examples": len(lengths),
                 "examples_dropped_as_too_long": rendered.dropped,
                 "tokens": sum(lengths),
                 "supervised_tokens": sum(len(e.response) for e in rendered.conversations),
-                "steps": len(record.rows),
-                "first_loss": record.rows[0]["loss"],
-                "last_loss": record.rows[-1]["loss"],
             }
-            write_json(output_dir / "summary.json", summary)
-            lineage = Lineage.of(settings, summary, engine_config)
-            write_text(output_dir / "README.md", model_card(lineage))
+            save_record(output_dir, record.rows, figures, settings, engine_config)
         torch.distributed.barrier()  # no rank leaves while another still talks to it
         torch.distributed.destroy_process_group()
 
@@ -203,20 +194,6 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=settings["device"] == "cuda",
     )
-
-
-def _whole_weights(
-    trainer: ResumingTrainer, *, zero_stage: int, adapted: bool
-) -> dict[str, torch.Tensor] | None:
-    """The weights to be saved, on the first process; None where the model has them as they are."""
-    model: Any = trainer.model
-    if adapted:
-        lora.merge(model)
-    if zero_stage == 3:
-        weights = trainer.accelerator.get_state_dict(trainer.deepspeed)
-    else:
-        weights = model.state_dict() if adapted else None
-    return lora.without_adapter(weights) if adapted and weights else weights
 
 
 if __name__ == "__main__":

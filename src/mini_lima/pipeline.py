@@ -21,7 +21,15 @@ from typing import Any
 
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, Method, PricesConfig, TrackingMode, Weights
+from mini_lima.config.schema import (
+    AdapterMethod,
+    ChatConfig,
+    Config,
+    Method,
+    PricesConfig,
+    TrackingMode,
+    Weights,
+)
 from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
@@ -116,20 +124,25 @@ def _data_set(config: Config) -> Stage:
 
 
 def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
+    recipe = asdict(config.sft)
+    checkpoint_steps = recipe.pop("checkpoint_steps")
+    adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
         label=f"{config.model.name}-{config.data.method}",
         function=sft.train,
         params={
             **base_model.params,
-            **asdict(config.sft),
+            **recipe,
+            "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
             "optimizer": asdict(config.optimizer),
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
         files=base_model.files,
-        settings=asdict(config.launch),
+        settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
+        version=2,
     )
 
 
@@ -147,7 +160,7 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
         },
         inputs=model.inputs,
         files={**model.files, "reference_outputs": _references(config)},
-        settings=asdict(config.launch),
+        settings={key: getattr(config.launch, key) for key in ("device", "processes", "threads")},
     )
 
 

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def load_tokenizer(model: str | Path, revision: str | None) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer of ``model``, a folder or a hub id with the commit ``revision``."""
+def load_tokenizer(
+    model: str | Path, revision: str | None, chat_template: str | None = None
+) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of ``model``, a folder or a hub id with the commit ``revision``.
+
+    Its own chat template gives way to ``chat_template``, Jinja source, and is saved with it.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
     return tokenizer
 
 

@@ -28,6 +28,11 @@ class Conversation:
     prompt: list[int]
     response: list[int]
 
+    @property
+    def tokens(self) -> int:
+        """How many there are, of both."""
+        return len(self.prompt) + len(self.response)
+
 
 class ChatTemplate:
     """Renders with a tokenizer's chat template, checked once for what training relies on."""

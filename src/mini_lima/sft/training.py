@@ -43,6 +43,9 @@ def train(
     gradient_clipping: float,
     seed: int,
     device: str,
+    loss_reduction: str = "global_batch",
+    activation_checkpointing: bool = False,
+    chat_template: str | None = None,
 ) -> None:
     """Fine-tune ``model`` on the data set in ``data``.
 
@@ -66,6 +69,9 @@ def train(
         gradient_clipping: Largest norm of the gradient.
         seed: Draws the order of the examples.
         device: ``cpu`` or ``cuda``.
+        loss_reduction: ``global_batch`` or ``micro_batch``; see `SftTrainer`.
+        activation_checkpointing: Keep only each layer's input, and compute the rest again.
+        chat_template: Jinja source of a template in place of the tokenizer's own.
 
     Raises:
         UserError: the data set or the tokenizer does not fit; see `render` and `ChatTemplate`.
@@ -73,7 +79,7 @@ def train(
     """
     transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     ops.load(device, offload_optimizer=deepspeed["offload_optimizer"])
-    tokenizer = load_tokenizer(model, revision)
+    tokenizer = load_tokenizer(model, revision, chat_template)
     template = ChatTemplate(tokenizer)
     rendered = render(
         read_jsonl(data / "examples.jsonl"), template, max_length=max_length, overlong=overlong
@@ -110,6 +116,7 @@ def train(
         adam_epsilon=optimizer["eps"],
         weight_decay=optimizer["weight_decay"],
         max_grad_norm=gradient_clipping,
+        gradient_checkpointing=activation_checkpointing,
         warmup_steps=optimizer["warmup_num_steps"],
         seed=seed,
         average_tokens_across_devices=True,
@@ -127,7 +134,7 @@ def train(
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     # ZeRO-3 leaves an empty tensor on every process and its size beside it.
     parameters = sum(getattr(each, "ds_numel", each.numel()) for each in network.parameters())
-    lengths = [len(each.prompt) + len(each.response) for each in rendered.conversations]
+    lengths = [each.tokens for each in rendered.conversations]
     order = Order(len(lengths), global_batch_size, seed)
     record = Record(
         f"SFT of {parameters / 1e6:.3g}M parameters",
@@ -138,7 +145,8 @@ def train(
         ],
     )
     trainer = SftTrainer(
-        micro_batches=MicroBatches(order, batches, rank=int(os.environ["RANK"])),
+        micro_batches=MicroBatches(order, batches, lengths, rank=int(os.environ["RANK"])),
+        loss_reduction=loss_reduction,
         model=network,
         args=arguments,
         train_dataset=rendered.conversations,

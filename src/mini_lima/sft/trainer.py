@@ -54,7 +54,7 @@ class SftTrainer(Trainer):
         data = cast("Dataset[Conversation]", train_dataset)
         super().__init__(model=model, args=args, train_dataset=data, **given)
         self._micro_batches = micro_batches
-        self._per_micro_batch = loss_reduction == "micro_batch"
+        self.loss_reduction = loss_reduction
         self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us
 
     def get_train_dataloader(self) -> DataLoader[Conversation]:
@@ -81,7 +81,7 @@ class SftTrainer(Trainer):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
-        if self._per_micro_batch:
+        if self.loss_reduction == "micro_batch":
             loss = loss / _supervised(inputs).clamp(min=1)
         return (loss, None) if return_outputs else loss
 
@@ -89,7 +89,7 @@ class SftTrainer(Trainer):
         self, batch_samples: list[dict[str, Any]], device: torch.device
     ) -> torch.Tensor | int | None:
         """Count what the loss is a mean of: tokens, or micro-batches that supervise anything."""
-        if not self._per_micro_batch:
+        if self.loss_reduction == "global_batch":
             return super()._get_num_items_in_batch(batch_samples, device)
         filled = torch.stack([_supervised(batch).clamp(max=1) for batch in batch_samples])
         everywhere: torch.Tensor = self.accelerator.gather(filled.sum().to(device))

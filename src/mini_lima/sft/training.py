@@ -116,7 +116,7 @@ def train(
         adam_epsilon=optimizer["eps"],
         weight_decay=optimizer["weight_decay"],
         max_grad_norm=gradient_clipping,
-        gradient_checkpointing=activation_checkpointing,
+        activation_checkpointing=activation_checkpointing,
         warmup_steps=optimizer["warmup_num_steps"],
         seed=seed,
         average_tokens_across_devices=True,

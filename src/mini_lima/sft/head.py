@@ -37,22 +37,27 @@ class CrossEntropy(torch.autograd.Function):
         """
         wanted = ctx.needs_input_grad
         of_hidden = torch.empty_like(hidden) if wanted[0] else None
-        of_weight = torch.zeros_like(weight) if wanted[1] else None
+        of_weight = torch.empty_like(weight) if wanted[1] else None
         of_bias = torch.zeros_like(bias) if bias is not None and wanted[2] else None
         loss = hidden.new_zeros((), dtype=torch.float32)
         size = _even(len(hidden), max(chunk // len(weight), 1))
+        products = hidden.new_empty(size, len(weight))  # the pages of new memory are slow
         for start in range(0, len(hidden), size):
-            rows = slice(start, start + size)
-            part = hidden[rows]
-            logits = torch.nn.functional.linear(part, weight, bias).float()
-            loss += _to_gradient(logits, targets[rows, None])
-            gradient = logits.to(hidden.dtype)
+            part = hidden[start : start + size]
+            product = torch.mm(part, weight.T, out=products[: len(part)])
+            if bias is not None:
+                product += bias
+            logits = product.float()
+            loss += _to_gradient(logits, targets[start : start + size, None])
+            gradient = product.copy_(logits)
             if of_hidden is not None:
-                torch.mm(gradient, weight, out=of_hidden[rows])
+                torch.mm(gradient, weight, out=of_hidden[start : start + size])
             if of_weight is not None:
-                of_weight.addmm_(gradient.T, part)
+                torch.addmm(of_weight, gradient.T, part, beta=float(start > 0), out=of_weight)
             if of_bias is not None:
                 of_bias += gradient.sum(0)
+        if of_weight is not None and not len(hidden):
+            of_weight.zero_()
         ctx.gradients = (of_hidden, of_weight, of_bias)
         return loss
 

@@ -79,6 +79,9 @@ class SftTrainer(Trainer):
         """
         if not isinstance(model, DeepSpeedEngine):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
+        if self.accelerator.num_processes == 1 and model.zero_optimization_stage() == 0:
+            # It would copy all gradients, and back, to add up those of a single process.
+            model.enable_backward_allreduce = False
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
         if self.loss_reduction == "micro_batch":

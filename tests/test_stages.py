@@ -437,3 +437,27 @@ def test_progress_is_told_and_the_log_holds_what_the_stage_logged(
     assert "half-way" in logged
     assert told[1] in logged
     assert "afterwards" not in logged
+
+
+def count_to_three(output_dir: Path, work_dir: Path, fail_at: list[int]) -> None:
+    for number in range(3):
+        (work_dir / str(number)).touch()
+        if fail_at and fail_at[0] == number:
+            raise OSError(f"failed at {fail_at.pop(0)}")
+    left = sorted(path.name for path in work_dir.iterdir())
+    (output_dir / "counted").write_text(" ".join(left))
+
+
+def test_what_a_failed_attempt_left_in_its_work_folder_is_there_for_the_next_and_then_gone(
+    tmp_path,
+):
+    store, fail_at = Store(tmp_path), [1]
+    stage = Stage(
+        name="count", label="three", function=count_to_three, settings={"fail_at": fail_at}
+    )
+    with pytest.raises(StageFailed, match="failed at 1"):
+        store.build(stage)
+    (folder,) = tmp_path.glob("count/.work/*")
+    (folder / "from the first attempt").touch()
+    assert (store.build(stage) / "counted").read_text() == "0 1 2 from the first attempt"
+    assert not list(tmp_path.glob("count/.work/*"))

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mini_lima import cassettes, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
+from mini_lima.evaluation import commands as evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mini-lima", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_trace(commands)
+    _add_export(commands)
+    _add_import(commands)
+    store_commands.add(commands)
+    evaluation.add_audit(commands)
+    evaluation.add_power(commands)
     options = parser.parse_args(arguments)
     try:
         print(options.run(options))
@@ -55,6 +62,49 @@ def _trace(options: argparse.Namespace) -> str:
     beside = data.absolute().parents[1] / trace.RESPONSES
     cache = options.cache or (beside if beside.is_file() else options.store / trace.RESPONSES)
     return trace.trace(data, options.example, cache)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write what teacher and annotator answered to one portable file",
+        description="Write all answers behind finished stages, cells or sweeps to a cassette: "
+        "OpenAI's batch format, a line per request with its answer.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of stages, cells or sweeps")
+    parser.add_argument("--to", type=Path, required=True, help="the file to write")
+    _add_cache(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> str:
+    count = cassettes.export(options.folders, options.cache, options.to)
+    return f"{count} answers in {options.to}"
+
+
+def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "import",
+        help="put the answers of such a file into a store, where they need not be asked again",
+        description="Put the answers on a cassette into the response cache of a store. The same "
+        "configuration then runs there without network, with mode=replay without a key.",
+    )
+    parser.add_argument("cassette", type=Path, help="the file that export wrote")
+    parser.add_argument("--endpoint", help="whose answers they are, if the file does not say it")
+    _add_cache(parser)
+    parser.set_defaults(run=_import)
+
+
+def _import(options: argparse.Namespace) -> str:
+    counts = cassettes.bring_in(options.cassette, options.cache, options.endpoint)
+    return f"{counts['new']} answers are new, {counts['known']} were there already"
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    default = Path("outputs/store") / trace.RESPONSES
+    parser.add_argument(
+        "--cache", type=Path, default=default, help=f"the response cache (default: {default})"
+    )
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ Cells of a grid share every stage whose identity they share.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from mini_lima import evaluation, sft, sources
-from mini_lima.chat import ChatModel, Endpoint
-from mini_lima.config.schema import ChatConfig, Config, Method, TrackingMode, Weights
+from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima.config.schema import ChatConfig, Config, Method, PricesConfig, TrackingMode, Weights
 from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
@@ -80,14 +80,13 @@ def lookups(config: Config) -> list[Callable[[], object]]:
 
 
 def _data_set(config: Config) -> Stage:
-    teacher = {"teacher": _chat_model(config.teacher), "endpoint": _endpoint(config.teacher)}
-    cache = {"cache": _response_cache(config)}
+    teacher = _chat(config, config.teacher)
     naive_set = Stage(
         name="data",
         label="naive",
         function=naive.build,
         params={
-            **teacher,
+            "teacher": teacher,
             "shuffle_seed": config.data.shuffle_seed,
             "pairs_per_prompt": config.data.pairs_per_prompt,
             "max_rounds": config.data.max_rounds,
@@ -98,7 +97,6 @@ def _data_set(config: Config) -> Stage:
             "filters": filters.chosen(filters.Filters, config.data.filters),
         },
         files={"seeds": _seeds(config)},
-        settings=cache,
     )
     if config.data.method is Method.naive:
         return naive_set
@@ -109,12 +107,11 @@ def _data_set(config: Config) -> Stage:
         label="improved",
         function=improved.build,
         params={
-            **teacher,
+            "teacher": teacher,
             "worked_example": worked_example,
             "filters": filters.chosen(filters.RewritingFilters, config.data.filters),
         },
         inputs={"naive": naive_set},
-        settings=cache,
     )
 
 
@@ -155,22 +152,22 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
 
 
 def _annotations(config: Config, outputs: Stage) -> Stage:
-    chat = config.annotator.chat
+    judge = config.annotator.chat
+    judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
         label=f"{outputs.label}-{config.annotator.name}",
         function=annotation.annotate,
         params={
             "annotator": config.annotator.name,
-            "model": _chat_model(chat) if chat else None,
-            "endpoint": _endpoint(chat) if chat else None,
-            "seed": config.annotator.seed,
+            "chat": _chat(config, judge) if judge else None,
+            **{key: getattr(config.annotator, key) for key in judging},
             "limit": config.evaluation.limit,
             **_interval(config),
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": _references(config)},
-        settings={"cache": _response_cache(config)},
+        version=2,
     )
 
 
@@ -186,6 +183,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             **_interval(config),
         },
         inputs=inputs,
+        version=2,
     )
 
 
@@ -233,19 +231,30 @@ def _seeds(config: Config) -> Path:
     return sources.checked_file(config.data.seeds, config.data.seeds_sha256, downloads)
 
 
-def _response_cache(config: Config) -> Path:
-    return Path(config.store) / "responses.sqlite"
-
-
-def _chat_model(chat: ChatConfig) -> ChatModel:
+def _chat(config: Config, chat: ChatConfig) -> Chat:
     sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
-    return ChatModel(**{key: getattr(chat, key) for key in sampling})
-
-
-def _endpoint(chat: ChatConfig) -> Endpoint:
-    connection = ("base_url", "api_key_env", "concurrency", "timeout", "max_retries")
-    return Endpoint(
-        name=chat.endpoint,
-        cassette=sources.local_file(chat.cassette) if chat.cassette else None,
-        **{key: getattr(chat, key) for key in connection},
+    connection = (
+        *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
+        *("requests_per_minute", "tokens_per_minute", "mode"),
     )
+    return Chat(
+        model=ChatModel(**{key: getattr(chat, key) for key in sampling}),
+        endpoint=Endpoint(
+            name=chat.endpoint,
+            cassette=sources.local_file(chat.cassette) if chat.cassette else None,
+            **{key: getattr(chat, key) for key in connection},
+        ),
+        cache=Path(config.store) / "responses.sqlite",
+        prices=_prices(chat.prices) or _prices(config.prices.get(chat.model)),
+        budget=_budget(config.budget_usd),
+    )
+
+
+def _prices(given: PricesConfig | None) -> Prices | None:
+    return None if given is None or given.input is None else Prices(**asdict(given))
+
+
+@cache
+def _budget(limit_usd: float | None) -> Budget:
+    """One for the whole process: teacher, annotator and all cells of a sweep spend from it."""
+    return Budget() if limit_usd is None else Budget(limit_usd)

@@ -9,9 +9,12 @@ directory and renamed into place last, under a lock that dies with its holder. N
 that a stage is done, so there is nothing to disagree with the disk after a crash. What an attempt
 left half-way is cleared by whoever takes the lock next.
 
+Long work resumes inside itself: a function that takes ``work_dir`` is given a folder that outlives
+its attempts and goes when the stage is complete.
+
     root/<name>/<label>-<fingerprint>/      a finished stage, with its stage.json
     root/<name>/logs/<label>-<fingerprint>.log
-    root/<name>/.partial/  root/<name>/.locks/
+    root/<name>/.partial/  root/<name>/.work/  root/<name>/.locks/
 
 It knows nothing of the project: not what the stages are, nor what they write.
 """
@@ -20,6 +23,7 @@ import copy
 import inspect
 import logging
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +41,7 @@ from mini_lima.logfile import logging_to
 from mini_lima.provenance import provenance
 
 logger = logging.getLogger(__name__)
+WORK_DIR = "work_dir"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,8 +79,9 @@ class Stage:
         uses = Counter([*self.params, *self.inputs, *self.files, *self.settings])
         if twice := sorted(keyword for keyword, count in uses.items() if count > 1):
             raise ValueError(f"{self._title}: passed more than once: {', '.join(twice)}")
+        given = {**uses, WORK_DIR: 1} if self.resumes else uses
         try:
-            inspect.signature(self.function).bind(Path(), **uses)
+            inspect.signature(self.function).bind(Path(), **given)
         except TypeError as error:
             raise ValueError(f"{self._title}: its function has {error}") from error
         plain(dict(self.params), f"{self._title}: params")
@@ -101,6 +107,11 @@ class Stage:
     def fingerprint(self) -> str:
         """The sha256 of the identity, in hex."""
         return digest(self.identity)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the function takes a folder in which it finds what an earlier attempt left."""
+        return WORK_DIR in inspect.signature(self.function).parameters
 
     @property
     def key(self) -> str:
@@ -203,13 +214,15 @@ class Store:
 
     def _execute(self, stage: Stage, inputs: Mapping[str, Path]) -> None:
         target = self.root / stage.name / stage.directory
+        work_dir = self.root / stage.name / ".work" / stage.key
         log = target.parent / "logs" / f"{target.name}.log"
         started = datetime.now(UTC)
         try:
             with logging_to(log):
                 logger.info("%s …", stage)
                 with whole_directory(target, stage.key) as output_dir:
-                    self._fill(output_dir, stage, inputs, started)
+                    self._fill(output_dir, stage, inputs, work_dir, started)
+                shutil.rmtree(work_dir, ignore_errors=True)
                 seconds = (datetime.now(UTC) - started).total_seconds()
                 logger.info("%s … done in %.1f s", stage, seconds)
         except UserError:
@@ -220,9 +233,17 @@ class Store:
         self.executed.append(stage)
 
     def _fill(
-        self, output_dir: Path, stage: Stage, inputs: Mapping[str, Path], started: datetime
+        self,
+        output_dir: Path,
+        stage: Stage,
+        inputs: Mapping[str, Path],
+        work_dir: Path,
+        started: datetime,
     ) -> None:
         params = copy.deepcopy(dict(stage.params))  # the function may do with them as it likes
+        if stage.resumes:
+            work_dir.mkdir(parents=True, exist_ok=True)
+            params[WORK_DIR] = work_dir
         stage.function(output_dir, **params, **inputs, **stage.files, **stage.settings)
         if stage.hash_files() != stage.identity["files"]:
             raise UserError(f"{stage}: a file it reads was changed while it ran; run it again")

@@ -29,6 +29,12 @@ from mini_lima.errors import UserError
         "data.instances_per_new_task=6",
         "data.seeds_sha256=abc",
         "annotator.chat.timeout=0",
+        "teacher.total_timeout=0",
+        "teacher.max_retries=-1",
+        "teacher.tokens_per_minute=0",
+        "annotator.chat.prices.input=-1",
+        "prices.gpt-4o-mini.as_of=soon",
+        "budget_usd=-1",
     ],
 )
 def test_a_value_out_of_range_is_named(override):
@@ -43,6 +49,7 @@ def test_a_value_out_of_range_is_named(override):
         (["launch.processes=3"], ["sft.global_batch_size=16", "2 × 3"]),
         (["deepspeed=zero0", "deepspeed.offload_optimizer=true"], ["offload_optimizer"]),
         (["deepspeed=zero2", "deepspeed.offload_parameters=true"], ["offload_parameters"]),
+        (["teacher.prices.output=1"], ["teacher.prices", "both"]),
         (["data.worked_example=null"], ["data.worked_example"]),
         (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),

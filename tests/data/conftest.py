@@ -13,13 +13,14 @@ import pytest
 from tests.chat.server import FakeOpenAI
 from tests.data.teachers import Teacher, jsonl, seed_rows
 
-from mini_lima.chat import ChatModel, Endpoint, Reply
+from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
 from mini_lima.chat.requests import read_reply
 from mini_lima.data import improved, naive
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
 from mini_lima.files import read_json, read_jsonl
 
+FAKE = ChatModel("fake", temperature=1.0)
 WORKED_EXAMPLE = improved.WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
 
 
@@ -52,7 +53,9 @@ class DataSet:
 
     @property
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+        """All but the ledger: who resumes pays less."""
+        paths = (path for path in self.folder.iterdir() if path.name != LEDGER)
+        return {path.name: path.read_bytes() for path in paths}
 
     def exchanges(self) -> dict[str, tuple[str, Reply]]:
         """The prompt and the reply of every request that was answered, by the request's key."""
@@ -103,16 +106,20 @@ class Study:
         )
 
     def _build(
-        self, function: Callable[..., None], endpoint: Endpoint, cache: str, **inputs: Any
+        self,
+        function: Callable[..., None],
+        endpoint: Endpoint,
+        cache: str,
+        *,
+        teacher: ChatModel = FAKE,
+        **inputs: Any,
     ) -> DataSet:
         self._built += 1
         data_set = DataSet(self.root / f"data set {self._built}", self.root / cache)
         data_set.folder.mkdir()
         function(
             data_set.folder,
-            teacher=ChatModel("fake", temperature=1.0),
-            endpoint=endpoint,
-            cache=data_set.cache,
+            teacher=Chat(teacher, endpoint, data_set.cache),
             **inputs,
         )
         return data_set

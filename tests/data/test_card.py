@@ -119,6 +119,7 @@ def test_the_same_data_has_the_same_card(study: Study) -> None:
         "examples.jsonl",
         "lengths.svg",
         "rejects.jsonl",
+        "requests.json",
         "stats.json",
     }
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.data.conftest import DataSet
 
-from mini_lima.chat import ChatModel, Endpoint, read_cassette
+from mini_lima.chat import Chat, ChatModel, Endpoint, read_cassette
 from mini_lima.data import improved, naive
 from mini_lima.data.parsing import instances
 
@@ -25,11 +25,8 @@ def conf(name: str) -> dict[str, Any]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DataSet]:
     root = tmp_path_factory.mktemp("recorded")
     asked, teacher = conf("data/naive"), conf("teacher/recorded")
-    common = {
-        "teacher": ChatModel(teacher["model"]),
-        "endpoint": Endpoint(teacher["endpoint"], cassette=CASSETTE),
-        "cache": root / "cache",
-    }
+    recorded = Endpoint(teacher["endpoint"], cassette=CASSETTE)
+    chat = Chat(ChatModel(teacher["model"]), recorded, root / "cache")
     for name in ("naive", "improved"):
         (root / name).mkdir()
     naive.build(
@@ -38,11 +35,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DataSet]:
         shuffle_seed=asked["shuffle_seed"],
         pairs_per_prompt=asked["pairs_per_prompt"],
         max_rounds=asked["max_rounds"],
-        **common,
+        teacher=chat,
     )
     worked_example = improved.WorkedExample(**conf("data/improved")["worked_example"])
-    improved.build(root / "improved", naive=root / "naive", worked_example=worked_example, **common)
-    return {name: DataSet(root / name, common["cache"]) for name in ("naive", "improved")}
+    improved.build(
+        root / "improved", naive=root / "naive", worked_example=worked_example, teacher=chat
+    )
+    return {name: DataSet(root / name, chat.cache) for name in ("naive", "improved")}
 
 
 def test_it_answers_the_whole_of_both_methods(built: dict[str, DataSet]) -> None:

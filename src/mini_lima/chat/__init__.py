@@ -5,7 +5,7 @@ from a cassette of recorded ones. Importing this package costs little: asyncio, 
 transport are loaded when the first request has to be sent.
 """
 
-from mini_lima.chat.batch_files import import_batch, write_batch_input
+from mini_lima.chat.batch.files import import_batch, write_batch_input
 from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.cassette import (
@@ -23,15 +23,20 @@ from mini_lima.chat.exchange import (
     import_cassette,
     unanswered,
 )
-from mini_lima.chat.ledger import Ledger, merged, read_ledger, warnings, write_ledger
+from mini_lima.chat.ledger import Cost, Ledger, merged, read_ledger, warnings, write_ledger
 from mini_lima.chat.prices import Estimate, Prices, estimate
 from mini_lima.chat.requests import ChatModel, ChatRequest, Reply
+from mini_lima.chat.session import LEDGER, REQUESTS, Chat, Session, user_says
 
 __all__ = [
+    "LEDGER",
+    "REQUESTS",
     "Budget",
     "CassetteEntry",
+    "Chat",
     "ChatModel",
     "ChatRequest",
+    "Cost",
     "Endpoint",
     "Estimate",
     "Imported",
@@ -39,6 +44,7 @@ __all__ = [
     "Prices",
     "Reply",
     "ResponseCache",
+    "Session",
     "complete",
     "completion_body",
     "estimate",
@@ -50,6 +56,7 @@ __all__ = [
     "read_entries",
     "read_ledger",
     "unanswered",
+    "user_says",
     "warnings",
     "write_batch_input",
     "write_cassette",

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date
+from math import inf
 
-from mini_lima.config.schema import Config, DataConfig, Method, Weights
+from mini_lima.config.schema import Config, DataConfig, Method, PricesConfig, Weights
 
 
 def faults(config: Config) -> list[str]:
@@ -28,6 +31,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "evaluation.batch_size": config.evaluation.batch_size,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
         "launch.processes": config.launch.processes,
+        "annotator.reading_attempts": config.annotator.reading_attempts,
     }
     if config.evaluation.limit is not None:
         positive["evaluation.limit"] = config.evaluation.limit
@@ -37,10 +41,15 @@ def _out_of_range(config: Config) -> Iterator[str]:
         if chat is not None:
             positive[f"{name}.concurrency"] = chat.concurrency
             positive[f"{name}.timeout"] = chat.timeout
+            positive[f"{name}.total_timeout"] = chat.total_timeout
+            for limit in ("requests_per_minute", "tokens_per_minute"):
+                if getattr(chat, limit) is not None:
+                    positive[f"{name}.{limit}"] = getattr(chat, limit)
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
     yield from _asked_for_in_words(config.data)
+    yield from _money(config)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
     betas = list(config.optimizer.betas)
@@ -48,10 +57,45 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
+    if not 1 <= config.annotator.repeats <= 1000:
+        yield f"annotator.repeats={config.annotator.repeats}: must be 1 to 1000"
+    if not 0 <= config.annotator.most_failed <= 1:
+        yield f"annotator.most_failed={config.annotator.most_failed}: must lie between 0 and 1"
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
+
+
+def _money(config: Config) -> Iterator[str]:
+    if config.budget_usd is not None and not config.budget_usd >= 0:
+        yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
+    for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
+        if chat is None:
+            continue
+        if chat.max_retries < 0:
+            yield f"{name}.max_retries={chat.max_retries}: must be 0 or greater"
+        yield from _prices(f"{name}.prices", chat.prices)
+    for model, prices in config.prices.items():
+        yield from _prices(f"prices.{model}", prices)
+
+
+def _prices(where: str, prices: PricesConfig) -> Iterator[str]:
+    for key, price in asdict(prices).items():
+        if isinstance(price, float) and not 0 <= price < inf:
+            yield f"{where}.{key}={price}: must be 0 or more dollars per million tokens"
+    if (prices.input is None) != (prices.output is None):
+        yield f"{where}: give both input and output, or neither"
+    if not _is_day(prices.as_of):
+        yield f"{where}.as_of={prices.as_of}: must be a day, as 2026-11-23"
+
+
+def _is_day(text: str | None) -> bool:
+    try:
+        date.fromisoformat(text or "2000-01-01")
+    except ValueError:
+        return False
+    return True
 
 
 def _asked_for_in_words(data: DataConfig) -> Iterator[str]:

@@ -83,6 +83,8 @@ def _unknown_keys(node: DictConfig, prefix: str) -> Iterator[str]:
         key = f"{prefix}{name}"
         if key not in keys.known():
             yield key
+        elif keys.is_table(key):
+            continue
         elif not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
             yield from _unknown_keys(node[name], f"{key}.")
 

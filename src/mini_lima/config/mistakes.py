@@ -157,7 +157,11 @@ def _bare(error: BaseException) -> str | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if not frames or not re.match(r"(hydra|omegaconf)\b", frames[-1].f_globals["__name__"]):
         return None
-    if override := getattr(frames[-1].f_locals.get("override"), "input_line", None):
+    overrides = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in frames]
+    if "NoneType" in str(error) and (override := next(filter(None, overrides), None)):
+        group = override.partition("=")[0].rpartition(".")[0]
+        return f"{override}: {group} is null here: choose an option that has it, or use a YAML file"
+    if override := overrides[-1]:
         return f"{override}: must be the name of an option; --help lists them"
     return _flat(str(error))
 

@@ -63,6 +63,23 @@ class Device(StrEnum):
     cpu = "cpu"
 
 
+class ChatMode(StrEnum):
+    """How an endpoint is asked for what the response cache does not hold."""
+
+    live = "live"
+    batch = "batch"
+    replay = "replay"
+
+
+class Orders(StrEnum):
+    """Who stands first when a pair of outputs is shown to the annotator."""
+
+    both = "both"
+    random = "random"
+    model_first = "model_first"
+    model_second = "model_second"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -91,6 +108,21 @@ class ModelConfig:
 
 
 @dataclass
+class PricesConfig:
+    """Dollars per million tokens. Without ``input`` and ``output``, they are not known."""
+
+    input: float | None = None
+    output: float | None = None
+    """Of the answer, reasoning included."""
+    cached_input: float | None = None
+    """Of the part of a prompt that the endpoint had cached; null: as ``input``."""
+    batch_input: float | None = None
+    batch_output: float | None = None
+    as_of: str | None = None
+    """The day on which these were the prices, as 2026-11-23."""
+
+
+@dataclass
 class ChatConfig:
     """A model behind an OpenAI-compatible endpoint."""
 
@@ -110,10 +142,21 @@ class ChatConfig:
     max_completion_tokens: int | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
+    mode: ChatMode = ChatMode.live
+    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
     concurrency: int = 16
+    """Calls in flight at most."""
     timeout: float = 120.0
-    """Seconds per call."""
-    max_retries: int = 8
+    """Seconds per attempt."""
+    total_timeout: float = 900.0
+    """Seconds after which no further attempt at one request begins."""
+    max_retries: int = 14
+    """Attempts beyond the first: with their pauses they outlast a storm of four minutes."""
+    requests_per_minute: float | None = None
+    """Attempts sent at most; null leaves it to the endpoint."""
+    tokens_per_minute: float | None = None
+    prices: PricesConfig = field(default_factory=PricesConfig)
+    """If not given, those of the model in the group ``prices``."""
 
 
 @dataclass
@@ -230,8 +273,17 @@ class AnnotatorConfig:
     """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
 
     name: str = MUST_BE_GIVEN
+    """``longest``, ``coin``, or an annotator config that alpaca_eval ships."""
+    orders: Orders = Orders.both
+    """``random`` is the single order that alpaca_eval draws for an instruction."""
+    repeats: int = 1
+    """Verdicts on each pair in each order."""
+    reading_attempts: int = 3
+    """How often a question is put until the answer to it can be read."""
+    most_failed: float = 0.02
+    """Share of failed verdicts beyond which a result is marked incomplete."""
     seed: int = 0
-    """Draws which of two outputs stands first."""
+    """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
 
 
@@ -278,7 +330,11 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
+    prices: dict[str, PricesConfig] = field(default_factory=dict)
+    """By the name of the model."""
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
+    budget_usd: float | None = None
+    """Dollars that this command may spend on teacher and annotator; null: no limit."""
     plan: bool = False
-    """Show what is done and what is to do, and stop."""
+    """Show what is done, what is to do and what it will cost, and stop."""

@@ -43,6 +43,16 @@ def _head(stats: Mapping[str, Any]) -> Iterator[str]:
     sources = ", ".join(f"{count} from {source}" for source, count in stats["by_source"].items())
     yield f"# Data set: {stats['method']}\n"
     yield f"{stats['examples']} examples ({sources}), written by {_code(stats['teacher'])}.\n"
+    yield f"{_cost(stats['cost'])}\n"
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    replies = cost["replies"]
+    unpriced = cost["unpriced"]
+    price = f"${cost['usd']:.4f}" if unpriced < replies else "a price that is not known"
+    rest = f", without {unpriced} replies of unknown price" if 0 < unpriced < replies else ""
+    tokens = f"{cost['input_tokens']} tokens in and {cost['output_tokens']} out"
+    return f"The replies to its prompts: {replies}, with {tokens} as reported, for {price}{rest}."
 
 
 def _funnel(stats: Mapping[str, Any]) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """A data set: its examples, each with where it came from, and all that was not used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mini_lima.chat import Cost
 from mini_lima.files import read_jsonl
 
 
@@ -77,6 +78,8 @@ class DataSet:
     """Name of the model."""
     endpoint: str
     """Identity of the endpoint, under which the response cache keeps the replies."""
+    cost: Cost = field(default_factory=Cost)
+    """What the replies did cost when they were made."""
     new_tasks: int = 0
     """Tasks that prompt 1 brought."""
 

@@ -6,13 +6,12 @@ Everything but the outputs stays as it is, so the two data sets differ in one th
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mini_lima.chat import ChatModel, Endpoint, Reply
+from mini_lima.chat import Chat, Reply, user_says
 from mini_lima.data import prompts
 from mini_lima.data.examples import DataSet, Example, Reject, read_examples
 from mini_lima.data.filters import RewritingFilters
 from mini_lima.data.language import languages
 from mini_lima.data.screening import Objection, rewriting_objection
-from mini_lima.data.teacher import Teacher
 from mini_lima.data.writing import write_data_set
 from mini_lima.files import read_json
 
@@ -32,9 +31,7 @@ def build(
     output_dir: Path,
     *,
     naive: Path,
-    teacher: ChatModel,
-    endpoint: Endpoint,
-    cache: Path,
+    teacher: Chat,
     worked_example: WorkedExample,
     filters: RewritingFilters | None = None,
 ) -> None:
@@ -45,16 +42,14 @@ def build(
     Args:
         output_dir: Receives what `write_data_set` writes.
         naive: A finished naive data set.
-        teacher: The model that rewrites.
-        endpoint: Where the teacher is reached.
-        cache: The response cache's file.
+        teacher: Who rewrites.
         worked_example: Shown in every prompt 4.
         filters: What is not used; None for all filters.
     """
     before = read_examples(naive)
-    asked = [_prompt(example, worked_example) for example in before]
-    replies = Teacher(teacher, endpoint, cache).ask(asked, label="prompt 4: longer outputs")
-
+    with teacher.session(output_dir) as session:
+        texts = [prompt_4(example, worked_example) for example in before]
+        replies = session.ask(user_says(texts), label="prompt 4: longer outputs")
     on = filters or RewritingFilters()
     expected = languages(example.instruction for example in before)
     after: list[Example] = []
@@ -65,11 +60,20 @@ def build(
             rejects.append(Reject(reason, example.id, key, reply.text, no.detail))
         else:
             after.append(_rewritten(example, reply))
-    requests = {"prompt 4": len(asked)}
+    data_set = DataSet(
+        method="improved",
+        examples=after,
+        rejects=rejects,
+        requests={"prompt 4": len(texts)},
+        teacher=teacher.model.model,
+        endpoint=teacher.endpoint.identity,
+        cost=session.ledger.value,
+    )
     naive_stats = read_json(naive / "stats.json")
     write_data_set(
         output_dir,
-        DataSet("improved", after, rejects, requests, teacher.model, endpoint.identity),
+        data_set,
+        naive_cost=naive_stats["cost"],
         naive_endpoint=naive_stats["endpoint"],
         naive_output_lengths=naive_stats["output_lengths"],
         naive_mean_output_characters=naive_stats["mean_output_characters"],
@@ -83,6 +87,8 @@ def _objection(
     expected: frozenset[str],
     on: RewritingFilters,
 ) -> Objection | None:
+    if reply.error is not None:
+        return Objection(f"no reply: {reply.error}")
     if not reply.text.strip():
         return Objection("empty reply")
     return rewriting_objection(
@@ -108,7 +114,8 @@ def _rewritten(example: Example, reply: Reply) -> Example:
     )
 
 
-def _prompt(example: Example, worked: WorkedExample) -> str:
+def prompt_4(example: Example, worked: WorkedExample) -> str:
+    """The prompt that asks for a longer output of ``example``."""
     return prompts.longer_output(
         {
             "ex_name": worked.name,

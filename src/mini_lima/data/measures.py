@@ -7,6 +7,7 @@ compared between data sets whatever model is trained; the model's own tokenizer 
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,7 @@ def counts(made: DataSet) -> dict[str, Any]:
         "by_source": dict(Counter(example.source for example in made.examples)),
         "rejected": dict(Counter(reject.reason for reject in made.rejects)),
         "funnel": funnel(made),
+        "cost": asdict(made.cost),
         "mean_output_characters": fmean(map(len, outputs)),
         "output_lengths": lengths(outputs),
         "tasks": tasks(made.examples),

@@ -12,17 +12,16 @@ not depend on the order in which replies arrive.
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mini_lima.chat import ChatModel, Endpoint, Reply
+from mini_lima.chat import Chat, Reply, Session, user_says
 from mini_lima.data import prompts
 from mini_lima.data.examples import DataSet, Example, Reject
 from mini_lima.data.filters import Filters
 from mini_lima.data.screening import Screen
 from mini_lima.data.seeds import Instance, Task, read_seeds
 from mini_lima.data.selection import new_instances, new_tasks
-from mini_lima.data.teacher import Teacher
 from mini_lima.data.writing import write_data_set
 
 INSTANCES_PER_SEED = 2
@@ -36,9 +35,7 @@ def build(
     output_dir: Path,
     *,
     seeds: Path,
-    teacher: ChatModel,
-    endpoint: Endpoint,
-    cache: Path,
+    teacher: Chat,
     shuffle_seed: int,
     pairs_per_prompt: int,
     max_rounds: int,
@@ -53,9 +50,7 @@ def build(
     Args:
         output_dir: Receives what `write_data_set` writes.
         seeds: Seed tasks, JSONL.
-        teacher: The model that writes the data.
-        endpoint: Where the teacher is reached.
-        cache: The response cache's file.
+        teacher: Who writes the data.
         shuffle_seed: Decides which seeds stand together in prompt 1 and which one in a prompt 3.
         pairs_per_prompt: {name, instruction} pairs shown in one prompt 1.
         max_rounds: Rounds of prompt 1 after which fewer new tasks than wanted are accepted.
@@ -65,80 +60,144 @@ def build(
         instances_per_new_task: Instances of a reply to prompt 3 that are used.
         filters: What is not used; None for all filters.
     """
-    ask = Teacher(teacher, endpoint, cache).ask
     seed_tasks = read_seeds(seeds)
     screen = Screen(filters or Filters(), seed_tasks)
-    examples: list[Example] = []
-    rejects: list[Reject] = []
-    asked: dict[str, int] = {}
-
-    made: list[Task] = []
     wanted = len(seed_tasks) if max_new_tasks is None else max_new_tasks
-    rounds = idle = asked["prompt 1"] = 0
+    with teacher.session(output_dir) as session:
+        found = _Found({}, [], [])
+        made, rounds = _new_tasks(
+            session,
+            found,
+            screen,
+            wanted=wanted,
+            shuffle_seed=shuffle_seed,
+            pairs_per_prompt=pairs_per_prompt,
+            max_rounds=max_rounds,
+            max_idle_rounds=max_idle_rounds,
+        )
+        grown_seeds = _more_instances(session, found, screen, wanted=instances_per_seed)
+        shown = shown_in_prompt_3(grown_seeds, len(made), shuffle_seed)
+        _instances(session, found, screen, made, shown, wanted=instances_per_new_task)
+        data_set = DataSet(
+            method="naive",
+            examples=found.examples,
+            rejects=found.rejects,
+            requests=found.asked,
+            teacher=teacher.model.model,
+            endpoint=teacher.endpoint.identity,
+            cost=session.ledger.value,
+            new_tasks=len(made),
+        )
+        write_data_set(
+            output_dir,
+            data_set,
+            seed_tasks=len(seed_tasks),
+            new_tasks=len(made),
+            new_tasks_wanted=wanted,
+            rounds_of_prompt_1=rounds,
+        )
+
+
+@dataclass
+class _Found:
+    """What the replies brought so far."""
+
+    asked: dict[str, int]
+    examples: list[Example]
+    rejects: list[Reject]
+
+
+def _new_tasks(
+    session: Session,
+    found: _Found,
+    screen: Screen,
+    *,
+    wanted: int,
+    shuffle_seed: int,
+    pairs_per_prompt: int,
+    max_rounds: int,
+    max_idle_rounds: int,
+) -> tuple[list[Task], int]:
+    """Prompt 1, in rounds; return the new tasks and how many rounds it took."""
+    made: list[Task] = []
+    rounds = idle = found.asked["prompt 1"] = 0
     while len(made) < wanted and rounds < max_rounds and idle < max_idle_rounds:
         before = len(made)
-        shown = _shuffled(seed_tasks, f"prompt 1, round {rounds + 1}, {shuffle_seed}")
-        hands = [shown[at : at + pairs_per_prompt] for at in range(0, len(shown), pairs_per_prompt)]
-        texts = [prompts.more_pairs(hand) for hand in hands]
         # A round that happens to deal the same hand again is to get another answer to it.
-        replies = ask(texts, label=f"prompt 1: new tasks, round {rounds + 1}", sample=rounds)
+        replies = session.ask(
+            user_says(prompts_1(screen.seeds, pairs_per_prompt, rounds, shuffle_seed)),
+            label=f"prompt 1: new tasks, round {rounds + 1}",
+            sample=rounds,
+        )
         for reply in replies:
             more, unused = new_tasks(reply, screen=screen, earlier=made, wanted=wanted)
             made += more
-            rejects += unused
+            found.rejects += unused
         rounds += 1
         idle = 0 if len(made) > before else idle + 1
-        asked["prompt 1"] += len(replies)
+        found.asked["prompt 1"] += len(replies)
     if len(made) < wanted:
-        counts = (len(made), len(seed_tasks), wanted, rounds)
+        counts = (len(made), len(screen.seeds), wanted, rounds)
         log.warning("prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts)
+    return made, rounds
 
-    grown_seeds: list[Task] = []
-    texts = [prompts.more_instances(task) for task in seed_tasks]
-    replies = ask(texts, label="prompt 2: instances for the seed tasks")
-    for task, reply in zip(seed_tasks, replies, strict=True):
+
+def _more_instances(session: Session, found: _Found, screen: Screen, *, wanted: int) -> list[Task]:
+    """Prompt 2; return the seed tasks with what they gained."""
+    grown: list[Task] = []
+    texts = [prompts.more_instances(task) for task in screen.seeds]
+    replies = session.ask(user_says(texts), label="prompt 2: instances for the seed tasks")
+    for task, reply in zip(screen.seeds, replies, strict=True):
         fresh, unused = new_instances(
-            reply, task=task, wanted=instances_per_seed, prompt="prompt 2", screen=screen
+            reply, task=task, wanted=wanted, prompt="prompt 2", screen=screen
         )
-        grown_seeds.append(replace(task, instances=task.instances + fresh))
-        examples += _examples(task, fresh, "prompt 2", reply, shown=None)
-        rejects += unused
-    asked["prompt 2"] = len(replies)
+        grown.append(replace(task, instances=task.instances + fresh))
+        found.examples += _examples(task, fresh, "prompt 2", reply, shown=None)
+        found.rejects += unused
+    found.asked["prompt 2"] = len(replies)
+    return grown
 
-    shown = _repeated(_shuffled(grown_seeds, f"prompt 3, {shuffle_seed}"), len(made))
+
+def _instances(
+    session: Session,
+    found: _Found,
+    screen: Screen,
+    made: Sequence[Task],
+    shown: Sequence[Task],
+    *,
+    wanted: int,
+) -> None:
+    """Prompt 3 for each of the tasks ``made``, with the task beside it in ``shown``."""
     texts = [
         prompts.new_instances(task, example=old) for task, old in zip(made, shown, strict=True)
     ]
-    replies = ask(texts, label="prompt 3: instances for the new tasks")
+    replies = session.ask(user_says(texts), label="prompt 3: instances for the new tasks")
     for task, old, reply in zip(made, shown, replies, strict=True):
         fresh, unused = new_instances(
-            reply,
-            task=task,
-            wanted=instances_per_new_task,
-            prompt="prompt 3",
-            screen=screen,
-            example=old,
+            reply, task=task, wanted=wanted, prompt="prompt 3", screen=screen, example=old
         )
-        examples += _examples(task, fresh, "prompt 3", reply, shown=old.id)
-        rejects += unused
-    asked["prompt 3"] = len(replies)
+        found.examples += _examples(task, fresh, "prompt 3", reply, shown=old.id)
+        found.rejects += unused
+    found.asked["prompt 3"] = len(replies)
 
-    write_data_set(
-        output_dir,
-        DataSet("naive", examples, rejects, asked, teacher.model, endpoint.identity, len(made)),
-        seed_tasks=len(seed_tasks),
-        new_tasks=len(made),
-        new_tasks_wanted=wanted,
-        rounds_of_prompt_1=rounds,
-    )
+
+def prompts_1(
+    seeds: Sequence[Task], pairs_per_prompt: int, rounds_before: int, shuffle_seed: int
+) -> list[str]:
+    """The prompts of one round of prompt 1: each seed stands in one of them."""
+    dealt = _shuffled(seeds, f"prompt 1, round {rounds_before + 1}, {shuffle_seed}")
+    hands = [dealt[at : at + pairs_per_prompt] for at in range(0, len(dealt), pairs_per_prompt)]
+    return [prompts.more_pairs(hand) for hand in hands]
+
+
+def shown_in_prompt_3(seeds: Sequence[Task], count: int, shuffle_seed: int) -> list[Task]:
+    """The seed tasks that stand as examples in ``count`` prompts 3, each about equally often."""
+    dealt = _shuffled(seeds, f"prompt 3, {shuffle_seed}")
+    return [dealt[number % len(dealt)] for number in range(count)]
 
 
 def _shuffled(tasks: Sequence[Task], occasion: str) -> list[Task]:
     return random.Random(occasion).sample(tasks, len(tasks))
-
-
-def _repeated(tasks: Sequence[Task], count: int) -> list[Task]:
-    return [tasks[number % len(tasks)] for number in range(count)]
 
 
 def _examples(

@@ -4,14 +4,17 @@ Only the instances that prompt 2 shows, and asks to have returned, are passed ov
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
 from mini_lima.chat import Reply
 from mini_lima.data.examples import Reject
 from mini_lima.data.parsing import Fault, Found, instances, pairs
 from mini_lima.data.screening import Screen
 from mini_lima.data.seeds import NEW_TASK, Instance, Task
+
+Parsed = TypeVar("Parsed")
 
 
 def new_tasks(
@@ -28,7 +31,7 @@ def new_tasks(
     texts = [task.instruction for task in (*screen.seeds, *earlier)]
     known = set(map(_plain, texts))
     made: list[Task] = []
-    found, faults = pairs(reply.text)
+    found, faults = _read(reply, pairs)
     for name, instruction in found:
         if _plain(instruction) in known:
             faults.append(Fault("task exists already", instruction))
@@ -65,7 +68,7 @@ def new_instances(
     """
     on = screen.filters
     fresh: list[Instance] = []
-    found, faults = instances(reply.text)
+    found, faults = _read(reply, instances)
     for each in found:
         text = json.dumps(asdict(each.instance), ensure_ascii=False)
         if on.echo and example and _echoes(each, example, task):
@@ -84,6 +87,14 @@ def new_instances(
         missing = f"{wanted - len(fresh)} of {wanted} instances missing"
         faults.append(Fault(missing, reply.text, is_note=True))
     return tuple(fresh), _rejects(faults, prompt, task.id, reply)
+
+
+def _read(
+    reply: Reply, parse: Callable[[str], tuple[list[Parsed], list[Fault]]]
+) -> tuple[list[Parsed], list[Fault]]:
+    if reply.error is not None:
+        return [], [Fault(f"no reply: {reply.error}", "", is_note=True)]
+    return parse(reply.text)
 
 
 def _echoes(found: Found, example: Task, task: Task) -> bool:

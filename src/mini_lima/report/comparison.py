@@ -57,6 +57,23 @@ def compare(cells: Sequence[dict[str, Any]]) -> Comparison:
     return Comparison([BASELINE, *methods], rows, _notes(cells), list(cells))
 
 
+def _money(finished: Sequence[dict[str, Any]]) -> list[str]:
+    """What the answers behind the table did cost, shared stages once, and warnings about them."""
+    stages = {name: cost for cell in finished for name, cost in cell.get("costs", {}).items()}
+    replies = sum(cost["replies"] for cost in stages.values())
+    if not replies:
+        return []
+    unpriced = sum(cost["unpriced"] for cost in stages.values())
+    usd = sum(cost["usd"] for cost in stages.values())
+    known = f"cost ${usd:.2f}" if unpriced < replies else "have no known cost"
+    rest = f", not counting {unpriced} of unknown cost" if 0 < unpriced < replies else ""
+    warnings = [f"{name}: {line}" for name, cost in stages.items() for line in cost["warnings"]]
+    return [
+        f"The {replies} replies of teacher and annotator behind this table {known}{rest}.",
+        *(f"Warning: {line}." for line in warnings),
+    ]
+
+
 def _size(cell: dict[str, Any]) -> tuple[float, str]:
     result = cell.get("result")
     return (result["training"]["parameters"] if result else float("inf"), cell["model"])
@@ -96,6 +113,7 @@ def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
         "Δ is the difference to the model's baseline, paired by instruction. cut: answers that"
         " ran into the length limit. failed: verdicts that could not be read. chars: mean length.",
     ]
+    notes += _money(finished)
     notes += [
         f"{cell['folder']} is not in Weights & Biases: {cell['not_tracked']}"
         for cell in finished

@@ -71,7 +71,7 @@ def train(
         device: ``cpu`` or ``cuda``.
         loss_reduction: ``global_batch`` or ``micro_batch``; see `SftTrainer`.
         activation_checkpointing: Keep only each layer's input, and compute the rest again.
-        chat_template: Jinja source of a template in place of the tokenizer's own.
+        chat_template: File with a chat template to use in place of the tokenizer's own.
 
     Raises:
         UserError: the data set or the tokenizer does not fit; see `render` and `ChatTemplate`.

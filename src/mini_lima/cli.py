@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini_lima import cassettes, store_commands
+from mini_lima import cassettes, preview, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.evaluation import commands as evaluation
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mini-lima", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_trace(commands)
+    preview.add(commands)
     _add_export(commands)
     _add_import(commands)
     store_commands.add(commands)

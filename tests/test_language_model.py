@@ -37,6 +37,14 @@ def test_a_saved_model_is_read_back_in_the_precision_asked_for(tmp_path):
     assert torch.equal(original.bfloat16(), read)
 
 
+def test_another_chat_template_takes_the_place_of_the_tokenizers_and_is_saved_with_it(tmp_path):
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ messages[0].content }}", encoding="utf-8")
+    load_tokenizer(TINY, None, file).save_pretrained(tmp_path / "saved")
+    found = load_tokenizer(tmp_path / "saved", None)
+    assert found.apply_chat_template([{"role": "user", "content": "é?"}], tokenize=False) == "é?"
+
+
 @pytest.mark.parametrize("init_seed", [None, 0])
 def test_code_that_comes_with_a_model_is_not_run_even_if_someone_would_say_yes(
     tmp_path, monkeypatch, init_seed

@@ -158,6 +158,9 @@ LOOP = "{% for m in messages %}" + CHATML + "{% endfor %}"
         (HEADER_AFTER_USER.replace(ANSWER, "m.content"), "with ''"),
         (HEADER_AFTER_USER.replace(ANSWER, "m.content ~ '\\n'"), "with '.n'"),
         (HEADER_AFTER_USER.replace(ANSWER, "m.content ~ 'END'"), "with 'END'"),
+        # A tokenizer that was made for another template.
+        (HEADER_AFTER_USER.replace("<|im_end|>", "<|eot|>"), r"writes <\|eot\|>, .*not have"),
+        (HEADER_AFTER_USER.replace("<|im_start|>sys", "<|start|>sys"), r"writes <\|start\|>, "),
         ("{{ raise_exception('a system message is needed') }}", "fails .*a system message"),
         ("{{ messages[0].content[0]['text'] | upper }}{{ 1 + 'a' }}", "fails"),
         ("{% for m in messages %}", "fails"),

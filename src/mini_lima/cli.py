@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini_lima import cassettes, store_commands
+from mini_lima import cassettes, preview, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.evaluation import commands as evaluation
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_compare(commands)
     _add_trace(commands)
+    preview.add(commands)
     _add_export(commands)
     _add_import(commands)
     store_commands.add(commands)

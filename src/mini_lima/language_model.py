@@ -12,12 +12,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def load_tokenizer(model: str | Path, revision: str | None) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer of ``model``, a folder or a hub id with the commit ``revision``."""
+def load_tokenizer(
+    model: str | Path, revision: str | None, chat_template: str | Path | None = None
+) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of ``model``.
+
+    Args:
+        model: Folder or hub id.
+        revision: Commit on the hub; None for a folder.
+        chat_template: File with the Jinja source of a template that takes the place of its own,
+            and is saved with it.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
     tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    if chat_template is not None:
+        tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
     return tokenizer
 
 

@@ -14,7 +14,7 @@ Cells of a grid share every stage whose identity they share.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     data_set = _data_set(config)
     tuned = _sft(config, base_model, data_set)
 
-    baseline_outputs = _outputs(config, base_model, label=f"{config.model.name}-baseline")
+    asked = replace(base_model, files={**base_model.files, **_chat_template(config, "template")})
+    baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
     tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
 
     found = _result(
@@ -80,6 +81,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     files = [config.evaluation.reference_outputs]
     files += [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
+    files += filter(None, [config.model.chat_template])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
@@ -140,7 +142,7 @@ def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
-        files=base_model.files,
+        files={**base_model.files, **_chat_template(config, "chat_template")},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
         version=2,
     )
@@ -226,6 +228,12 @@ def _base_model(config: Config) -> _Model:
     if isinstance(found, sources.HubModel):
         return _Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
     return _Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+
+
+def _chat_template(config: Config, keyword: str) -> dict[str, Path]:
+    """The configured one as a stage's file; the tuned model has it in its tokenizer."""
+    file = config.model.chat_template
+    return {} if file is None else {keyword: sources.local_file(file)}
 
 
 def _references(config: Config) -> Path:

@@ -10,6 +10,7 @@ tokenizer marks as special: an instruction or output that spells out ``<|im_end|
 characters, and cannot end a turn or begin one.
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ANSWER = "\N{OBJECT REPLACEMENT CHARACTER}"
+CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
+"""How most templates spell their control tokens."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Conversation:
 
     prompt: list[int]
     response: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """How many there are, of both."""
+        return len(self.prompt) + len(self.response)
 
 
 class ChatTemplate:
@@ -37,7 +45,8 @@ class ChatTemplate:
 
         Raises:
             UserError: no template, one that fails or that does not begin a conversation with its
-                own prompt, or answers that no single token ends.
+                own prompt, control tokens that the tokenizer does not have, or answers that no
+                single token ends.
         """
         self.tokenizer = tokenizer
         # A tokenizer's list of named special tokens leaves out those that were merely added.
@@ -45,7 +54,10 @@ class ChatTemplate:
         self._special = {*tokenizer.all_special_ids, *(id for id, token in added if token.special)}
         name = tokenizer.name_or_path
         if not tokenizer.chat_template:
-            raise UserError(f"{name}: its tokenizer has no chat template")
+            raise UserError(
+                f"{name}: its tokenizer has no chat template; give a file with one as"
+                " model.chat_template"
+            )
         question = {"role": "user", "content": "?"}
         answer = {"role": "assistant", "content": ANSWER}
         try:
@@ -58,6 +70,12 @@ class ChatTemplate:
             raise UserError(
                 f"{name}: its chat template does not begin a conversation with the prompt that "
                 "asks for it, so training and generation would not match"
+            )
+        if unknown := self._unknown(whole):
+            raise UserError(
+                f"{name}: its chat template writes {', '.join(unknown)}, which its tokenizer does"
+                " not have as special tokens: the model would read their letters; take the"
+                " tokenizer of a chat model, or give another template as model.chat_template"
             )
         ids = tokenizer.encode(ending, add_special_tokens=False)
         if not ids or ids[0] not in self._special:
@@ -115,6 +133,14 @@ class ChatTemplate:
         )
         assert isinstance(text, str)
         return text
+
+    def _unknown(self, text: str) -> list[str]:
+        """What looks like a control token in ``text``, and is none."""
+        spelled = dict.fromkeys(CONTROL_TOKEN.findall(text))
+        ids = {each: self.tokenizer.encode(each, add_special_tokens=False) for each in spelled}
+        return [
+            each for each, found in ids.items() if len(found) > 1 or found[0] not in self._special
+        ]
 
     def _control_tokens(self, ids: list[int]) -> list[int]:
         return [id for id in ids if id in self._special]

@@ -64,6 +64,8 @@ SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS,
     "max_length": 256,
     "overlong": "refuse",
+    "loss_reduction": "global_batch",
+    "activation_checkpointing": False,
     "precision": "fp32",
     "gradient_clipping": 1.0,
     "seed": 3,

@@ -2,7 +2,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,10 +35,11 @@ def test_flattening_keeps_every_token_in_order(given: list[Conversation]) -> Non
 
 @given(conversations)
 def test_positions_start_again_with_each_conversation(given: list[Conversation]) -> None:
-    positions = flatten(given)["position_ids"][0].tolist()
+    batch = flatten(given)
+    positions = batch["position_ids"][0].tolist()
 
-    for each in given:
-        length = len(each.prompt) + len(each.response)
+    assert len(batch["sequence_lengths"]) == len(given)
+    for length in batch["sequence_lengths"]:
         assert positions[:length] == list(range(length))
         positions = positions[length:]
     assert positions == []
@@ -58,7 +58,8 @@ def test_the_responses_are_supervised_and_nothing_else(given: list[Conversation]
 def test_a_process_without_examples_still_has_a_batch_without_anything_supervised() -> None:
     batch = flatten([])
 
-    assert {tensor.shape for tensor in batch.values()} == {torch.Size([1, 1])}
+    assert batch["sequence_lengths"] == [1]
+    assert [batch[name].shape for name in ("input_ids", "position_ids")] == [(1, 1), (1, 1)]
     assert batch["labels"].tolist() == [[IGNORED]]
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate, Conversation
-from mini_lima.sft.batches import IGNORED, flatten
+from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sources import ASSETS
 
@@ -29,33 +30,6 @@ def conversations() -> list[Conversation]:
 @pytest.fixture
 def model() -> Any:
     return load_model(ASSETS / "qwen-tiny", None, 0, torch.float32)
-
-
-def padded_loss(model: Any, conversations: Sequence[Conversation]) -> torch.Tensor:
-    width = max(len(each.prompt) + len(each.response) for each in conversations)
-    ids, mask, labels = [], [], []
-    for each in conversations:
-        tokens = each.prompt + each.response
-        rest = width - len(tokens)
-        ids.append(tokens + [0] * rest)
-        mask.append([1] * len(tokens) + [0] * rest)
-        labels.append([IGNORED] * len(each.prompt) + each.response + [IGNORED] * rest)
-    logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits
-    return torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), torch.tensor(labels)[:, 1:].flatten(), reduction="sum"
-    )
-
-
-def gradients(model: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    model.zero_grad()
-    loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-
-
-def assert_same_to_1e_5(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, wanted in expected.items():
-        assert (found[name] - wanted).norm() <= 1e-5 * wanted.norm(), name
 
 
 def test_loss_and_gradients_are_those_of_a_padded_batch_with_all_logits(

@@ -61,6 +61,8 @@ SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS,
     "max_length": 256,
     "overlong": "refuse",
+    "loss_reduction": "global_batch",
+    "activation_checkpointing": False,
     "precision": "fp32",
     "gradient_clipping": 1.0,
     "seed": 3,
@@ -267,7 +269,7 @@ def test_training_without_deepspeed_is_an_error(
 ) -> None:
     order = Order(len(conversations), 4, seed=0)
     trainer = SftTrainer(
-        micro_batches=MicroBatches(order, Batches(4, 1, 1), rank=0),
+        micro_batches=MicroBatches(order, Batches(4, 1, 1), [1] * len(conversations), rank=0),
         model=load_model(TINY, None, 0, torch.float32),
         args=TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True),
         train_dataset=conversations,

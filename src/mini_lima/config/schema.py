@@ -47,6 +47,15 @@ class Overlong(StrEnum):
     drop = "drop"
 
 
+class LossReduction(StrEnum):
+    """What the loss of an optimizer step is the mean of."""
+
+    global_batch = "global_batch"
+    """The supervised tokens of the global batch: however it is divided, the same gradients."""
+    micro_batch = "micro_batch"
+    """The means of its micro-batches: a token counts for more where few others stand beside it."""
+
+
 class Device(StrEnum):
     """What SFT and generation run on."""
 
@@ -99,7 +108,10 @@ class ModelConfig:
     weights: Weights = Weights.pretrained
     """``random``: only configuration and tokenizer are read; ``init_seed`` gives the weights."""
     init_seed: int = 0
+    chat_template: str | None = None
+    """File with a Jinja chat template. None: the tokenizer's own."""
     micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Examples per forward pass, at most."""
 
 
 @dataclass
@@ -240,6 +252,9 @@ class SftConfig:
     overlong: Overlong = Overlong.refuse
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
     gradient_clipping: float = 1.0
+    loss_reduction: LossReduction = LossReduction.global_batch
+    activation_checkpointing: bool = False
+    """Keep only each layer's input and compute the rest again: less memory, a third more work."""
     seed: int = 0
     checkpoint_steps: int | None = 100
     """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""

@@ -50,6 +50,7 @@ def generate(
     precision: str,
     generator: str,
     device: str,
+    template: str | None = None,
 ) -> None:
     """Write ``model_outputs.json`` and ``health.json``.
 
@@ -67,26 +68,27 @@ def generate(
         precision: ``fp32`` or ``bf16``.
         generator: Name of the model in the outputs.
         device: ``cpu`` or ``cuda``.
+        template: File with a chat template to use in place of the tokenizer's own.
 
     Raises:
         UserError: the instructions or the tokenizer do not fit.
     """
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    tokenizer = load_tokenizer(model, revision)
-    template = ChatTemplate(tokenizer)
+    tokenizer = load_tokenizer(model, revision, template)
+    chat = ChatTemplate(tokenizer)
     rows = read_answers(reference_outputs, unnamed="reference")[:limit]
-    prompts = [template.prompt(row.instruction) for row in rows]
+    prompts = [chat.prompt(row.instruction) for row in rows]
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     place = "cpu" if device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}"
     network: Any = load_model(model, revision, init_seed, dtype)  # of whose methods no type knows
     network.to(place).eval()
-    stops = template.stops(network.generation_config.eos_token_id)
+    stops = chat.stops(network.generation_config.eos_token_id)
     network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         eos_token_id=stops,
-        pad_token_id=template.end_of_turn,
+        pad_token_id=chat.end_of_turn,
         **({"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}),
     )
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.rendering import ChatTemplate, Conversation
-
-if TYPE_CHECKING:
-    import torch
 
 IGNORED = -100
 """Label of a position that is not supervised, as PyTorch's cross entropy spells it."""
@@ -36,7 +33,7 @@ def render(
     for row, each in zip(rows, rendered, strict=True):
         if each.response[-1:] != [template.end_of_turn]:
             raise UserError(f"example {row['id']}: its end-of-turn token is not supervised")
-    lengths = [len(each.prompt) + len(each.response) for each in rendered]
+    lengths = [each.tokens for each in rendered]
     fitting = [i for i, length in enumerate(lengths) if length <= max_length]
     dropped = len(rendered) - len(fitting)
     if dropped and overlong == "refuse":
@@ -49,26 +46,31 @@ def render(
     return Rendered([rows[i]["id"] for i in fitting], [rendered[i] for i in fitting], dropped)
 
 
-def flatten(conversations: Sequence[Conversation]) -> dict[str, "torch.Tensor"]:
+def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
     """Lay the conversations of a micro-batch end to end.
 
     No conversation at all becomes a single token without a label: a process that has nothing to do
     still takes part in the forward and backward passes of the others.
 
     Returns:
-        ``input_ids``, ``position_ids`` (starting again at 0 with each conversation, by which the
-        model keeps attention inside it) and ``labels``, all of shape (1, tokens). A label is the
-        position's own token if it belongs to a response, else `IGNORED`.
+        ``input_ids``, ``position_ids`` (starting again at 0 with each conversation) and ``labels``,
+        tensors of shape (1, tokens), and ``sequence_lengths``, the tokens of each conversation. A
+        label is the position's own token if it belongs to a response, else `IGNORED`.
     """
     import torch
 
+    conversations = conversations or [Conversation([0], [])]
     ids: list[int] = []
     positions: list[int] = []
     labels: list[int] = []
-    for each in conversations or [Conversation([0], [])]:
+    for each in conversations:
         tokens = each.prompt + each.response
         ids += tokens
         positions += range(len(tokens))
         labels += [IGNORED] * len(each.prompt) + each.response
-    columns: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "labels": labels}
-    return {name: torch.tensor([column]) for name, column in columns.items()}
+    return {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": torch.tensor([positions]),
+        "labels": torch.tensor([labels]),
+        "sequence_lengths": [each.tokens for each in conversations],
+    }

@@ -3,10 +3,15 @@
 The global batches follow from the seed and the epoch alone: a run on two devices sees those of a
 run on one. (Left to accelerate, the last batch of an epoch would be filled up with examples that
 the epoch has seen already, as soon as there are two processes.)
+
+Within a global batch nothing depends on who computes what, since its loss is one mean. So its
+examples are dealt out by length: processes that compute side by side have about equally many tokens
+and rarely wait for each other, and the largest micro-batch, which decides how much memory is
+needed, is about as small as can be.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mini_lima.sft.deepspeed_config import Batches
@@ -34,6 +39,33 @@ class Order:
         return [order[start : start + size] for start in range(0, self.examples, size)]
 
 
+def balanced(members: Sequence[int], tokens: Sequence[int], batches: Batches) -> list[list[int]]:
+    """Divide a global batch into micro-batches of about equally many tokens.
+
+    The longest example goes first, and each goes where the fewest tokens are so far: the largest
+    sum is at most 4/3 of the best possible one (Graham 1969), as long as no micro-batch is full.
+
+    Args:
+        members: The examples.
+        tokens: Of every example of the data set.
+        batches: How many examples a micro-batch has at most, and how many micro-batches are
+            computed side by side.
+
+    Returns:
+        As few micro-batches as can be, but as many for each process; those side by side stand
+        together and differ least. Some are empty where there are fewer examples than that.
+    """
+    steps = -(-len(members) // (batches.micro * batches.processes))
+    parts: list[list[int]] = [[] for _ in range(steps * batches.processes)]
+    loads = [0] * len(parts)
+    for example in sorted(members, key=lambda each: (-tokens[each], each)):
+        free = (at for at, part in enumerate(parts) if len(part) < batches.micro)
+        chosen = min(free, key=lambda at: (loads[at], at))
+        parts[chosen].append(example)
+        loads[chosen] += tokens[example]
+    return [parts[at] for at in sorted(range(len(parts)), key=lambda at: (-loads[at], at))]
+
+
 class MicroBatches:
     """The micro-batches of one process in one epoch, as lists of indices: a PyTorch batch sampler.
 
@@ -41,9 +73,18 @@ class MicroBatches:
     epoch run out, a micro-batch may be short, or empty.
     """
 
-    def __init__(self, order: Order, batches: Batches, *, rank: int) -> None:
-        """Deal out the examples of ``order`` to process ``rank`` of ``batches.processes``."""
+    def __init__(self, order: Order, batches: Batches, tokens: Sequence[int], *, rank: int) -> None:
+        """Deal out the examples of ``order`` to process ``rank`` of ``batches.processes``.
+
+        Args:
+            order: Which examples make up each global batch.
+            batches: How a global batch is divided.
+            tokens: Of every example.
+            rank: The process.
+        """
+        assert len(tokens) == order.examples
         self.order = order
+        self.tokens = tokens
         self.batches = batches
         self.rank = rank
         self.epoch = 0
@@ -56,8 +97,7 @@ class MicroBatches:
         return -(-self.order.examples // (self.batches.micro * self.batches.processes))
 
     def __iter__(self) -> Iterator[list[int]]:
-        side_by_side = self.batches.micro * self.batches.processes
         for members in self.order.global_batches(self.epoch):
-            for start in range(0, len(members), side_by_side):
-                together = members[start : start + side_by_side]
-                yield together[self.rank :: self.batches.processes]
+            yield from balanced(members, self.tokens, self.batches)[
+                self.rank :: self.batches.processes
+            ]

@@ -50,8 +50,11 @@ def train(
     precision: str,
     gradient_clipping: float,
     seed: int,
+    loss_reduction: str,
+    activation_checkpointing: bool,
     checkpoint_steps: int | None,
     device: str,
+    chat_template: Path | None = None,
 ) -> None:
     """Fine-tune ``model`` on the data set in ``data``, from the last checkpoint on.
 
@@ -77,7 +80,10 @@ def train(
         gradient_clipping: Largest norm of the gradient.
         seed: Draws the order of the examples, and an adapter's weights and dropout.
         checkpoint_steps: Optimizer steps between checkpoints; None writes one on SIGTERM alone.
+        loss_reduction: ``global_batch`` or ``micro_batch``; see `SftTrainer`.
+        activation_checkpointing: Keep only each layer's input, and compute the rest again.
         device: ``cpu`` or ``cuda``.
+        chat_template: File with a chat template to use in place of the tokenizer's own.
 
     Raises:
         UserError: the data set or the tokenizer does not fit (see `render` and `ChatTemplate`),
@@ -89,7 +95,7 @@ def train(
     transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     with in_words(settings), stop_request() as stop:
         ops.load(device, offload_optimizer=deepspeed["offload_optimizer"])
-        tokenizer = load_tokenizer(model, revision)
+        tokenizer = load_tokenizer(model, revision, chat_template)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
         rendered = render(rows, template, max_length=max_length, overlong=overlong)
@@ -113,7 +119,7 @@ def train(
         network.generation_config.pad_token_id = tokenizer.pad_token_id
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
-        lengths = [len(each.prompt) + len(each.response) for each in rendered.conversations]
+        lengths = [each.tokens for each in rendered.conversations]
         order = Order(len(lengths), global_batch_size, seed)
         steps = [members for epoch in range(epochs) for members in order.global_batches(epoch)]
         record = Record(
@@ -125,7 +131,8 @@ def train(
             work_dir=work_dir,
             launch=Launch(batches.processes, device),
             record=record,
-            micro_batches=MicroBatches(order, batches, rank=int(os.environ["RANK"])),
+            micro_batches=MicroBatches(order, batches, lengths, rank=int(os.environ["RANK"])),
+            loss_reduction=loss_reduction,
             model=lora.added(network, adapter, seed) if adapter else network,
             args=arguments,
             train_dataset=rendered.conversations,
@@ -183,6 +190,7 @@ def _arguments(
         adam_epsilon=optimizer["eps"],
         weight_decay=optimizer["weight_decay"],
         max_grad_norm=settings["gradient_clipping"],
+        activation_checkpointing=settings["activation_checkpointing"],
         warmup_steps=optimizer["warmup_num_steps"],
         seed=settings["seed"],
         average_tokens_across_devices=True,

@@ -1,0 +1,102 @@
+"""Attention inside each sequence of a flattened batch, and no work between sequences.
+
+transformers keeps flattened sequences apart by a mask over the whole batch, and PyTorch's attention
+computes every masked score all the same: quadratic in the tokens of the batch, in memory too. Here
+each sequence is attended to on its own, by transformers' own function for a sequence that stands
+alone; on a GPU, FlashAttention's kernel for several sequences at once takes over where its package
+is installed.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.utils.import_utils import is_flash_attn_2_available
+
+PER_SEQUENCE = "per_sequence"
+FLASH = "flash_attention_2"
+MASKABLE = {"full_attention", "sliding_attention"}
+"""Kinds of layers whose mask follows from positions inside the sequence alone."""
+
+
+def attend_per_sequence(network: PreTrainedModel, device: torch.device) -> None:
+    """Let ``network``, to be trained on ``device``, attend per sequence.
+
+    A model with attention of its own keeps its own: it does not attend across sequences either,
+    since its mask follows from the positions.
+    """
+    config = network.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if config._attn_implementation != "sdpa" or not kinds <= MASKABLE:
+        return
+    AttentionInterface.register(PER_SEQUENCE, per_sequence)
+    half = device.type == "cuda" and network.dtype in (torch.bfloat16, torch.float16)
+    network.set_attn_implementation(FLASH if half and is_flash_attn_2_available() else PER_SEQUENCE)
+
+
+def sequence_arguments(
+    network: PreTrainedModel, lengths: Sequence[int], device: torch.device
+) -> dict[str, Any]:
+    """Return the keywords by which the attention of ``network`` learns where sequences begin."""
+    attention = network.config.get_text_config()._attn_implementation
+    if attention == PER_SEQUENCE:
+        return {"sequence_lengths": lengths}
+    if attention != FLASH:
+        return {}
+    bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    longest = max(lengths)
+    return {
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
+
+
+def per_sequence(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    sequence_lengths: Sequence[int],
+    sliding_window: int | None = None,
+    **given: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend causally inside each sequence: a function of transformers' attention interface.
+
+    Args:
+        module: The attention layer.
+        query: Of shape (1, heads, tokens, head size).
+        key: Of shape (1, key-value heads, tokens, head size).
+        value: Like ``key``.
+        attention_mask: None; transformers makes no mask for a function that it does not know.
+        sequence_lengths: Tokens of each sequence, in order.
+        sliding_window: How many tokens a position sees at most, itself included.
+        **given: What transformers gives to any such function.
+
+    Returns:
+        The attended values, of shape (1, tokens, heads, head size), and no weights.
+    """
+    assert attention_mask is None
+    # By `split`, whose gradient is one concatenation; that of a slice is as large as the batch.
+    sizes = list(sequence_lengths)
+    queries, keys, values = (torch.split(each, sizes, dim=2) for each in (query, key, value))
+    attended = [
+        sdpa_attention_forward(module, q, k, v, _band(q, sliding_window), **given)[0]
+        for q, k, v in zip(queries, keys, values, strict=True)
+    ]
+    return torch.cat(attended, dim=1), None
+
+
+def _band(query: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:
+    """The mask of a sequence that is longer than the window; None where causality is all."""
+    length = query.shape[2]
+    if sliding_window is None or length <= sliding_window:
+        return None
+    seen = torch.ones(length, length, dtype=torch.bool, device=query.device)
+    return seen.tril().triu(1 - sliding_window)[None, None]

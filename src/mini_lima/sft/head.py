@@ -1,0 +1,109 @@
+"""The model's head and its cross entropy in one, in chunks, without keeping the logits.
+
+Logits are by far the largest tensors of a small model: one row of Qwen1.5's has 151,936 numbers.
+What the backward pass needs of them is known as soon as they are, since the gradient of the cross
+entropy by the logits is softmax − one-hot. So each chunk of positions computes its loss and its
+share of the gradients at once, in the memory of its own logits, and only the gradients stay: no
+logits are kept, and none are computed twice.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 2**26
+"""Logits at a time: 256 MB of float32; less would make the matrix products too thin to be fast."""
+
+
+class CrossEntropy(torch.autograd.Function):
+    """−Σ ln softmax(hidden · weightᵀ + bias)[target], with its gradients computed on the way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int
+    ) -> Tensor:
+        """Return the summed loss, a scalar in float32.
+
+        Args:
+            ctx: Keeps the gradients.
+            hidden: Of shape (positions, width).
+            weight: Of shape (vocabulary, width).
+            bias: Of shape (vocabulary,), or None.
+            targets: Token ids, of shape (positions,).
+            chunk: Most logits at a time.
+        """
+        wanted = ctx.needs_input_grad
+        of_hidden = torch.empty_like(hidden) if wanted[0] else None
+        of_weight = torch.empty_like(weight) if wanted[1] else None
+        of_bias = torch.zeros_like(bias) if bias is not None and wanted[2] else None
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        size = _even(len(hidden), max(chunk // len(weight), 1))
+        products = hidden.new_empty(size, len(weight))  # the pages of new memory are slow
+        for start in range(0, len(hidden), size):
+            part = hidden[start : start + size]
+            product = torch.mm(part, weight.T, out=products[: len(part)])
+            if bias is not None:
+                product += bias
+            logits = product.float()
+            loss += _to_gradient(logits, targets[start : start + size, None])
+            gradient = product.copy_(logits)
+            if of_hidden is not None:
+                torch.mm(gradient, weight, out=of_hidden[start : start + size])
+            if of_weight is not None:
+                torch.addmm(of_weight, gradient.T, part, beta=float(start > 0), out=of_weight)
+            if of_bias is not None:
+                of_bias += gradient.sum(0)
+        if of_weight is not None and not len(hidden):
+            of_weight.zero_()
+        ctx.gradients = (of_hidden, of_weight, of_bias)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients times ``scale``; they are scaled in place, so only once."""
+        gradients, ctx.gradients = ctx.gradients, None
+        assert gradients is not None, "this loss was differentiated already"
+        return (*(None if each is None else each.mul_(scale) for each in gradients), None, None)
+
+
+def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """Turn ``logits`` into the gradient by them, in place, and return the summed loss."""
+    logits -= logits.amax(1, keepdim=True)
+    of_targets = logits.gather(1, targets)
+    total = logits.exp_().sum(1, keepdim=True)
+    logits /= total
+    logits.scatter_add_(1, targets, torch.full_like(of_targets, -1.0))
+    return (total.log() - of_targets).sum()
+
+
+def _even(positions: int, most: int) -> int:
+    """The size of a chunk that is at most ``most``, such that all are of about equal size."""
+    chunks = max(-(-positions // most), 1)
+    return max(-(-positions // chunks), 1)
+
+
+@contextmanager
+def scoring(head: torch.nn.Linear, targets: Tensor, chunk: int = CHUNK) -> Iterator[list[Tensor]]:
+    """Let ``head`` return the summed loss in place of logits, as a tensor of shape (1, 1, 1).
+
+    The model around it stays as it is, and hands out as its logits what its head returns, unless it
+    changes them: hence what the head has returned is also put into the list that is yielded.
+    """
+    returned: list[Tensor] = []
+
+    def forward(hidden: Tensor) -> Tensor:
+        loss: Tensor = CrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden.flatten(0, 1), head.weight, head.bias, targets, chunk
+        )
+        returned.append(loss.detach())
+        return loss.reshape(1, 1, 1)
+
+    head.forward = forward  # type: ignore[method-assign, assignment]
+    try:
+        yield returned
+    finally:
+        del head.forward

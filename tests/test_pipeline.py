@@ -1,0 +1,40 @@
+"""How the configuration becomes stages."""
+
+import pytest
+from tests.composing import configured
+
+from mini_lima import pipeline
+from mini_lima.stages import walk
+
+
+def stages(tmp_path, *overrides):
+    config = configured("experiment=embedded", f"store={tmp_path / 'store'}", *overrides)
+    return {
+        (each.name, each.label): each for each in walk([pipeline.build_cell(config, {}).result])
+    }
+
+
+def test_another_chat_template_is_another_sft_and_another_baseline_of_the_same_data(tmp_path):
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ messages }}", encoding="utf-8")
+    plain, other = stages(tmp_path), stages(tmp_path, f"model.chat_template={file}")
+
+    same = {key for key in plain if plain[key].fingerprint == other[key].fingerprint}
+    assert same == {("data", "naive"), ("data", "improved")}
+    given = {(each.name, keyword) for each in other.values() for keyword in each.files}
+    assert {each for each in given if "template" in each[1]} == {
+        ("sft", "chat_template"),
+        ("outputs", "template"),
+    }
+    # The tuned model brings it along in its tokenizer.
+    assert "template" not in other["outputs", "qwen-tiny-improved"].files
+
+
+@pytest.mark.parametrize(
+    "override", ["sft.loss_reduction=micro_batch", "sft.activation_checkpointing=true"]
+)
+def test_how_the_loss_and_its_gradients_are_computed_is_part_of_the_identity(tmp_path, override):
+    plain, other = stages(tmp_path), stages(tmp_path, override)
+    differing = {key for key in plain if plain[key].fingerprint != other[key].fingerprint}
+    assert ("sft", "qwen-tiny-improved") in differing
+    assert ("outputs", "qwen-tiny-baseline") not in differing

@@ -23,12 +23,14 @@ def rate(update: int) -> float:
 
 
 def plain_loop(
-    dtype: torch.dtype, added_up_in: torch.dtype, adapter: dict[str, Any] | None = None
+    dtype: torch.dtype = torch.float32,
+    added_up_in: torch.dtype = torch.float32,
+    adapter: dict[str, Any] | None = None,
 ) -> Trained:
     """The losses, and the weights at the end.
 
-    Forward and backward passes are in ``dtype``, the weights that Adam updates in float32, and the
-    gradients of the micro-batches are added up in another format.
+    Forward and backward passes are in ``dtype``, one example at a time; the gradients are added up
+    in another format; the weights that Adam updates are in float32.
     """
     template = ChatTemplate(load_tokenizer(TINY, None))
     examples = render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
@@ -44,16 +46,14 @@ def plain_loop(
         weight_decay=OPTIMIZER["weight_decay"],
     )
     order = Order(len(examples), SETTINGS["global_batch_size"], SETTINGS["seed"])
-    micro = SETTINGS["micro_batch_size_per_gpu"]
     losses = []
     for epoch in range(SETTINGS["epochs"]):
         for members in order.global_batches(epoch):
             supervised = sum(len(examples[i].response) for i in members)
             sums = [torch.zeros_like(each, dtype=added_up_in) for each in master]
             total = 0.0
-            for start in range(0, len(members), micro):
-                batch = flatten([examples[i] for i in members[start : start + micro]])
-                loss = summed_loss(model, batch) / supervised
+            for member in members:
+                loss = summed_loss(model, flatten([examples[member]])) / supervised
                 loss.backward()
                 total += loss.item()
                 for held, each in zip(sums, parameters, strict=True):
@@ -70,6 +70,13 @@ def plain_loop(
     if adapter:
         model = model.merge_and_unload()
     return losses, {name: each.detach() for name, each in model.named_parameters()}
+
+
+def mean_distance(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """The mean difference of a weight."""
+    assert some.keys() == others.keys()
+    apart = [(some[key].float() - others[key].float()).abs().flatten() for key in some]
+    return float(torch.cat(apart).mean())
 
 
 def furthest(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:

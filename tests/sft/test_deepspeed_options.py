@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tests.sft.attempts import OPTIONS, Attempt, Attempts, without_deepspeed
-from tests.sft.by_hand import Trained, furthest, plain_loop
+from tests.sft.by_hand import Trained, furthest, mean_distance, plain_loop
 from tests.sft.test_deepspeed_config import SHARDING
 from transformers import AutoModelForCausalLM
 
@@ -16,10 +16,12 @@ IN_BF16 = [(option, 1) for option in OPTIONS if option != "zero0"]
 
 @pytest.fixture(scope="module", autouse=True)
 def runs(attempts: Attempts) -> dict[tuple[str, str, int], Future[Attempt]]:
-    asked = [("fp32", *each) for each in IN_FP32] + [("bf16", *each) for each in IN_BF16]
+    in_bf16 = {"precision": "bf16", "micro_batch_size_per_gpu": 1}
     return {
-        (precision, option, n): attempts.whole(n, precision=precision, deepspeed=OPTIONS[option])
-        for precision, option, n in asked
+        ("fp32", option, n): attempts.whole(n, deepspeed=OPTIONS[option]) for option, n in IN_FP32
+    } | {
+        ("bf16", option, n): attempts.whole(n, deepspeed=OPTIONS[option], **in_bf16)
+        for option, n in IN_BF16
     }
 
 
@@ -29,12 +31,13 @@ def test_every_option_of_the_group_is_tried_here() -> None:
 
 @pytest.fixture(scope="module")
 def in_fp32() -> Trained:
-    return plain_loop(torch.float32, torch.float32)
+    return plain_loop()
 
 
 @pytest.fixture(scope="module")
-def in_bf16() -> Trained:
-    return plain_loop(torch.bfloat16, torch.float32)
+def added_up_in() -> dict[torch.dtype, Trained]:
+    formats = (torch.float32, torch.bfloat16)
+    return {each: plain_loop(torch.bfloat16, added_up_in=each) for each in formats}
 
 
 @pytest.mark.parametrize(("option", "processes"), IN_FP32)
@@ -52,20 +55,19 @@ def test_an_option_changes_nothing_about_the_training(
 
 @pytest.mark.parametrize(("option", "processes"), IN_BF16)
 def test_in_bf16_the_gradients_of_the_micro_batches_are_added_up_in_fp32(
-    option: str, processes: int, runs: dict[Any, Future[Attempt]], in_bf16: Trained
+    option: str,
+    processes: int,
+    runs: dict[Any, Future[Attempt]],
+    added_up_in: dict[torch.dtype, Trained],
 ) -> None:
-    losses, weights = in_bf16
+    losses, exactly = added_up_in[torch.float32]
+    _, rounded = added_up_in[torch.bfloat16]
     run = runs["bf16", option, processes].result()
 
     assert run.codes == [0] * processes, run.raised
     assert [row["loss"] for row in run.rows] == pytest.approx(losses, rel=1e-3)
-    assert furthest(run.weights, weights) < 1e-3
-
-
-def test_adding_them_up_in_bf16_would_be_seen(in_bf16: Trained) -> None:
-    _, rounded = plain_loop(torch.bfloat16, torch.bfloat16)
-
-    assert furthest(rounded, in_bf16[1]) > 2e-3
+    # Not equal either way: each passes through its own roundings to bf16. It is 0.5 to 0.73 here.
+    assert mean_distance(run.weights, exactly) < 0.85 * mean_distance(run.weights, rounded)
 
 
 @pytest.mark.parametrize("option", ["zero0", "zero3_offload"])

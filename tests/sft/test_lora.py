@@ -29,7 +29,7 @@ def runs(attempts: Attempts) -> dict[tuple[str, int], Future[Attempt]]:
 
 @pytest.fixture(scope="module")
 def by_hand() -> Trained:
-    return plain_loop(torch.float32, torch.float32, WITHOUT_DROPOUT)
+    return plain_loop(adapter=WITHOUT_DROPOUT)
 
 
 @pytest.mark.parametrize(("option", "processes"), OPTION_AND_PROCESSES)

@@ -62,6 +62,7 @@ def in_a_batch(call):
 
 def test_the_replies_are_those_of_live_calls_word_for_word(server, batches, tmp_path):
     asked = [*questions(*TEXTS), MODEL.request([("system", "s"), ("user", "five")], sample=2)]
+    asked += questions("more", model=replace(MODEL, extra={"logprobs": True, "stop": ["x"]}))
     found = {}
     for mode in ("live", "batch"):
         endpoint, cache = in_batches(server, mode=mode), tmp_path / mode

@@ -48,7 +48,9 @@ class _MarkerLines:
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         message = {"label": self.label, "total": self.total, "steps": steps, "figures": figures}
-        print(MARKER + json.dumps(message), flush=True)
+        # One write: two workers share the pipe, and `print` may send the newline by itself.
+        sys.stdout.write(f"{MARKER}{json.dumps(message)}\n")
+        sys.stdout.flush()
 
 
 class _LogLines:

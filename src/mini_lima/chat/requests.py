@@ -34,8 +34,9 @@ def request_key(body: dict[str, Any], sample: int) -> str:
 class ChatRequest:
     """One call of ``/v1/chat/completions``; a parameter that is None is not sent.
 
-    ``messages`` are (role, content) pairs. ``sample`` is not sent either: it numbers the repeats of
-    one and the same body, which would otherwise be answered from the cache.
+    ``messages`` are (role, content) pairs; ``extra`` are (name, value) pairs of parameters that are
+    not OpenAI's. ``sample`` is not sent: it numbers the repeats of one and the same body, which
+    would otherwise be answered from the cache.
     """
 
     model: str
@@ -46,6 +47,7 @@ class ChatRequest:
     max_completion_tokens: int | None = None
     seed: int | None = None
     sample: int = 0
+    extra: tuple[tuple[str, Any], ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class ChatRequest:
         }
         messages = [{"role": role, "content": content} for role, content in self.messages]
         sent = {name: value for name, value in sampling.items() if value is not None}
-        return {"model": self.model, "messages": messages, **sent}
+        return {"model": self.model, "messages": messages, **sent, **dict(self.extra)}
 
     @cached_property
     def key(self) -> str:

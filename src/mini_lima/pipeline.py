@@ -14,14 +14,23 @@ Cells of a grid share every stage whose identity they share.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, Method, PricesConfig, TrackingMode, Weights
+from mini_lima.config.schema import (
+    ChatConfig,
+    Config,
+    Engine,
+    EngineConfig,
+    Method,
+    PricesConfig,
+    TrackingMode,
+    Weights,
+)
 from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
@@ -50,7 +59,9 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     data_set = _data_set(config)
     tuned = _sft(config, base_model, data_set)
 
-    baseline_outputs = _outputs(config, base_model, label=f"{config.model.name}-baseline")
+    baseline_outputs = _outputs(
+        config, _with_own_template(config, base_model), label=f"{config.model.name}-baseline"
+    )
     tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
 
     found = _result(
@@ -70,11 +81,12 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
-    files = [config.evaluation.reference_outputs]
-    files += [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
+    files = [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
+    files += filter(None, [config.model.baseline_template])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
+        partial(_references, config),
         *(partial(sources.local_file, file) for file in files),
     ]
 
@@ -134,20 +146,31 @@ def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
 
 
 def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
-    decoding = ("limit", "max_new_tokens", "batch_size", "temperature", "seed")
+    engine = config.evaluation.engine
+    function: Callable[..., None] = evaluation.generate
+    how: dict[str, Any] = {"precision": config.sft.precision}
+    settings = {**asdict(config.launch), "batch_size": config.evaluation.batch_size}
+    if engine.name is Engine.openai:
+        function, how, settings = (
+            evaluation.generate_by_server,
+            {"dialect": engine.dialect},
+            _server(engine),
+        )
+    decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
         name="outputs",
         label=label,
-        function=evaluation.generate,
+        function=function,
         params={
             **model.params,
             **{key: getattr(config.evaluation, key) for key in decoding},
-            "precision": config.sft.precision,
+            **how,
             "generator": label,
         },
         inputs=model.inputs,
         files={**model.files, "reference_outputs": _references(config)},
-        settings=asdict(config.launch),
+        settings=settings,
+        version=2,
     )
 
 
@@ -212,8 +235,30 @@ def _base_model(config: Config) -> _Model:
     return _Model({"revision": None, "init_seed": init_seed}, files={"model": found})
 
 
+def _with_own_template(config: Config, model: _Model) -> _Model:
+    if config.model.baseline_template is None:
+        return model
+    template = sources.local_file(config.model.baseline_template)
+    return replace(model, files={**model.files, "template": template})
+
+
 def _references(config: Config) -> Path:
-    return sources.local_file(config.evaluation.reference_outputs)
+    given = config.evaluation
+    return sources.checked_file(
+        given.reference_outputs,
+        given.reference_outputs_sha256,
+        _downloads(config),
+        given.reference_outputs_revision,
+    )
+
+
+def _server(engine: EngineConfig) -> dict[str, Any]:
+    connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
+    return {
+        "command": engine.command,
+        "base_url": engine.base_url,
+        "connection": {key: getattr(engine, key) for key in connection},
+    }
 
 
 def _interval(config: Config) -> dict[str, Any]:
@@ -224,8 +269,11 @@ def _interval(config: Config) -> dict[str, Any]:
 
 
 def _seeds(config: Config) -> Path:
-    downloads = Path(config.store) / "downloads"
-    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, downloads)
+    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+
+
+def _downloads(config: Config) -> Path:
+    return Path(config.store) / "downloads"
 
 
 def _chat(config: Config, chat: ChatConfig) -> Chat:

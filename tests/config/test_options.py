@@ -15,7 +15,7 @@ VALUES = {
 
 
 def option(path):
-    return f"{path.parent.name}={path.stem}"
+    return f"{path.parent.relative_to(CONF)}={path.stem}"
 
 
 def left_open(path):

@@ -47,6 +47,20 @@ class Overlong(StrEnum):
     drop = "drop"
 
 
+class Engine(StrEnum):
+    """What writes the model outputs."""
+
+    transformers = "transformers"
+    openai = "openai"
+
+
+class Dialect(StrEnum):
+    """Which parameters a server understands besides OpenAI's own."""
+
+    openai = "openai"
+    vllm = "vllm"
+
+
 class Device(StrEnum):
     """What SFT and generation run on."""
 
@@ -76,6 +90,8 @@ class ModelConfig:
     """``random``: only configuration and tokenizer are read; ``init_seed`` gives the weights."""
     init_seed: int = 0
     micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    baseline_template: str | None = None
+    """File with a chat template that the baseline is asked with, in place of its tokenizer's."""
 
 
 @dataclass
@@ -218,15 +234,40 @@ class SftConfig:
 
 
 @dataclass
+class EngineConfig:
+    """What writes the model outputs; all but ``name`` is for ``openai``, see docs/engines.md."""
+
+    name: Engine = MUST_BE_GIVEN  # type: ignore[assignment]
+    dialect: Dialect = Dialect.vllm
+    base_url: str | None = None
+    """Of a server that is there."""
+    command: str | None = None
+    """Starts a server for {model}, under {name}, at {port}, for as long as it is needed."""
+    api_key_env: str | None = None
+    concurrency: int = 64
+    timeout: float = 1800.0
+    """Seconds per attempt."""
+    total_timeout: float = 3600.0
+    max_retries: int = 14
+
+
+@dataclass
 class EvaluationConfig:
     """The instructions, the answers to compare with, and how the model answers."""
 
     reference_outputs: str = MUST_BE_GIVEN
-    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, or ``embedded:<file>``."""
+    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
+    ``embedded:<file>``."""
+    reference_outputs_revision: str = "main"
+    """Branch, tag or commit of a data set on the hub."""
+    reference_outputs_sha256: str | None = None
+    """Of the file's contents, in hex; must be given for an address."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
     limit: int | None = None
     """Only the first so many instructions."""
     max_new_tokens: int = MUST_BE_GIVEN  # type: ignore[assignment]
     batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Answers that transformers writes side by side: memory and speed, not what is written."""
     temperature: float = 0.0
     """0 is greedy."""
     seed: int = 0

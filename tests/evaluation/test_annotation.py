@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings

@@ -54,18 +54,21 @@ def faults(question: Question, output: Output, max_new_tokens: int) -> list[str]
     """Return the names of what is wrong with ``output``."""
     if output.error is not None:
         return ["failed"]
-    instruction, text = question.reference.instruction, output.text
-    expected = languages([instruction, question.reference.output])
+    text, instruction, reference = output.text, question.reference.instruction, question.reference
+    expected = languages([instruction, reference.output])
+    # Whoever is asked for a dialogue may write one.
+    is_dialogue = FURTHER_TURN.search(f"{instruction}\n{reference.output}") is not None
+    # A word that is said again says nothing more about the language.
+    words = " ".join(dict.fromkeys(text.split()))
     found = {
         "shortened": question.room < max_new_tokens,
         "cut_at_limit": output.cut,
         "empty": not text.strip(),
-        "role_word_first": ROLE_WORD_FIRST.match(text) is not None,
-        # Whoever is asked for a dialogue may write one.
-        "further_turns": FURTHER_TURN.search(ROLE_WORD_FIRST.sub("", text)) is not None
-        and FURTHER_TURN.search(f"{instruction}\n{question.reference.output}") is None,
+        "role_word_first": not is_dialogue and ROLE_WORD_FIRST.match(text) is not None,
+        "further_turns": not is_dialogue
+        and FURTHER_TURN.search(ROLE_WORD_FIRST.sub("", text)) is not None,
         "repeating": repetition(text) > REPEATED,
-        "other_language": is_foreign(text, expected) and not NAMES_A_LANGUAGE.search(instruction),
+        "other_language": is_foreign(words, expected) and not NAMES_A_LANGUAGE.search(instruction),
     }
     return [name for name, is_so in found.items() if is_so]
 

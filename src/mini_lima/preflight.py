@@ -56,7 +56,7 @@ def _server(engine: EngineConfig) -> Iterator[str]:
     if engine.api_key_env and not os.environ.get(engine.api_key_env, "").strip():
         yield f"the key of evaluation.engine: set the environment variable {engine.api_key_env}"
     program = shlex.split(engine.command)[0] if engine.command else None
-    if program and shutil.which(program) is None:
+    if program and shutil.which(os.path.expanduser(program)) is None:
         yield (
             f"the program {program}, with which evaluation.engine.command begins: give its path"
             " (docs/engines.md), or choose evaluation/engine=transformers"

@@ -9,6 +9,7 @@ ends with the work, also when that is killed, so that nothing goes on holding a 
 
 import contextlib
 import ctypes
+import os
 import shlex
 import signal
 import socket
@@ -63,7 +64,7 @@ def serving(
     if command is not None:
         files = _files(model, revision)
         words = {"{model}": files, "{name}": name, "{port}": str(_free_port())}
-        arguments = shlex.split(command)
+        arguments = [os.path.expanduser(word) for word in shlex.split(command)]
         for placeholder, word in words.items():
             arguments = [argument.replace(placeholder, word) for argument in arguments]
         with _running(arguments, int(words["{port}"]), folder / "server.log"):

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,33 +13,29 @@ from omegaconf import DictConfig
 from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
 
+if TYPE_CHECKING:
+    from mini_lima.plan import Plan
+
 codes: list[int] = []
 sweeps: set[Path] = set()
+plans: list["Plan"] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> None:
     """Plan or build one cell."""
     from mini_lima import cell
+    from mini_lima.plan import Plan
 
     config, resolved = entry.to_config(composed), entry.resolved(composed)
-    if config.plan:
-        codes.append(cell.plan(config, resolved))
-        return
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
+    if config.plan:
+        plans[:] = plans or [Plan()]
+        codes.append(cell.plan(config, resolved, folder.name, onto=plans[0]))
+        return
     codes.append(cell.run(config, resolved, list(job.overrides.task), folder))
     sweeps.add(folder.parent if job.mode is RunMode.MULTIRUN else folder)
-
-
-def summarise(folder: Path) -> None:
-    """Print the comparison of the cells in ``folder`` and write its report there."""
-    from mini_lima.report import comparison, table
-
-    found = comparison.compare(comparison.read_cells(folder))
-    table.write_report(folder, found)
-    table.show(found)
-    print(f"{folder / 'report.md'}")
 
 
 if __name__ == "__main__":
@@ -48,9 +45,13 @@ if __name__ == "__main__":
     entry.register()
     try:
         main()
+        for plan in plans:
+            plan.show()
         if sweeps and min(codes) < 2:  # otherwise nothing was built, and why has been said
-            for sweep in sweeps:
-                summarise(sweep)
+            from mini_lima.sweep import summarise
+
+            for folder in sweeps:
+                summarise([folder], into=folder)
     except (Exception, Refused) as error:
         said = one_line(error)
         if said is None:

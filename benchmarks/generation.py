@@ -1,11 +1,11 @@
 """How fast answers are written: python benchmarks/generation.py
 
-64 instructions, greedy, one thread, against alpaca_eval's own `huggingface_local_completions` on the
-same model and prompts: as it comes (one prompt at a time) and with static batches. Both begin with
-the model's folder and end with the texts, take turns, and the medians of their tokens per second of
-processor time are compared; the texts must be the same. Two models with a vocabulary of 4,096: one
-whose answers end where they like, as those of a tuned model do, and the packaged qwen-mini, whose
-untrained answers all run into the limit.
+64 instructions, greedy, one thread, against alpaca_eval's own `huggingface_local_completions` on
+the same model and prompts: as it comes (one prompt at a time) and with static batches. Both begin
+with the model's folder and end with the texts, take turns, and the medians of their tokens per
+second of processor time are compared; the texts must be the same. Two models with a vocabulary of
+4,096: one whose answers end where they like, as those of a tuned model do, and the packaged
+qwen-mini, whose untrained answers all run into the limit.
 """
 
 import contextlib

@@ -4,6 +4,7 @@ One set of processes serves all tests of this module: a grid that is killed in t
 first training, then four grids that start together on the store it left behind.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ SMALL = (
     "evaluation.bootstrap_samples=200",
     "sft.epochs=1",
 )
+SECRET = "sk-0123456789abcdef0123456789abcdef01234567"
 STAGES_OF_A_GRID = {
     "data": 2,
     "sft": 4,
@@ -41,6 +43,8 @@ class Grids:
     folder: Path
     killed: subprocess.Popen[str]
     finished: list[subprocess.CompletedProcess[str]]
+    arguments: str
+    """Of all processes while the first training ran."""
 
     @property
     def store(self) -> Path:
@@ -55,7 +59,8 @@ class Grids:
 
 def start(folder: Path, name: str, *changes: str) -> subprocess.Popen[str]:
     command = [ROOT / "sweep.sh", "experiment=embedded", *SMALL, f"store={folder / 'store'}"]
-    environment = {**os.environ, "PYTHON": sys.executable, "MINI_LIMA_SWEEP": "test"}
+    secrets = dict.fromkeys(("OPENAI_API_KEY", "WANDB_API_KEY", "HF_TOKEN"), SECRET)
+    environment = {**os.environ, **secrets, "PYTHON": sys.executable, "MINI_LIMA_SWEEP": "test"}
     return subprocess.Popen(
         [*command, f"hydra.sweep.dir={folder / name}", *changes],
         env=environment,
@@ -78,6 +83,15 @@ def poll(condition, *, seconds: float) -> None:
         time.sleep(0.02)
 
 
+def command_lines() -> str:
+    """Of all processes that run now."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(lines)
+
+
 @pytest.fixture(scope="module")
 def grids(tmp_path_factory) -> Grids:
     folder = tmp_path_factory.mktemp("grids")
@@ -85,10 +99,11 @@ def grids(tmp_path_factory) -> Grids:
     training = folder / "store/sft/.partial"
     poll(lambda: killed.poll() is not None or any(training.glob("*")), seconds=60)
     assert killed.poll() is None, finish(killed).stdout
+    arguments = command_lines()
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
     others = [start(folder, str(number)) for number in range(1, 4)]
-    return Grids(folder, killed, [finish(process) for process in (waiting, *others)])
+    return Grids(folder, killed, [finish(process) for process in (waiting, *others)], arguments)
 
 
 def records(sweep: Path) -> dict[str, dict]:
@@ -111,6 +126,14 @@ def test_four_grids_at_once_do_every_stage_exactly_once(grids):
     kinds = Counter(stage.split()[0] for stage in by_all)
     # The two data stages may have been finished by the grid that was killed.
     assert kinds - Counter(data=2) == Counter(STAGES_OF_A_GRID) - Counter(data=2)
+
+
+def test_a_secret_in_the_environment_is_found_nowhere_else(grids):
+    written = [path for path in grids.folder.rglob("*") if path.is_file()]
+    assert any("wandb" in str(path) for path in written)
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    assert "mini_lima.sft.training" in grids.arguments
+    assert SECRET not in grids.arguments + "".join(each.stdout for each in grids.finished)
 
 
 def test_a_killed_grid_leaves_nothing_half_finished(grids):

@@ -159,9 +159,10 @@ def test_a_key_is_sent_and_written_nowhere(tmp_path):
 def test_a_plan_lists_the_stages_of_every_cell_and_begins_none(tmp_path):
     ended = run(tmp_path, "experiment=grid", "experiment=embedded", "plan=true")
     assert ended.returncode == 0
-    stages = [line.split() for line in ended.stdout.splitlines() if line.startswith("to do")]
-    assert {name for _, _, name, _ in stages} >= {"data", "sft", "outputs", "annotations", "result"}
-    assert {directory.split("-")[1] for _, _, name, directory in stages if name == "sft"} == {
+    lines = [line.split("\t") for line in ended.stdout.splitlines()]
+    stages = [line[1].split(" ") for line in lines if line[0] == "to do"]
+    assert {name for name, _ in stages} >= {"data", "sft", "outputs", "annotations", "result"}
+    assert {label.split("-")[1] for name, label in stages if name == "sft"} == {
         "tiny",
         "mini",
     }

@@ -1,8 +1,9 @@
 """Running one cell: what is missing, what is to do, the work itself, and a record of how it ended.
 
-The record, ``cell.json`` in the cell's folder, is written when the cell starts and again when it
-ends, so that a comparison can be made at any time and a cell that was killed is seen to be
-unfinished.
+The record, ``cell.json`` in the cell's folder, is written when the cell starts, when it is laid out
+and again when it ends, so that a comparison can be made at any time and a cell that was killed is
+seen to be unfinished. It names the cell's stages, and the store knows where the records are: what
+a cell needs is not taken from it.
 """
 
 import logging
@@ -11,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mini_lima import pipeline, preflight
+from mini_lima import inventory, pipeline, preflight
+from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
+from mini_lima.plan import Plan
 from mini_lima.stages import StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -43,11 +46,19 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
         "overrides": list(overrides),
         "status": "unfinished",
     }
-    write_json(folder / "cell.json", {**record, "config": resolved})
+
+    def write() -> None:
+        write_json(folder / "cell.json", {**record, "config": resolved})
+
+    write()
     store = Store(Path(config.store), PACKAGES)
     code = 0
     try:
-        record |= {"status": "finished", **_build(config, resolved, store)}
+        cell = _ready(config, resolved, store)
+        record["stages"] = {str(each): str(store.path(each)) for each in walk([cell.last])}
+        write()
+        inventory.register(store.root, folder)
+        record |= {"status": "finished", **_build(cell, store)}
     except UserError as error:
         record |= {"status": "failed", "reason": str(error)}
         code = 2
@@ -62,28 +73,31 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
         _say(record["reason"])
     record["seconds"] = time.monotonic() - started
     record["executed"] = [str(stage) for stage in store.executed]
-    write_json(folder / "cell.json", {**record, "config": resolved})
+    write()
     return code
 
 
-def plan(config: Config, resolved: dict[str, Any]) -> int:
-    """Print every stage of the cell and whether it is done already; return the exit code."""
+def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> int:
+    """Put the cell ``name`` ``onto`` a plan; return the exit code."""
     store = Store(Path(config.store))
     try:
-        stages = walk([pipeline.build_cell(config, resolved).last])
+        onto.add(name, walk([pipeline.build_cell(config, resolved).last]), store)
     except UserError as error:
         _say(str(error))
         return 2
-    for stage in stages:
-        print(f"{'done ' if store.is_finished(stage) else 'to do'}  {stage}")
+    onto.budget_usd = config.budget_usd
     return 0
 
 
-def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, Any]:
-    cell = _ready(config, resolved, store)
+def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
     result = read_json(store.build(cell.result) / "result.json")
-    stages = {str(stage): str(store.path(stage)) for stage in walk([cell.result])}
-    built = {"result": result, "stages": stages}
+    ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk([cell.result])}
+    costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
+    annotations = {
+        which: str(store.path(cell.result.inputs[f"{which}_annotations"]))
+        for which in ("baseline", "sft")
+    }
+    built = {"result": result, "costs": costs, "annotations": annotations}
     try:
         store.build(cell.last)
     except StageFailed as error:
@@ -91,6 +105,12 @@ def _build(config: Config, resolved: dict[str, Any], store: Store) -> dict[str, 
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
         built["not_tracked"] = str(error)
     return built
+
+
+def _cost(ledger: Path) -> dict[str, Any]:
+    """What a stage's answers did cost when they were made, and what is odd about them."""
+    book = read_json(ledger)
+    return {**book["value"], "warnings": book["warnings"]}
 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:

@@ -6,18 +6,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mini_lima import cassettes, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
+from mini_lima.evaluation import commands as evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 2 for what a person can put right."""
     parser = argparse.ArgumentParser(prog="mini-lima", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_compare(commands)
     _add_trace(commands)
+    _add_export(commands)
+    _add_import(commands)
+    store_commands.add(commands)
+    evaluation.add_audit(commands)
+    evaluation.add_power(commands)
     options = parser.parse_args(arguments)
     try:
-        print(options.run(options))
+        if said := options.run(options):
+            print(said)
         sys.stdout.flush()
     except UserError as error:
         print(f"mini-lima: {error}", file=sys.stderr)
@@ -25,6 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="the table and the contrasts of finished cells, also across sweeps",
+        description="Make the comparison of all cells in the given folders again, and write "
+        "report.md and report.json.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of sweeps or cells")
+    parser.add_argument(
+        "--into", type=Path, help="folder of the report (default: the first of the folders)"
+    )
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from mini_lima.sweep import summarise
+
+    summarise(options.folders, into=options.into or options.folders[0])
 
 
 def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -55,6 +84,49 @@ def _trace(options: argparse.Namespace) -> str:
     beside = data.absolute().parents[1] / trace.RESPONSES
     cache = options.cache or (beside if beside.is_file() else options.store / trace.RESPONSES)
     return trace.trace(data, options.example, cache)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write what teacher and annotator answered to one portable file",
+        description="Write all answers behind finished stages, cells or sweeps to a cassette: "
+        "OpenAI's batch format, a line per request with its answer.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of stages, cells or sweeps")
+    parser.add_argument("--to", type=Path, required=True, help="the file to write")
+    _add_cache(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> str:
+    count = cassettes.export(options.folders, options.cache, options.to)
+    return f"{count} answers in {options.to}"
+
+
+def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "import",
+        help="put the answers of such a file into a store, where they need not be asked again",
+        description="Put the answers on a cassette into the response cache of a store. The same "
+        "configuration then runs there without network, with mode=replay without a key.",
+    )
+    parser.add_argument("cassette", type=Path, help="the file that export wrote")
+    parser.add_argument("--endpoint", help="whose answers they are, if the file does not say it")
+    _add_cache(parser)
+    parser.set_defaults(run=_import)
+
+
+def _import(options: argparse.Namespace) -> str:
+    counts = cassettes.bring_in(options.cassette, options.cache, options.endpoint)
+    return f"{counts['new']} answers are new, {counts['known']} were there already"
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    default = Path("outputs/store") / trace.RESPONSES
+    parser.add_argument(
+        "--cache", type=Path, default=default, help=f"the response cache (default: {default})"
+    )
 
 
 if __name__ == "__main__":

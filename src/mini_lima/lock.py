@@ -47,6 +47,26 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         _release(descriptor)
 
 
+@contextlib.contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock in ``path``, whose folder exists, for the block, if nobody else does.
+
+    Yields:
+        Whether it is held.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    _held.add(descriptor)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        _release(descriptor)
+
+
 def _acquire(descriptor: int, path: Path, purpose: str) -> None:
     try:
         try:

@@ -176,6 +176,7 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
 
 def _annotations(config: Config, outputs: Stage) -> Stage:
     judge = config.annotator.chat
+    judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
         label=f"{outputs.label}-{config.annotator.name}",
@@ -183,12 +184,13 @@ def _annotations(config: Config, outputs: Stage) -> Stage:
         params={
             "annotator": config.annotator.name,
             "chat": _chat(config, judge) if judge else None,
-            "seed": config.annotator.seed,
+            **{key: getattr(config.annotator, key) for key in judging},
             "limit": config.evaluation.limit,
             **_interval(config),
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": _references(config)},
+        version=2,
     )
 
 
@@ -204,6 +206,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             **_interval(config),
         },
         inputs=inputs,
+        version=2,
     )
 
 
@@ -280,7 +283,7 @@ def _chat(config: Config, chat: ChatConfig) -> Chat:
     sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
     connection = (
         *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
-        *("requests_per_minute", "tokens_per_minute"),
+        *("requests_per_minute", "tokens_per_minute", "mode"),
     )
     return Chat(
         model=ChatModel(**{key: getattr(chat, key) for key in sampling}),

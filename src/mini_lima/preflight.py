@@ -8,7 +8,15 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 
-from mini_lima.config.schema import ChatConfig, Config, Device, Engine, EngineConfig, TrackingMode
+from mini_lima.config.schema import (
+    ChatConfig,
+    ChatMode,
+    Config,
+    Device,
+    Engine,
+    EngineConfig,
+    TrackingMode,
+)
 from mini_lima.errors import UserError
 from mini_lima.sft.ops import missing_tools
 
@@ -47,7 +55,8 @@ def missing(
 
 
 def _key(who: str, chat: ChatConfig) -> Iterator[str]:
-    variable = None if chat.cassette else chat.api_key_env
+    needs_none = chat.cassette or chat.mode is ChatMode.replay
+    variable = None if needs_none else chat.api_key_env
     if variable and not os.environ.get(variable, "").strip():
         yield f"the {who}'s key: set the environment variable {variable}"
 

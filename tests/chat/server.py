@@ -133,6 +133,7 @@ class FakeOpenAI:
         calls: What arrived, in the order of arrival, answered or not.
         connections: How many connections were opened.
         most_in_flight: The largest number of calls that were being answered at one time.
+        batches: Answers what goes to /files and /batches; None for an endpoint that has neither.
     """
 
     def __init__(self, reply: Reply = lambda call: f"echo: {call.last_message}") -> None:
@@ -140,6 +141,7 @@ class FakeOpenAI:
         self.calls: list[Call] = []
         self.connections = 0
         self.most_in_flight = 0
+        self.batches: Callable[[str, str, Mapping[str, str], bytes], Answer | None] | None = None
         self._in_flight = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -155,17 +157,26 @@ class FakeOpenAI:
         """The last message of every call."""
         return [call.last_message for call in self.calls]
 
-    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def answer(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer | None:
+        if path.startswith(("/v1/files", "/v1/batches")):
+            if self.batches is None:
+                return Answer(404, b'{"detail":"Not Found"}')
+            return self.batches(method, path, headers, body)
         with self._lock:
             call = Call(len(self.calls), path, headers, json.loads(body), time.monotonic())
             self.calls.append(call)
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            reply = self.reply(call)
+            return self.say(call)
         finally:
             with self._lock:
                 self._in_flight -= 1
+
+    def say(self, call: Call) -> Answer | None:
+        reply = self.reply(call)
         return completion(reply) if isinstance(reply, str) else reply
 
     def __enter__(self) -> Self:
@@ -204,9 +215,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.fake.connections += 1
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size)
+        if len(body) < size:  # the client is gone
+            self.close_connection = True
+            return
+        self._serve(body)
+
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def _serve(self, body: bytes) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.fake.answer(self.path, headers, body)
+        answer = self.server.fake.answer(self.command, self.path, headers, body)
         if answer is None:
             self.close_connection = True
             return

@@ -1,6 +1,5 @@
 """Parallel processes that share a cache never ask the same at the same time."""
 
-import logging
 import os
 import signal
 import subprocess
@@ -139,34 +138,6 @@ def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache)
     assert sum(sent) == len(texts)
     assert min(sent) > 0
     assert lock_files(cache) == []
-
-
-class Waiting(logging.Handler):
-    """Calls ``then`` when a call of `complete` begins to wait for another process."""
-
-    def __init__(self, then):
-        super().__init__(logging.INFO)
-        self.then = then
-
-    def emit(self, record):
-        if "another process" in record.getMessage():
-            self.then()
-
-
-@pytest.fixture
-def when_waiting():
-    log = logging.getLogger("mini_lima.chat.rounds")
-    handlers = []
-
-    def attach(then):
-        handlers.append(Waiting(then))
-        log.addHandler(handlers[-1])
-        log.setLevel(logging.INFO)
-
-    yield attach
-    for handler in handlers:
-        log.removeHandler(handler)
-    log.setLevel(logging.NOTSET)
 
 
 def test_who_waits_for_a_process_that_is_killed_takes_over(cache, when_waiting):

@@ -1,15 +1,18 @@
 """The recorded tier: the same `complete`, a cassette instead of a network."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.chat.server import FakeOpenAI
 
 from mini_lima.chat import (
     CassetteEntry,
     ChatModel,
     Endpoint,
+    ResponseCache,
     complete,
     completion_body,
     write_cassette,
@@ -92,3 +95,23 @@ def test_a_cassette_that_is_not_there_is_named(tmp_path):
     request = MODEL.request([("user", "x")])
     with pytest.raises(UserError, match=r"none\.jsonl cannot be read"):
         complete([request], endpoint=endpoint, cache=tmp_path / "cache", label="x")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_in_replay_mode_nothing_is_sent_and_what_is_missing_is_named(tmp_path):
+    cache = tmp_path / "cache"
+    with FakeOpenAI() as server:
+        live = Endpoint("fake", server.base_url, api_key_env="NO_SUCH_KEY")
+        asked = [MODEL.request([("user", text)]) for text in ("one", "two")]
+    record_in(cache, asked[:1])
+    replayed = replace(live, mode="replay")
+    (reply,) = complete(asked[:1], endpoint=replayed, cache=cache, label="x")
+    assert (reply.text, reply.cached) == ("kept", True)
+    with pytest.raises(UserError, match=r"1 of 2 requests .*'two'.*import the cassette"):
+        complete(asked, endpoint=replayed, cache=cache, label="x")
+
+
+def record_in(cache, requests):
+    with ResponseCache(cache, "fake") as kept:
+        for request in requests:
+            kept.put(request, completion_body("kept", model="writer"))

@@ -90,3 +90,23 @@ def test_what_is_no_completion_is_refused_and_never_crashes(document):
         return
     assert isinstance(reply.text, str)
     json.dumps(reply.usage)
+
+
+def test_further_parameters_are_sent_and_are_part_of_the_identity():
+    tools = [{"type": "function", "function": {"name": "rank"}}]
+    plain = ChatModel("m")
+    model = ChatModel("m", extra={"logprobs": True, "top_logprobs": 5, "tools": tools})
+    asked = model.request([("user", "x")])
+    assert asked.body["tools"] == tools
+    assert asked.key != plain.request([("user", "x")]).key
+    assert model.identity != plain.identity
+    assert ChatModel("m", extra={}).identity == plain.identity
+
+
+def test_log_probabilities_and_the_arguments_of_a_called_function_are_read():
+    tokens = [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "M", "logprob": -2.0}]}]
+    call = {"type": "function", "function": {"name": "rank", "arguments": '{"best": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"message": message, "finish_reason": "tool_calls", "logprobs": {"content": tokens}}
+    reply = read_reply("k", {"choices": [choice]}, cached=False)
+    assert (reply.text, reply.logprobs) == ('{"best": 1}', tokens)

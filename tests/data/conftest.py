@@ -20,6 +20,7 @@ from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
 from mini_lima.files import read_json, read_jsonl
 
+FAKE = ChatModel("fake", temperature=1.0)
 WORKED_EXAMPLE = improved.WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
 
 
@@ -105,14 +106,20 @@ class Study:
         )
 
     def _build(
-        self, function: Callable[..., None], endpoint: Endpoint, cache: str, **inputs: Any
+        self,
+        function: Callable[..., None],
+        endpoint: Endpoint,
+        cache: str,
+        *,
+        teacher: ChatModel = FAKE,
+        **inputs: Any,
     ) -> DataSet:
         self._built += 1
         data_set = DataSet(self.root / f"data set {self._built}", self.root / cache)
         data_set.folder.mkdir()
         function(
             data_set.folder,
-            teacher=Chat(ChatModel("fake", temperature=1.0), endpoint, data_set.cache),
+            teacher=Chat(teacher, endpoint, data_set.cache),
             **inputs,
         )
         return data_set

@@ -38,7 +38,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DataSet]:
         teacher=chat,
     )
     worked_example = improved.WorkedExample(**conf("data/improved")["worked_example"])
-    improved.build(root / "improved", naive=root / "naive", worked_example=worked_example, teacher=chat)
+    improved.build(
+        root / "improved", naive=root / "naive", worked_example=worked_example, teacher=chat
+    )
     return {name: DataSet(root / name, chat.cache) for name in ("naive", "improved")}
 
 

@@ -153,11 +153,15 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, 
         limit=8,
         annotator="longest",
         chat=None,
+        orders="both",
+        repeats=1,
+        reading_attempts=1,
+        most_failed=0.02,
         seed=0,
         bootstrap_samples=10,
         confidence=0.9,
     )
-    assert read_json(tmp_path / "annotations/leaderboard.json")["n_total"] == 8
+    assert read_json(tmp_path / "annotations/leaderboard.json")["n_total"] == 16
 
 
 def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):

@@ -1,10 +1,8 @@
 """What is wrong with an answer, by examples of each fault and of what only looks like it."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mini_lima.evaluation.health import faults, repetition, summary
+from mini_lima.evaluation.health import faults, summary
 from mini_lima.evaluation.pairs import Answer
 from mini_lima.evaluation.questions import Output, Question
 
@@ -34,19 +32,19 @@ def found(
     [
         ("", "empty"),
         (" \n\t", "empty"),
-        ("assistant\nOf course!", "role_word_first"),
-        ("Assistant: Of course!", "role_word_first"),
-        ("\nuser\nWho?", "role_word_first"),
-        ("Of course!\nuser\nAnd now?\nassistant\nNo.", "further_turns"),
-        ("Of course!\n\nHuman: And now?", "further_turns"),
-        ("Of course!\n### Instruction:\nNow sing.", "further_turns"),
-        ("Of course!<|im_end|>\n<|im_start|>user", "further_turns"),
-        ("Of course! [/INST] No.", "further_turns"),
-        ("no " * 60, "repeating"),
-        ("!" * 60, "repeating"),
-        ("ha" * 400, "repeating"),
-        ("巩俐," * 30, "repeating other_language"),
-        (f"{PROSE}\n" + "and so it went on and on. " * 20, "repeating"),
+        ("assistant\nOf course!", "starts_with_role"),
+        ("Assistant: Of course!", "starts_with_role"),
+        ("\nuser\nWho?", "starts_with_role"),
+        ("Of course!\nuser\nAnd now?\nassistant\nNo.", "leaks_turns"),
+        ("Of course!\n\nHuman: And now?", "leaks_turns"),
+        ("Of course!\n### Instruction:\nNow sing.", "leaks_turns"),
+        ("Of course!<|im_end|>\n<|im_start|>user", "leaks_turns"),
+        ("Of course! [/INST] No.", "leaks_turns"),
+        ("no " * 80, "repeats_itself"),
+        ("!" * 200, "repeats_itself"),
+        ("ha" * 400, "repeats_itself"),
+        ("巩俐," * 40, "repeats_itself other_language"),
+        (f"{PROSE}\n" + "and so it went on and on. " * 60, "repeats_itself"),
         ("Das ist nicht so einfach, wie es auf den ersten Blick scheint.", "other_language"),
         ("昨天我们去了海边,孩子们玩得很开心。", "other_language"),
     ],
@@ -79,21 +77,16 @@ def test_what_the_engine_tells_is_counted():
     assert found("Yes.", cut=True) == ["cut_at_limit"]
     assert found("Yes.", room=99) == ["shortened"]
     assert found("", error="context_length") == ["failed"]
-    assert found("user\n", cut=True) == ["cut_at_limit", "role_word_first"]
-
-
-@given(st.lists(st.integers(), min_size=30, max_size=60, unique=True), st.integers(3, 8))
-def test_saying_everything_again_counts_as_what_it_is(numbers, times):
-    text = " ".join(f"w{number:x}" for number in numbers).replace("-", "m")
-    assert repetition(text) == 0
-    assert 1 - 1 / times - 0.2 < repetition(" ".join([text] * times)) < 1 - 1 / times + 0.01
+    assert found("user\n", cut=True) == ["cut_at_limit", "starts_with_role"]
 
 
 def test_warnings_begin_above_their_thresholds_and_lengths_are_described():
     outputs = [Output("x" * length, length // 2, False) for length in range(0, 202, 2)]
-    health = summary(outputs, [["cut_at_limit", "empty"]] * 5 + [["repeating"]] * 6 + [[]] * 90)
+    health = summary(
+        outputs, [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
+    )
     assert health["n"] == 101
-    assert (health["cut_at_limit"], health["empty"], health["repeating"]) == (5, 5, 6)
+    assert (health["cut_at_limit"], health["empty"], health["repeats_itself"]) == (5, 5, 6)
     assert health["failed"] == 0
     [empty, repeating] = health["warnings"]
     assert empty.startswith("5 of 101 (5.0%) are empty")

@@ -5,7 +5,7 @@ from a cassette of recorded ones. Importing this package costs little: asyncio, 
 transport are loaded when the first request has to be sent.
 """
 
-from mini_lima.chat.batch_files import import_batch, write_batch_input
+from mini_lima.chat.batch.files import import_batch, write_batch_input
 from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.cassette import (

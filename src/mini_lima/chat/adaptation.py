@@ -8,7 +8,7 @@ renamed and never dropped, because money depends on it.
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mini_lima.chat.endpoint import Endpoint
@@ -64,17 +64,18 @@ def refused_parameter(
 
 def adapted(request: ChatRequest, endpoint: Endpoint) -> tuple[dict[str, Any], dict[str, str]]:
     """The body to send for ``request``, and what of it was changed, by parameter."""
-    body = request.body
-    changes = {
-        name: what
-        for name, what in _known.get(_model(request, endpoint), {}).items()
-        if name in body
-    }
+    known, body = _known.get(_model(request, endpoint), {}), request.body
+    changes = {name: what for name, what in known.items() if name in body}
+    return changed(body, changes), changes
+
+
+def changed(body: Mapping[str, Any], changes: Collection[str]) -> dict[str, Any]:
+    """``body`` without the parameters ``changes``, under their other name where they have one."""
+    left = {name: value for name, value in body.items() if name not in changes}
     for name in changes:
-        value = body.pop(name)
         if name in RENAMED:
-            body.setdefault(RENAMED[name], value)
-    return body, changes
+            left.setdefault(RENAMED[name], body[name])
+    return left
 
 
 def learn(refused: str, sent: Mapping[str, Any], request: ChatRequest, endpoint: Endpoint) -> bool:

@@ -16,8 +16,8 @@ from typing import Any
 
 import openai
 
+from mini_lima.chat.account import Account
 from mini_lima.chat.adaptation import adapted, learn
-from mini_lima.chat.budget import Budget
 from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.faults import (
     DROPPED,
@@ -29,9 +29,8 @@ from mini_lima.chat.faults import (
     Meaning,
     fault_of,
 )
-from mini_lima.chat.ledger import Ledger, count
+from mini_lima.chat.ledger import count
 from mini_lima.chat.pace import Pace
-from mini_lima.chat.prices import Prices
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.chat.retries import RETRIES_OF_THE_UNREACHABLE, pause
 from mini_lima.chat.tokens import reported
@@ -40,15 +39,6 @@ log = logging.getLogger(__name__)
 SECONDS_TO_LOOK_FOR_MONEY = 0.02
 
 Send = Callable[[ChatRequest, dict[str, Any]], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Account:
-    """What calls are charged to."""
-
-    ledger: Ledger
-    prices: Prices | None
-    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,8 @@ class Asking:
                 async with asyncio.timeout(self._endpoint.timeout):
                     response = await self._send(request, body)
             except (openai.APIError, TimeoutError, ValueError) as error:
-                fault = fault_of(error, self._endpoint, self._credential, request.model)
+                what = f"model {request.model!r}"
+                fault = fault_of(error, self._endpoint, self._credential, what)
                 self._was_met = self._was_met or fault.code != UNREACHABLE
                 if fault.may_be_billed:
                     ledger.lost += 1

@@ -17,7 +17,7 @@ from mini_lima.errors import UserError
 
 @dataclass
 class Charge:
-    """The cost of one call in flight: what it can be at the most, until better is known."""
+    """The cost of a call or batch in flight: at the most, until better is known."""
 
     usd: float
     certain: bool = False
@@ -67,16 +67,25 @@ class Budget:
         committed = self.spent_usd + self.lost_usd + math.fsum(self._set_aside.values())
         return not self.is_limited or committed + most_usd <= self.limit_usd
 
+    def set_aside(self, most_usd: float) -> Charge:
+        """Set ``most_usd`` aside for what is going to be paid for, until it is booked."""
+        charge = Charge(most_usd)
+        self._set_aside[id(charge)] = most_usd
+        return charge
+
+    def book(self, charge: Charge) -> None:
+        """Count ``charge``, for which nothing is set aside any more."""
+        del self._set_aside[id(charge)]
+        if charge.certain:
+            self.spent_usd += charge.usd
+        else:
+            self.lost_usd += charge.usd
+
     @contextlib.contextmanager
     def call(self, most_usd: float) -> Iterator[Charge]:
         """Set ``most_usd`` aside while one call lasts, then count its charge."""
-        charge = Charge(most_usd)
-        self._set_aside[id(charge)] = most_usd
+        charge = self.set_aside(most_usd)
         try:
             yield charge
         finally:
-            del self._set_aside[id(charge)]
-            if charge.certain:
-                self.spent_usd += charge.usd
-            else:
-                self.lost_usd += charge.usd
+            self.book(charge)

@@ -5,22 +5,22 @@ that had arrived. A row is keyed by who answered (the endpoint's identity) and w
 request's key); it holds request and response whole, so that a cache can be exported without the run
 that filled it. Rows are only ever added: the first answer to a request is its answer.
 
-Two tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; and the `claims` of processes
-that are asking at this moment.
+Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
+parameters, batch), which a ledger wants to know and a reply does not; the `claims` of processes
+that are asking at this moment; and the `batch.book` of batches.
 """
 
-import contextlib
 import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mini_lima.chat import claims
+from mini_lima.chat.batch import book
 from mini_lima.chat.cassette import CassetteEntry
 from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
@@ -41,11 +41,15 @@ CREATE TABLE IF NOT EXISTS responses (
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
     claims.TABLE,
+    *book.TABLES,
 )
 
 
 class ResponseCache:
     """The answers of one endpoint in the cache file ``path``, which is made if it is not there.
+
+    Attributes:
+        batches: The book of its batches.
 
     Raises:
         UserError: ``path`` is no such file, cannot be written, or has another layout.
@@ -55,12 +59,14 @@ class ResponseCache:
         """Open ``path`` for the endpoint with identity ``endpoint``."""
         self._endpoint = endpoint
         try:
+            path = path.resolve()  # a link to a shared cache leads to the claims beside it, too
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
             self._prepare(path)
             self._claims = claims.Claims(self._database, path.with_name(f"{path.name}-claims"))
+            self.batches = book.BatchBook(self._database, endpoint, self._claims, self._key)
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"the response cache {path} cannot be used ({error}): name another file or move "
@@ -95,9 +101,9 @@ class ResponseCache:
             "SELECT request, response, sample FROM responses WHERE key = ?",
             (self._key(request_key),),
         ).fetchone()
-        return (
-            None if row is None else CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2])
-        )
+        if row is None:
+            return None
+        return CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2], self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether ``request`` was answered."""
@@ -121,7 +127,7 @@ class ResponseCache:
         """Keep ``response``, on disk when this returns; an answer that is already there stays.
 
         Args:
-            request: What was asked; our claim on it ends.
+            request: What was asked; our claim on it ends, and so does its place in a batch.
             response: The body that came back.
             made: How it was made, as JSON types.
         """
@@ -142,7 +148,8 @@ class ResponseCache:
         key = self._key(request_key)
         row = (key, self._endpoint, request_key, sample)
         texts = (canonical_json(body), _storable(response))
-        with self._transaction():
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             added = self._database.execute(
                 "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*row, *texts, time.time()),
@@ -151,30 +158,27 @@ class ResponseCache:
                 self._database.execute(
                     "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
                 )
+            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
             self._claims.release(key)
         return bool(added)
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
-
     def claim(self, request: ChatRequest) -> bool:
-        """Whether ``request`` is ours to ask: not answered, and asked by no one else now."""
-        return self._claims.take(self._key(request.key))
+        """Whether ``request`` is ours to ask: not answered, not being asked, in no open batch."""
+        if not self._claims.take(self._key(request.key)):
+            return False
+        # Looked at last: only who has the claim can put the request into a batch.
+        if self.batches.holds(request):
+            self.release(request)
+            return False
+        return True
 
     def release(self, request: ChatRequest) -> None:
         """Let others ask ``request``."""
         self._claims.release(self._key(request.key))
 
     def is_free(self, request: ChatRequest) -> bool:
-        """Whether no one else is asking ``request`` now."""
-        return self._claims.is_free(self._key(request.key))
+        """Whether no one is asking ``request`` now and no open batch holds it."""
+        return self._claims.is_free(self._key(request.key)) and not self.batches.holds(request)
 
     def _key(self, request_key: str) -> str:
         return hashlib.sha256(f"{self._endpoint}\n{request_key}".encode()).hexdigest()

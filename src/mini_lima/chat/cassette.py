@@ -12,22 +12,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mini_lima.chat.requests import canonical_json, read_reply, request_key
 from mini_lima.errors import UserError
 from mini_lima.files import write_text
 
-METHOD, URL = "POST", "/v1/chat/completions"
+METHOD = "POST"
+URL: Final = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
 class CassetteEntry:
-    """One request (``body`` as it was sent, ``sample`` index) and the body of its response."""
+    """One request (``body`` as it was sent, ``sample`` index) and the body of its response.
+
+    ``endpoint`` is the identity of who answered, where that is known.
+    """
 
     body: dict[str, Any]
     response: dict[str, Any]
     sample: int = 0
+    endpoint: str | None = None
 
     @cached_property
     def key(self) -> str:
@@ -60,6 +65,7 @@ def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
                 "response": {"status_code": 200, "request_id": None, "body": entry.response},
                 "error": None,
             }
+            | ({} if entry.endpoint is None else {"endpoint": entry.endpoint})
         )
         if lines.setdefault(entry.key, line) != line:
             raise ValueError(f"two different answers to request {entry.key}")
@@ -129,4 +135,7 @@ def _entry(line: str) -> CassetteEntry:
         read_reply(key, response.get("body"), cached=True)
     except ValueError as error:
         raise ValueError(f"response.body is no chat completion: {error}") from error
-    return CassetteEntry(body, response["body"], sample)
+    endpoint = row.get("endpoint")
+    return CassetteEntry(
+        body, response["body"], sample, endpoint if isinstance(endpoint, str) else None
+    )

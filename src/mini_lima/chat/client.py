@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from mini_lima.chat.account import Account
 from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import Endpoint
@@ -59,6 +60,7 @@ def complete(
     asked = list(requests)
     distinct = {request.key: request for request in asked}
     book = Ledger() if ledger is None else ledger
+    account = Account(book, prices, Budget() if budget is None else budget)
     with (
         ResponseCache(cache, endpoint.identity) as kept,
         progress(label, total=len(distinct)) as bar,
@@ -70,9 +72,7 @@ def complete(
             bar=bar,
             label=label,
             returns_failures=failures == "return",
-            ledger=book,
-            prices=prices,
-            budget=budget,
+            account=account,
         )
         rounds.run()
         replies: dict[str, Reply] = {}
@@ -85,7 +85,8 @@ def complete(
             replies[key] = reply
     book.requests += len(distinct)
     if endpoint.cassette is None:
-        book.from_cache += len(distinct) - len(rounds.answered) - len(rounds.faults)
+        answered = rounds.answered & distinct.keys()  # a batch may hold what others had asked for
+        book.from_cache += len(distinct) - len(answered) - len(rounds.faults)
     else:
         book.from_cassette += len(distinct)
     return [replies[request.key] for request in asked]

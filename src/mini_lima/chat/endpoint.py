@@ -9,6 +9,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from mini_lima.errors import UserError
@@ -16,7 +17,15 @@ from mini_lima.errors import UserError
 # Named here because the client would otherwise let an environment variable of its own redirect the
 # requests of a run, and their answers would be cached under the name of another endpoint.
 OPENAI_URL = "https://api.openai.com/v1"
-POSITIVE = ("timeout", "total_timeout", "backoff", "requests_per_minute", "tokens_per_minute")
+POSITIVE = (
+    "timeout",
+    "total_timeout",
+    "backoff",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "batch_poll",
+)
+MODES = ("live", "batch", "replay")
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,11 @@ class Endpoint:
         backoff: Seconds; sets the scale of the pauses between attempts.
         requests_per_minute: Attempts that are sent at most; None leaves it to the endpoint.
         tokens_per_minute: The same for tokens, as they are estimated before an attempt.
+        mode: How it is asked: ``live``, each request for itself, or ``batch``, all together through
+            OpenAI's batch interface, which costs less and takes up to a day, or ``replay``, not at
+            all: everything must be in the response cache. The answers are the same, so the mode is
+            no part of the identity.
+        batch_poll: Seconds between two looks at a batch, at the most; the first come sooner.
     """
 
     name: str
@@ -50,6 +64,8 @@ class Endpoint:
     backoff: float = 0.5
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    mode: Literal["live", "batch", "replay"] = "live"
+    batch_poll: float = 60.0
 
     def __post_init__(self) -> None:
         """Raise UserError for what no call could succeed with."""
@@ -57,6 +73,10 @@ class Endpoint:
             raise UserError(
                 f"endpoint {self.name!r}: concurrency must be at least 1 and max_retries at least "
                 f"0, not {self.concurrency} and {self.max_retries}"
+            )
+        if self.mode not in MODES:
+            raise UserError(
+                f"endpoint {self.name!r}: mode must be {', '.join(MODES[:-1])} or {MODES[-1]}"
             )
         for name in POSITIVE:
             value = getattr(self, name)

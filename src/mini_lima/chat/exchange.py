@@ -38,7 +38,8 @@ def unanswered(
 ) -> list[ChatRequest]:
     """Those of ``requests`` that `complete` would have to send, each once; makes no file.
 
-    None of them if they are recorded: a cassette is asked without sending anything.
+    None of them if they are recorded: a cassette is asked without sending anything. Nor what stands
+    in an open batch: it was sent already.
     """
     distinct = list({request.key: request for request in requests}.values())
     if endpoint.cassette is not None:
@@ -46,7 +47,11 @@ def unanswered(
     if not cache.exists():
         return distinct
     with ResponseCache(cache, endpoint.identity) as kept:
-        return [request for request in distinct if not kept.has(request)]
+        return [
+            request
+            for request in distinct
+            if not kept.has(request) and not kept.batches.holds(request)
+        ]
 
 
 def export_cassette(cache: Path, keys: Iterable[str], *, endpoint: Endpoint, path: Path) -> int:

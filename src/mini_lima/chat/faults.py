@@ -32,10 +32,10 @@ NO_CREDIT = "the account behind {key} has no credit left"
 REMEDIES = {
     401: "check the key in {key}",
     402: NO_CREDIT,
-    403: "the key in {key} may not use model {model!r}",
+    403: "the key in {key} may not use {what}",
     429: NO_CREDIT,
 }
-UNKNOWN = "check base_url, and that this endpoint knows model {model!r}"
+UNKNOWN = "check base_url, and that this endpoint knows {what}"
 
 # OpenAI, DeepSeek, Anthropic.
 _NO_QUOTA = re.compile(
@@ -95,7 +95,7 @@ class Fault:
         return self.meaning is Meaning.own
 
 
-def fault_of(error: Exception, endpoint: Endpoint, credential: str, model: str) -> Fault:
+def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -> Fault:
     """Read the exception that an attempt ended with.
 
     Args:
@@ -103,28 +103,28 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, model: str) 
             what the response is instead of a completion.
         endpoint: Where the attempt went.
         credential: Is not repeated.
-        model: That was asked for.
+        what: Was asked, such as ``model 'gpt-x'``.
     """
     if isinstance(error, openai.APIStatusError):
         told = str(error).removeprefix("Error code: ")
         if told == str(error.status_code):  # the client repeats messages only
             told = f"{told} {error.response.text}"
-        return _refusal(error, _clean(told, endpoint, credential), endpoint, model)
+        return _refusal(error, cleaned(told, endpoint, credential), endpoint, what)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         if isinstance(error.__cause__, httpx2.ConnectTimeout):
             return Fault(UNREACHABLE, Meaning.passes, "no connection: no reply from the address")
         text = f"no answer within {endpoint.timeout:g} s"
         return Fault(TIMEOUT, Meaning.passes, text, may_be_billed=True)
     if isinstance(error, openai.APIConnectionError):
-        text = _clean(f"no connection: {error.__cause__}", endpoint, credential)
+        text = cleaned(f"no connection: {error.__cause__}", endpoint, credential)
         if isinstance(error.__cause__, httpx2.ConnectError):
             return Fault(UNREACHABLE, Meaning.passes, text)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
-    text = _clean(str(error), endpoint, credential)
+    text = cleaned(str(error), endpoint, credential)
     return Fault(NO_COMPLETION, Meaning.passes, text, may_be_billed=True)
 
 
-def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, model: str) -> Fault:
+def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: str) -> Fault:
     status, told = error.status_code, f"{error} {error.code} {error.type}"
     if status == 403 and _FILTERED.search(told):  # OpenRouter's way of moderating
         return Fault(CONTENT_FILTER, Meaning.own, text)
@@ -132,7 +132,7 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, model:
     unknown_model = status in (400, 404, 422) and _UNKNOWN_MODEL.search(told)
     if status in (401, 402, 403, 404) or no_quota or unknown_model:
         remedy = NO_CREDIT if no_quota else REMEDIES.get(status, UNKNOWN)
-        remedy = remedy.format(key=endpoint.api_key_env or "api_key_env (not set)", model=model)
+        remedy = remedy.format(key=endpoint.api_key_env or "api_key_env (not set)", what=what)
         return Fault(BAD_REQUEST, Meaning.hopeless, text, remedy=remedy)
     asked_for = retry_after(error.response.headers)
     if status == 429:
@@ -149,8 +149,8 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, model:
     return Fault(BAD_REQUEST, Meaning.own, text)
 
 
-def _clean(text: str, endpoint: Endpoint, credential: str) -> str:
-    """One short line without the credential."""
+def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
+    """What a server told, as one short line without the credential."""
     if endpoint.api_key_env is not None:
         text = text.replace(credential, "[key]")
     return " ".join(text.split())[:200]

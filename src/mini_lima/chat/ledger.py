@@ -95,9 +95,9 @@ class Ledger:
             self.adapted.setdefault(request.model, {}).update(adapted)
 
 
-def count(counts: dict[str, int], name: str) -> None:
-    """Add one to ``name``."""
-    counts[name] = counts.get(name, 0) + 1
+def count(counts: dict[str, int], name: str, number: int = 1) -> None:
+    """Add ``number`` to ``name``."""
+    counts[name] = counts.get(name, 0) + number
 
 
 def merged(ledgers: Iterable[Ledger]) -> Ledger:

@@ -64,12 +64,12 @@ class Prices:
         cached = prompt if cached is None else cached
         return (dear * prompt + tokens.cached_input * cached + tokens.output * answer) / MILLION
 
-    def most(self, request: ChatRequest) -> float:
-        """Dollars that one call of ``request`` cannot exceed; infinite without a length limit."""
+    def most(self, request: ChatRequest, *, batch: bool = False) -> float:
+        """Dollars that one answer to ``request`` cannot exceed; infinite without a length limit."""
         answer = most_output(request)
         if answer is None and self.output > 0:
             return math.inf
-        return self.cost(TokenCount(most_input(request), answer or 0))
+        return self.cost(TokenCount(most_input(request), answer or 0), batch=batch)
 
 
 @dataclass(frozen=True)

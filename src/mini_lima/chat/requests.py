@@ -7,8 +7,8 @@ the same on every machine, and it is what caches, cassettes and the lineage of a
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,9 +34,9 @@ def request_key(body: dict[str, Any], sample: int) -> str:
 class ChatRequest:
     """One call of ``/v1/chat/completions``; a parameter that is None is not sent.
 
-    ``messages`` are (role, content) pairs; ``extra`` are (name, value) pairs of parameters that are
-    not OpenAI's. ``sample`` is not sent: it numbers the repeats of one and the same body, which
-    would otherwise be answered from the cache.
+    ``messages`` are (role, content) pairs. ``sample`` is not sent either: it numbers the repeats of
+    one and the same body, which would otherwise be answered from the cache. ``extra`` are further
+    parameters of the body, as JSON types: ``logprobs``, ``tools`` …
     """
 
     model: str
@@ -47,7 +47,7 @@ class ChatRequest:
     max_completion_tokens: int | None = None
     seed: int | None = None
     sample: int = 0
-    extra: tuple[tuple[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -62,12 +62,19 @@ class ChatRequest:
         }
         messages = [{"role": role, "content": content} for role, content in self.messages]
         sent = {name: value for name, value in sampling.items() if value is not None}
-        return {"model": self.model, "messages": messages, **sent, **dict(self.extra)}
+        return {"model": self.model, "messages": messages, **sent, **self.extra}
 
     @cached_property
     def key(self) -> str:
         """See `request_key`."""
         return request_key(self.body, self.sample)
+
+
+def request_of(body: Mapping[str, Any], sample: int) -> ChatRequest:
+    """The request that has this `ChatRequest.body` and index."""
+    messages = tuple((message["role"], message["content"]) for message in body["messages"])
+    sampling = {name: value for name, value in body.items() if name != "messages"}
+    return ChatRequest(messages=messages, sample=sample, **sampling)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class ChatModel:
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     seed: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -99,6 +107,7 @@ class ChatModel:
             max_completion_tokens=self.max_completion_tokens,
             seed=self.seed,
             sample=sample,
+            extra=self.extra,
         )
 
 
@@ -108,11 +117,14 @@ class Reply:
 
     Attributes:
         request_key: Key of the request.
-        text: What the model wrote; empty where the endpoint gave no content.
+        text: What the model wrote; empty where the endpoint gave no content. Of a model that
+            called a function, the arguments.
         finish_reason: ``stop``, ``length`` …, as the endpoint says it.
         served_model: The model that the endpoint says it used, which need not be the one asked for.
         usage: Token counts as reported, None where none were.
         cached: Whether it was answered without a call of ours: earlier, or by another process.
+        logprobs: Per token of the answer what the endpoint says of its alternatives, if it was
+            asked to, in OpenAI's form.
         error: Why there is no answer, as a reason code (see `faults`); None if there is one.
     """
 
@@ -122,6 +134,7 @@ class Reply:
     served_model: str | None
     usage: dict[str, Any] | None
     cached: bool
+    logprobs: list[dict[str, Any]] | None = None
     error: str | None = None
 
 
@@ -146,12 +159,23 @@ def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
     if not isinstance(message, dict) or not isinstance(content, str | None):
         raise ValueError("no text in the first choice")
     finish_reason = choices[0].get("finish_reason")
+    logprobs = choices[0].get("logprobs")
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     served, usage = response.get("model"), response.get("usage")
     return Reply(
         request_key=request_key,
-        text=content or "",
+        text=content or _arguments(message),
         finish_reason=finish_reason if isinstance(finish_reason, str) else None,
         served_model=served if isinstance(served, str) else None,
         usage=usage if isinstance(usage, dict) else None,
         cached=cached,
+        logprobs=tokens if isinstance(tokens, list) else None,
     )
+
+
+def _arguments(message: dict[str, Any]) -> str:
+    """The arguments of the first function that ``message`` calls."""
+    match message.get("tool_calls"):
+        case [{"function": {"arguments": str(arguments)}}, *_]:
+            return arguments
+    return ""

@@ -2,8 +2,8 @@
 
 A `Chat` is what configuration says: which model, where, at what price, within which budget, with
 which cache. A `Session` belongs to one run of one stage. It leaves two files beside the stage's
-output: ``ledger.json``, what asking took, and ``requests.json``, the keys of all that was asked, by
-which the answers can be exported and replayed elsewhere.
+output: ``ledger.json``, what asking took, and ``requests.json``, the keys of all that was answered,
+by which the answers can be exported and replayed elsewhere.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.ledger import Ledger, write_ledger
 from mini_lima.chat.prices import Prices
 from mini_lima.chat.requests import ChatModel, Reply
+from mini_lima.chat.tokens import reported
 from mini_lima.files import write_json
 
 LEDGER = "ledger.json"
@@ -39,6 +40,11 @@ class Chat:
         """Who answers; neither price nor place is a part of that."""
         return {"model": self.model.identity, "endpoint": self.endpoint.identity}
 
+    def cost(self, reply: Reply) -> float | None:
+        """Dollars for ``reply`` at the live price; None where tokens or prices are not known."""
+        tokens = reported(reply.usage)
+        return None if tokens is None or self.prices is None else self.prices.cost(tokens)
+
     @contextlib.contextmanager
     def session(self, output_dir: Path) -> Iterator["Session"]:
         """Ask on behalf of the stage that writes ``output_dir``; its two files come at the end."""
@@ -55,7 +61,7 @@ class Session:
     Attributes:
         chat: Whom they go to.
         ledger: What they took so far.
-        keys: The requests' keys.
+        keys: Of the requests that were answered.
     """
 
     def __init__(self, chat: Chat) -> None:
@@ -69,14 +75,15 @@ class Session:
         conversations: Iterable[Sequence[tuple[str, str]]],
         *,
         label: str,
-        sample: int = 0,
+        sample: int | Sequence[int] = 0,
     ) -> list[Reply]:
         """Have ``conversations`` continued, each a list of (role, content) pairs.
 
         Args:
             conversations: What to send.
             label: Names this work in the progress display.
-            sample: Asks anew what was asked with a lower one, instead of repeating its answer.
+            sample: Asks anew what was asked with a lower one, instead of repeating its answer; one
+                for all, or one for each.
 
         Returns:
             A reply to each, in their order. One that cannot be had has an ``error``.
@@ -86,9 +93,13 @@ class Session:
             ConnectionError: See `complete`.
         """
         chat = self.chat
-        requests = [chat.model.request(each, sample=sample) for each in conversations]
-        self.keys.update(request.key for request in requests)
-        return complete(
+        asked = list(conversations)
+        samples = [sample] * len(asked) if isinstance(sample, int) else sample
+        requests = [
+            chat.model.request(each, sample=number)
+            for each, number in zip(asked, samples, strict=True)
+        ]
+        replies = complete(
             requests,
             endpoint=chat.endpoint,
             cache=chat.cache,
@@ -98,6 +109,8 @@ class Session:
             prices=chat.prices,
             budget=chat.budget,
         )
+        self.keys.update(reply.request_key for reply in replies if reply.error is None)
+        return replies
 
 
 def user_says(prompts: Iterable[str]) -> list[list[tuple[str, str]]]:

@@ -23,23 +23,40 @@ SECONDS_IDLE = 4.0
 
 def open_client(endpoint: Endpoint, credential: str) -> openai.AsyncOpenAI:
     """A client with one connection pool for ``endpoint``, which sends ``credential``."""
-    # It reports every single call at the level at which a run reports its stages.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    timeout = httpx2.Timeout(endpoint.timeout, connect=min(endpoint.timeout, SECONDS_TO_CONNECT))
+    transport = _transport(endpoint)
     return openai.AsyncOpenAI(
         api_key=credential,
         base_url=endpoint.url,
-        timeout=timeout,
+        timeout=transport["timeout"],
         max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(
-            timeout=timeout,
-            limits=httpx2.Limits(
-                max_connections=endpoint.concurrency,
-                max_keepalive_connections=endpoint.concurrency,
-                keepalive_expiry=SECONDS_IDLE,
-            ),
-        ),
+        http_client=openai.DefaultAsyncHttpxClient(**transport),
     )
+
+
+def open_blocking_client(endpoint: Endpoint, credential: str) -> openai.OpenAI:
+    """The same for one call at a time."""
+    transport = _transport(endpoint)
+    return openai.OpenAI(
+        api_key=credential,
+        base_url=endpoint.url,
+        timeout=transport["timeout"],
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(**transport),
+    )
+
+
+def _transport(endpoint: Endpoint) -> dict[str, Any]:
+    # It reports every single call at the level at which a run reports its stages.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    connect = min(endpoint.timeout, SECONDS_TO_CONNECT)
+    return {
+        "timeout": httpx2.Timeout(endpoint.timeout, connect=connect),
+        "limits": httpx2.Limits(
+            max_connections=endpoint.concurrency,
+            max_keepalive_connections=endpoint.concurrency,
+            keepalive_expiry=SECONDS_IDLE,
+        ),
+    }
 
 
 async def send(client: openai.AsyncOpenAI, request: ChatRequest, body: dict[str, Any]) -> Any:

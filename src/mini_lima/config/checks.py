@@ -35,6 +35,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "evaluation.engine.total_timeout": config.evaluation.engine.total_timeout,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
         "launch.processes": config.launch.processes,
+        "annotator.reading_attempts": config.annotator.reading_attempts,
     }
     if config.evaluation.limit is not None:
         positive["evaluation.limit"] = config.evaluation.limit
@@ -60,6 +61,10 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
+    if not 1 <= config.annotator.repeats <= 1000:
+        yield f"annotator.repeats={config.annotator.repeats}: must be 1 to 1000"
+    if not 0 <= config.annotator.most_failed <= 1:
+        yield f"annotator.most_failed={config.annotator.most_failed}: must lie between 0 and 1"
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:

@@ -42,7 +42,7 @@ def expected(key: str) -> str | None:
     kind = known().get(group)
     if kind and element:
         kind = get_args(kind)[0]
-    return None if kind is None else _words(kind)
+    return None if kind is None else words(kind)
 
 
 def is_table(key: str) -> bool:
@@ -52,14 +52,14 @@ def is_table(key: str) -> bool:
 
 def group_of_type(name: str) -> str | None:
     """The first key whose value is the dataclass ``name``."""
-    kinds = {key: _without_none(kind) for key, kind in known().items()}
+    kinds = {key: without_none(kind) for key, kind in known().items()}
     return next((key for key, kind in kinds.items() if kind.__name__ == name), None)
 
 
 def _walk(schema: type, prefix: str) -> Any:
     for name, kind in get_type_hints(schema).items():
         yield f"{prefix}{name}", kind
-        if is_dataclass(inner := _without_none(kind)):
+        if is_dataclass(inner := without_none(kind)):
             assert isinstance(inner, type)
             yield from _walk(inner, f"{prefix}{name}.")
 
@@ -83,14 +83,15 @@ def _word(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _words(kind: Any) -> str:
-    inner = _without_none(kind)
+def words(kind: Any) -> str:
+    """Say what a value of the type ``kind`` is."""
+    inner = without_none(kind)
     if inner is not kind:
-        return f"{_words(inner)}, or null"
+        return f"{words(inner)}, or null"
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} numbers"
     if get_origin(kind) is dict:
-        return f"a table of {_words(get_args(kind)[1])}"
+        return f"a table of {words(get_args(kind)[1])}"
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):
@@ -98,7 +99,8 @@ def _words(kind: Any) -> str:
     return WORDS[kind]
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
+    """``kind`` without the option to be null."""
     if isinstance(kind, UnionType):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     return kind

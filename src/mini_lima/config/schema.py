@@ -68,6 +68,23 @@ class Device(StrEnum):
     cpu = "cpu"
 
 
+class ChatMode(StrEnum):
+    """How an endpoint is asked for what the response cache does not hold."""
+
+    live = "live"
+    batch = "batch"
+    replay = "replay"
+
+
+class Orders(StrEnum):
+    """Who stands first when a pair of outputs is shown to the annotator."""
+
+    both = "both"
+    random = "random"
+    model_first = "model_first"
+    model_second = "model_second"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -129,6 +146,8 @@ class ChatConfig:
     max_completion_tokens: int | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
+    mode: ChatMode = ChatMode.live
+    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
     concurrency: int = 16
     """Calls in flight at most."""
     timeout: float = 120.0
@@ -238,17 +257,23 @@ class EngineConfig:
     """What writes the model outputs; all but ``name`` is for ``openai``, see docs/engines.md."""
 
     name: Engine = MUST_BE_GIVEN  # type: ignore[assignment]
+    """transformers in processes of our own, or an OpenAI-compatible server."""
     dialect: Dialect = Dialect.vllm
+    """What is sent: ``vllm`` says which tokens end an answer, ``openai`` is OpenAI's own alone."""
     base_url: str | None = None
     """Of a server that is there."""
     command: str | None = None
     """Starts a server for {model}, under {name}, at {port}, for as long as it is needed."""
     api_key_env: str | None = None
+    """Environment variable that holds the server's key. None: no key is sent."""
     concurrency: int = 64
+    """Calls in flight at most."""
     timeout: float = 1800.0
     """Seconds per attempt."""
     total_timeout: float = 3600.0
+    """Seconds after which no further attempt at one answer begins."""
     max_retries: int = 14
+    """Attempts beyond the first."""
 
 
 @dataclass
@@ -280,8 +305,17 @@ class AnnotatorConfig:
     """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
 
     name: str = MUST_BE_GIVEN
+    """``longest``, ``coin``, or an annotator config that alpaca_eval ships."""
+    orders: Orders = Orders.both
+    """``random`` is the single order that alpaca_eval draws for an instruction."""
+    repeats: int = 1
+    """Verdicts on each pair in each order."""
+    reading_attempts: int = 3
+    """How often a question is put until the answer to it can be read."""
+    most_failed: float = 0.02
+    """Share of failed verdicts beyond which a result is marked incomplete."""
     seed: int = 0
-    """Draws which of two outputs stands first."""
+    """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
 
 

@@ -1,28 +1,32 @@
-"""Model outputs against reference outputs: a verdict on every instruction, and what they add up to.
+"""Model outputs against reference outputs: verdicts on every instruction, and what they add up to.
 
-Nothing disappears on the way: each instruction of the reference has a row in annotations.json, and
-what could not be judged is counted beside the win rate. The win rate is ours and is checked against
-alpaca_eval's metric on every run: two ways to the same number, or no number.
+Nothing disappears on the way: each presentation of each instruction has a row in annotations.json,
+and what could not be judged is counted beside the win rate. The win rate is ours and is checked
+against alpaca_eval's metric on every run: two ways to the same number, or no number.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import Chat
+from mini_lima.chat import Chat, ChatRequest, Reply
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotators import Annotator, load_annotator, longest
-from mini_lima.evaluation.library import Shown, metric
-from mini_lima.evaluation.pairs import Answer, read_pairs
-from mini_lima.evaluation.verdicts import Completion, judge_all, present
+from mini_lima.evaluation.annotators import Annotator, Completion, load_annotator
+from mini_lima.evaluation.library import metric
+from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
+from mini_lima.evaluation.verdicts import Presentation, judge_all, present, read
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.statistics import WinRate
 
+MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9
+MOST_REPEATS = 1000
+"""Sample indices below it belong to first attempts, those above to attempts at reading again."""
 
 
 def annotate(
@@ -33,6 +37,10 @@ def annotate(
     limit: int | None,
     annotator: str,
     chat: Chat | None,
+    orders: str,
+    repeats: int,
+    reading_attempts: int,
+    most_failed: float,
     seed: int,
     bootstrap_samples: int,
     confidence: float,
@@ -46,6 +54,10 @@ def annotate(
         limit: Only the first so many instructions were answered.
         annotator: See `load_annotator`. ``longest`` is a control that asks no model.
         chat: The model that judges, sampled as it says: what it leaves open is not sent.
+        orders: Who is shown first; see `present`.
+        repeats: Verdicts on each pair in each order.
+        reading_attempts: How often a question is put until its answer can be read.
+        most_failed: Share of failed verdicts beyond which the result is marked incomplete.
         seed: Draws who stands first, as alpaca_eval draws it (its own seed is 0), and fixes the
             bootstrap.
         bootstrap_samples: Resamples behind the interval.
@@ -56,56 +68,152 @@ def annotate(
         ConnectionError: some requests stayed unanswered; the other answers are in the cache.
         ArithmeticError: the win rate is not alpaca_eval's.
     """
-    from mini_lima.evaluation.statistics import win_rate
-
-    pairs = read_pairs(reference_outputs, model_outputs / "model_outputs.json", limit)
+    pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
-    presentations = [present(pair, seed) for pair in pairs]
-    asked = [p.shown for p in presentations if p.pair.differs]
-    if not judge.prompt:
-        answers = [Completion(longest(shown)) for shown in asked]
+    presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
+    asked = [each for each in presentations if each.pair.differs]
+    if judge.decide is not None:
+        answers = [Completion(judge.decide(p.shown, f"{p.occasion}, {seed}")) for p in asked]
     elif chat is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
     else:
-        answers = _ask(asked, judge, chat, output_dir)
+        answers = _ask(asked, judge, chat, output_dir, attempts=reading_attempts)
     rows = judge_all(presentations, answers, judge)
-    verdicts = [row["preference"] for row in rows]
-    summary = win_rate(verdicts, seed=seed, confidence=confidence, samples=bootstrap_samples)
-    theirs = metric([verdict for verdict in verdicts if verdict is not None])
-    _check_agreement(summary, theirs)
     write_json(output_dir / "annotations.json", rows)
     leaderboard = {
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
         "annotator": judge.name,
         "model": chat.model.model if judge.prompt and chat else None,
-        **asdict(summary),
+        "orders": orders,
+        "repeats": repeats,
+        **_figures(
+            rows,
+            most_failed=most_failed,
+            seed=seed,
+            confidence=confidence,
+            samples=bootstrap_samples,
+        ),
         "confidence": confidence,
         "bootstrap_samples": bootstrap_samples,
         "failures": dict(Counter(row["failure"] for row in rows if row["is_failed"])),
-        "n_model_first": sum(row["model_first"] is True for row in rows),
         "avg_length": _mean_length([pair.model for pair in pairs]),
         "avg_length_reference": _mean_length([pair.reference for pair in pairs]),
-        "alpaca_eval": theirs,
+        "median_length": median(len(pair.model.output) for pair in pairs),
+        "median_length_reference": median(len(pair.reference.output) for pair in pairs),
     }
     write_json(output_dir / "leaderboard.json", leaderboard)
 
 
-def _ask(
-    asked: Sequence[Shown], judge: Annotator, chat: Chat, output_dir: Path
-) -> list[Completion]:
-    with chat.session(output_dir) as session:
-        messages = [judge.messages(shown) for shown in asked]
-        replies = session.ask(messages, label=f"verdicts by {chat.model.model}")
+def expected_requests(
+    *,
+    model_outputs: Path | None,
+    reference_outputs: Path,
+    limit: int | None,
+    annotator: str,
+    chat: Chat,
+    orders: str,
+    repeats: int,
+    seed: int,
+    **_: Any,
+) -> list[ChatRequest]:
+    """The requests of `annotate`, given its keywords, if all answers can be read: for a plan.
+
+    Without ``model_outputs``, answers as long as the references stand in for the model's.
+    """
+    if model_outputs is None:
+        references = read_answers(reference_outputs, unnamed="reference")[:limit]
+        pairs = [Pair(each, replace(each, output=f"{each.output} ")) for each in references]
+    else:
+        pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
+    judge = load_annotator(annotator)
     return [
-        Completion(reply.text, reply.finish_reason, reply.served_model, reply.error)
-        for reply in replies
+        _with(judge, chat).model.request(judge.messages(each.shown), sample=each.repeat)
+        for each in present(pairs, orders=orders, repeats=repeats, seed=seed)
+        if each.pair.differs
     ]
 
 
+def _ask(
+    asked: Sequence[Presentation], judge: Annotator, chat: Chat, output_dir: Path, *, attempts: int
+) -> list[Completion]:
+    """Put each question until its answer can be read, or ``attempts`` times."""
+    found: list[Completion | None] = [None] * len(asked)
+    waiting = list(range(len(asked)))
+    with _with(judge, chat).session(output_dir) as session:
+        for attempt in range(attempts):
+            replies = session.ask(
+                [judge.messages(asked[number].shown) for number in waiting],
+                label=f"verdicts by {chat.model.model}" + (", asked again" if attempt else ""),
+                sample=[asked[number].repeat + MOST_REPEATS * attempt for number in waiting],
+            )
+            for number, reply in zip(waiting, replies, strict=True):
+                found[number] = _completion(reply, chat, attempt + 1)
+            waiting = [number for number in waiting if _is_worth_asking_again(found[number], judge)]
+            if not waiting:
+                break
+    return [completion for completion in found if completion is not None]
+
+
+def _is_worth_asking_again(completion: Completion | None, judge: Annotator) -> bool:
+    assert completion is not None
+    return completion.error is None and read(completion, judge) is None
+
+
+def _with(judge: Annotator, chat: Chat) -> Chat:
+    """``chat`` with the parameters that reading the judge's answers depends on."""
+    return replace(chat, model=replace(chat.model, extra={**judge.extra, **chat.model.extra}))
+
+
+def _completion(reply: Reply, chat: Chat, attempts: int) -> Completion:
+    return Completion(
+        text=reply.text,
+        finish_reason=reply.finish_reason,
+        served_model=reply.served_model,
+        logprobs=reply.logprobs,
+        usage=reply.usage,
+        usd=chat.cost(reply),
+        attempts=attempts,
+        error=reply.error,
+    )
+
+
+def _figures(
+    rows: Sequence[dict[str, Any]],
+    *,
+    most_failed: float,
+    seed: int,
+    confidence: float,
+    samples: int,
+) -> dict[str, Any]:
+    """What ``rows`` add up to, as JSON types."""
+    from mini_lima.evaluation.length import lengths
+    from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
+
+    verdicts = tabulate(rows)
+    drawn: dict[str, Any] = {"seed": seed, "confidence": confidence, "samples": samples}
+    summary = win_rate(verdicts, **drawn)
+    theirs = metric([row["preference"] for row in rows if row["preference"] is not None])
+    _check_agreement(summary, theirs)
+    matched = lengths(rows, **drawn)
+    return {
+        **asdict(summary),
+        "incomplete": summary.is_incomplete(most_failed),
+        "consistency": asdict(consistency(verdicts, **drawn)),
+        "variance": asdict(split_variance(verdicts)),
+        "same_length": {
+            "ratio": matched.ratio,
+            "n_pairs": matched.n_matched,
+            **asdict(matched.win_rate_matched),
+        },
+        "alpaca_eval": theirs,
+    }
+
+
 def _check_agreement(ours: "WinRate", theirs: dict[str, float | int | None]) -> None:
-    for name, their in theirs.items():
-        our = getattr(ours, name)
+    """Raise unless win rate and count are the library's; its standard error knows no clusters."""
+    for name in ("win_rate", "n_total"):
+        our, their = getattr(ours, name), theirs[name]
         agree = our is their if None in (our, their) else abs(our - their) <= TOLERANCE
         if not agree:
             raise ArithmeticError(f"{name} is {our} here and {their} by alpaca_eval's metric")

@@ -16,7 +16,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,17 +68,15 @@ def undisturbed() -> Iterator[None]:
             os.environ[NO_DOTENV] = dotenv
 
 
-def preferences(
-    asked: Sequence[Shown], completions: Sequence[str], read: Callable[[str], float | None]
-) -> list[float | None]:
-    """Return alpaca_eval's verdict on each of ``asked`` from the completion beside it.
+def preferences(asked: Sequence[Shown], verdicts: Sequence[float | None]) -> list[float | None]:
+    """Return what alpaca_eval makes of the verdict beside each of ``asked``.
 
     The library is shown a row number in place of a prompt, so no text of a model or user can act
     on it; duplicated rows stay apart, and the order of the outputs stays as it was asked.
 
     Returns:
-        Per row a float from 1 (the first output) to 2, None where ``read`` finds no verdict. Rows
-        of equal outputs are ties, whatever their completion says.
+        Per row a float from 1 (the first output) to 2, None where there is no verdict. Rows of
+        equal outputs are ties, whatever their verdict.
     """
     if not asked:
         return []
@@ -99,8 +97,8 @@ def preferences(
         annotator = PairwiseAnnotator(
             annotators_config=config,
             input_keys=("row", "instruction"),
-            fn_completions=lambda prompts: {"completions": [completions[int(k)] for k in prompts]},
-            fn_completion_parser=lambda completion: [read(completion)],
+            fn_completions=lambda prompts: {"completions": list(prompts)},
+            fn_completion_parser=lambda row: [verdicts[int(row)]],
             is_randomize_output_order=False,
             is_avoid_reannotations=False,
             caching_path=None,

@@ -2,13 +2,9 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mini_lima.files import read_json, write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def summarise(
@@ -42,11 +38,11 @@ def summarise(
         bootstrap_samples: Resamples behind the interval of the difference.
         confidence: Of that interval.
     """
-    from mini_lima.evaluation.statistics import paired_difference
+    from mini_lima.evaluation.statistics import paired_difference, tabulate
 
     difference = paired_difference(
-        _preferences(sft_annotations),
-        _preferences(baseline_annotations),
+        tabulate(read_json(sft_annotations / "annotations.json")),
+        tabulate(read_json(baseline_annotations / "annotations.json")),
         seed=seed,
         confidence=confidence,
         samples=bootstrap_samples,
@@ -55,6 +51,8 @@ def summarise(
         "model": model,
         "method": method,
         "confidence": confidence,
+        "bootstrap_samples": bootstrap_samples,
+        "seed": seed,
         "data": read_json(data / "stats.json"),
         "training": read_json(sft / "summary.json"),
         "baseline": _evaluated(baseline_outputs, baseline_annotations),
@@ -62,14 +60,6 @@ def summarise(
         "sft_minus_baseline": asdict(difference),
     }
     write_json(output_dir / "result.json", document)
-
-
-def _preferences(annotations: Path) -> "NDArray[np.float64]":
-    """The verdicts in the order of the instructions, NaN for those that failed."""
-    import numpy as np
-
-    rows = read_json(annotations / "annotations.json")
-    return np.array([row["preference"] for row in rows], dtype=np.float64)
 
 
 def _evaluated(outputs: Path, annotations: Path) -> dict[str, Any]:

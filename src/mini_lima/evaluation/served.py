@@ -123,15 +123,11 @@ def generate(
     write_ledger(output_dir / "ledger.json", ledger)
 
 
-def _extra(dialect: str, stops: Sequence[int]) -> tuple[tuple[str, Any], ...]:
+def _extra(dialect: str, stops: Sequence[int]) -> dict[str, Any]:
     if dialect == "openai":
-        return ()
-    return (
-        ("stop_token_ids", tuple(stops)),
-        ("top_k", -1),
-        ("min_p", 0.0),
-        ("repetition_penalty", 1.0),
-    )
+        return {}
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    return {"stop_token_ids": list(stops), **neutral}
 
 
 def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -> None:

@@ -1,9 +1,9 @@
-"""From pairs to verdicts: who is shown first, what was said, and what it comes to.
+"""From pairs to verdicts: who is shown first, how often one asks, and what it comes to.
 
-A row is written for every pair, read or not. The order is kept with each verdict, because
-annotators may prefer whatever stands first (AlpacaEval's ``chatgpt`` let one model win 47 percent
-in first place and 8 in second). A verdict that could not be read keeps its words and the reason,
-where alpaca_eval erases them.
+A row is written for every presentation of every pair, read or not. Annotators may prefer whatever
+stands first (AlpacaEval's ``chatgpt`` let one model win 47 percent in first place and 8 in second),
+so by default each pair is shown in both orders, and the order is kept with each verdict. A verdict
+that could not be read keeps its words and the reason, where alpaca_eval erases them.
 """
 
 import random
@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.evaluation.annotators import Annotator
+from mini_lima.evaluation.annotators import Annotator, Completion
 from mini_lima.evaluation.library import Shown, preferences
 from mini_lima.evaluation.pairs import Pair
+
+ORDERS = ("both", "random", "model_first", "model_second")
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """A pair in the order in which an annotator sees it."""
+    """A pair as an annotator sees it: in one order, for the first time or again."""
 
     pair: Pair
     model_first: bool
+    repeat: int = 0
 
     @property
     def shown(self) -> Shown:
@@ -30,21 +33,35 @@ class Presentation:
         first, second = (model, reference) if self.model_first else (reference, model)
         return Shown(self.pair.reference.instruction, first, second)
 
-
-@dataclass(frozen=True)
-class Completion:
-    """What an annotator said; a control says its verdict."""
-
-    text: str
-    finish_reason: str | None = None
-    served_model: str | None = None
-    error: str | None = None
-    """Why there is none, as `mini_lima.chat` says it."""
+    @property
+    def occasion(self) -> str:
+        """What tells it from the other presentations of the pair."""
+        return f"{'model' if self.model_first else 'reference'} first, {self.repeat}"
 
 
-def present(pair: Pair, seed: int) -> Presentation:
-    """Show ``pair`` in the order drawn for its instruction."""
-    return Presentation(pair, model_stands_first(pair.reference.instruction, seed))
+def present(pairs: Sequence[Pair], *, orders: str, repeats: int, seed: int) -> list[Presentation]:
+    """Show each of ``pairs`` in ``orders``, ``repeats`` times in each.
+
+    Args:
+        pairs: What is to be judged.
+        orders: ``both``, ``model_first``, ``model_second``, or ``random``: the one order that
+            alpaca_eval draws for an instruction.
+        repeats: At least 1.
+        seed: Draws a random order; the library's own is 0.
+    """
+    return [
+        Presentation(pair, model_first, repeat)
+        for pair in pairs
+        for model_first in _orders(pair.reference.instruction, orders, seed)
+        for repeat in range(repeats)
+    ]
+
+
+def _orders(instruction: str, orders: str, seed: int) -> tuple[bool, ...]:
+    assert orders in ORDERS
+    if orders == "random":
+        return (model_stands_first(instruction, seed),)
+    return (False, True) if orders == "both" else (orders == "model_first",)
 
 
 def model_stands_first(instruction: str, seed: int) -> bool:
@@ -62,27 +79,29 @@ def judge_all(
     """Make one row of annotations.json per presentation.
 
     Args:
-        presentations: What was shown, or would have been: equal outputs are shown to nobody.
-        answers: What ``judge`` said to those whose outputs differ, in the same order.
-        judge: Reads the answers.
+        presentations: Pairs in the order shown; equal outputs need no answer.
+        answers: What the annotator said about those that differ, in their order.
+        judge: Reads the completions.
 
     Returns:
-        alpaca_eval's columns (``preference`` 1 for the reference to 2 for the model, None if
-        failed), ``is_failed`` with the reason as ``failure`` (filtered, cut_at_limit, empty or
-        unparsable), ``model_first``, and the annotator's words as they were given, so relative to
-        the order shown.
+        Rows with alpaca_eval's columns and ours; ``preference`` runs from 1 (output_1, the
+        reference, wins) to 2 (output_2, the model), whatever the order shown.
     """
     waiting = iter(answers)
     completions = [next(waiting) if p.pair.differs else None for p in presentations]
     found = preferences(
         [p.shown for p in presentations],
-        ["" if completion is None else completion.text for completion in completions],
-        judge.read,
+        [None if completion is None else read(completion, judge) for completion in completions],
     )
     return [
         _row(*parts, annotator=judge.name)
         for parts in zip(presentations, completions, found, strict=True)
     ]
+
+
+def read(completion: Completion, judge: Annotator) -> float | None:
+    """The preference in ``completion``, from 1 (shown first) to 2; None if there is none."""
+    return None if completion.error is not None else judge.read(completion)
 
 
 def _row(
@@ -108,9 +127,13 @@ def _row(
         "is_failed": verdict is None,
         "failure": _failure(completion) if completion and verdict is None else None,
         "model_first": presentation.model_first if completion else None,
+        "repeat": presentation.repeat,
         "raw_completion": completion.text if completion else None,
         "finish_reason": completion.finish_reason if completion else None,
         "served_model": completion.served_model if completion else None,
+        "usage": completion.usage if completion else None,
+        "usd": completion.usd if completion else None,
+        "attempts": completion.attempts if completion else 0,
     }
 
 

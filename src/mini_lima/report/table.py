@@ -9,6 +9,7 @@ from mini_lima.files import write_json, write_text
 from mini_lima.report.comparison import Comparison
 
 MISSING = ["not run"]
+CONTRASTS = ("contrast", "difference", "by length alone", "p", "could find", "verdict")
 
 
 def write_report(folder: Path, comparison: Comparison) -> None:
@@ -24,6 +25,9 @@ def markdown(comparison: Comparison) -> str:
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
+    if comparison.contrasts:
+        lines += ["", _row([*CONTRASTS]), _row(["---"] * len(CONTRASTS))]
+        lines += [_row([_escaped(text) for text in line]) for line in comparison.lines()]
     return "\n".join([*lines, "", *(f"{note}\n" for note in comparison.notes)])
 
 
@@ -53,5 +57,10 @@ def show(comparison: Comparison) -> None:
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
+    if comparison.contrasts:
+        contrasts = Table(*CONTRASTS)
+        for line in comparison.lines():
+            contrasts.add_row(*line)
+        console.print(contrasts)
     for note in comparison.notes:
         console.print(note)

@@ -6,7 +6,7 @@ neither file needs more than the format has: the sample index is what makes key 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,33 @@ from mini_lima.files import write_text
 MOST_SAMPLES = 10_000
 
 
+class NoAnswerError(ValueError):
+    """An output line that answers nothing; the text says why.
+
+    Attributes:
+        status: Of the response, None if there was none.
+        code: OpenAI's code of the error.
+        parameter: The parameter that OpenAI's error names.
+    """
+
+    def __init__(self, text: str, status: Any, error: Mapping[str, Any]) -> None:
+        """Take what there is; all of it was written by a server."""
+        super().__init__(text)
+        self.status = status if isinstance(status, int) else None
+        self.code = _text_or_none(error.get("code"))
+        self.parameter = _text_or_none(error.get("param"))
+
+
+def input_line(request: ChatRequest, body: Mapping[str, Any]) -> str:
+    """The line that asks ``request`` by sending ``body``, with its newline."""
+    line = {"custom_id": request.key, "method": METHOD, "url": URL, "body": body}
+    return canonical_json(line) + "\n"
+
+
 def write_batch_input(path: Path, requests: Iterable[ChatRequest]) -> int:
     """Write ``requests`` to ``path`` in their order, each once; return how many."""
-    lines = {
-        request.key: canonical_json(
-            {"custom_id": request.key, "method": METHOD, "url": URL, "body": request.body}
-        )
-        for request in requests
-    }
-    write_text(path, "".join(line + "\n" for line in lines.values()))
+    lines = {request.key: input_line(request, request.body) for request in requests}
+    write_text(path, "".join(lines.values()))
     return len(lines)
 
 
@@ -57,9 +75,9 @@ def import_batch(output: Path, batch_input: Path, *, endpoint: Endpoint, cache: 
         if not isinstance(key, str) or key not in requests:
             raise UserError(f"{where}: custom_id {key!r} is not in {batch_input}")
         try:
-            answers[key] = CassetteEntry(requests[key][0], _answer(key, row), requests[key][1])
-        except ValueError as error:
-            done.failed[key] = str(error)
+            answers[key] = CassetteEntry(requests[key][0], answer(key, row), requests[key][1])
+        except NoAnswerError as error:
+            done.failed[key] = str(error)[:200]
     with ResponseCache(cache, endpoint.identity) as kept:
         for entry in answers.values():
             done.count(is_new=kept.put_entry(entry, {"batch": True}))
@@ -68,18 +86,30 @@ def import_batch(output: Path, batch_input: Path, *, endpoint: Endpoint, cache: 
     return done
 
 
-def _answer(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    """The completion in an output line; ValueError says why there is none."""
+def answer(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The completion in the output line ``row`` of request ``key``.
+
+    Raises:
+        NoAnswerError: there is none.
+    """
     response, error = row.get("response"), row.get("error")
     body = response.get("body") if isinstance(response, dict) else None
     status = response.get("status_code") if isinstance(response, dict) else None
     if error is not None or status != 200 or not isinstance(body, dict):
         # OpenAI puts a refused request's error into the body, vLLM and expired batches beside it.
         told = error or (body.get("error") if isinstance(body, dict) else None) or body
-        told = told.get("message", told) if isinstance(told, dict) else told
-        raise ValueError(f"status {status}: {' '.join(str(told).split())[:200]}")
-    read_reply(key, body, cached=True)
+        details = told if isinstance(told, dict) else {}
+        said = " ".join(str(details.get("message", told)).split())
+        raise NoAnswerError(f"status {status}: {said}" if status else said, status, details)
+    try:
+        read_reply(key, body, cached=True)
+    except ValueError as told:
+        raise NoAnswerError(str(told), status, {}) from told
     return body
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _requests(path: Path) -> dict[str, tuple[dict[str, Any], int]]:

@@ -1,0 +1,203 @@
+"""What can be wrong with verdicts although each of them looks right.
+
+Every check compares two parts of the verdicts that should not differ: those that are missing and
+those that are there, those of one back-end and of another. Where they do differ, the p-value says
+how easily chance does as much; these are looks around, each on its own, not a family of tests.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from mini_lima.evaluation.audit.rows import Row, name_of
+from mini_lima.evaluation.statistics import WinRate, tabulate, two_groups_p, win_rate
+
+PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
+ORIGINS = (
+    "annotator",
+    "served_model",
+    "model",
+    "preference_model",
+    "system_fingerprint",
+    "version",
+)
+"""Columns that say where a verdict is from."""
+EXAMPLES = 3
+SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The verdicts that are not there, and whether they are a random part.
+
+    ``n_invalid`` of the ``n`` had a value that is no preference, ``n_absent`` have no row at all.
+    The medians are characters of the model's answers; percentages are of the verdicts asked for in
+    that order.
+    """
+
+    n: int
+    n_invalid: int
+    n_absent: int
+    percent: float
+    percent_first: float | None
+    percent_second: float | None
+    order_p: float | None
+    median_length: float | None
+    median_length_judged: float | None
+    length_p: float | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the verdicts, what they have in common, and their win rate."""
+
+    name: str
+    found: WinRate
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Verdicts taken apart ``by`` something; ``p_value`` is of the largest against all others."""
+
+    by: str
+    parts: list[Part]
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Verdicts that are not a judgement of their own.
+
+    ``n_repeated`` rows repeat another in everything that was asked and answered. The library notes
+    one time per batch, and batches are consecutive rows: ``n_batches`` of them in ``n_stretches``
+    stretches say whether verdicts of several passes are mixed.
+    """
+
+    n_repeated: int
+    n_batches: int
+    n_stretches: int
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Verdicts read off more than the verdict: an explanation, a refusal, a question back."""
+
+    n_plain: int
+    n_wordy: int
+    examples: list[str]
+
+
+def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
+    """Describe the verdicts without a preference."""
+    gone = np.array([row["preference"] is None for row in rows])
+    first = np.array([row["model_first"] is True for row in rows])
+    second = np.array([row["model_first"] is False for row in rows])
+    length = np.array([len(row["output_2"]) if row["output_2"] else np.nan for row in rows])
+    ordered, measured = first | second, ~np.isnan(length)
+    chance = {"seed": seed, "samples": samples}
+    return Missing(
+        n=int(gone.sum()),
+        n_invalid=sum(row["is_invalid"] for row in rows),
+        n_absent=sum(row["is_absent"] for row in rows),
+        percent=100 * float(gone.mean()),
+        percent_first=100 * float(gone[first].mean()) if first.any() else None,
+        percent_second=100 * float(gone[second].mean()) if second.any() else None,
+        order_p=_p(gone[ordered].astype(float), first[ordered], **chance),
+        median_length=_median(length[gone & measured]),
+        median_length_judged=_median(length[~gone & measured]),
+        length_p=_p(np.log(length[measured]), gone[measured], **chance),
+    )
+
+
+def usage(rows: Sequence[Row]) -> dict[str, int]:
+    """Count the verdicts that could be read by what their endpoint reported of its work."""
+    read = [row for row in rows if row["preference"] is not None]
+    return dict(Counter(_usage(row) or "not known" for row in read))
+
+
+def taken_apart(rows: Sequence[Row], **settings: Any) -> list[Parts]:
+    """Take the verdicts apart by reported usage, by back-end and by annotator, where they differ.
+
+    Args:
+        rows: All verdicts.
+        settings: Of `win_rate`.
+    """
+    by = {"reported usage": [_usage(row) for row in rows]}
+    by |= {column: [row.get(column) for row in rows] for column in ORIGINS}
+    found = [_parts(name, rows, values, **settings) for name, values in by.items()]
+    return [parts for parts in found if parts is not None]
+
+
+def reuse(rows: Sequence[Row]) -> Reuse:
+    """Find verdicts that were copied from others, or from an earlier pass."""
+    asked = Counter(
+        tuple(
+            str(row.get(name))
+            for name in (
+                *("instruction", "output_1", "output_2", "annotator", "model_first", "repeat"),
+                *("preference", "raw_completion", "time_per_example", "date"),
+            )
+        )
+        for row in rows
+    )
+    times = [row["time_per_example"] or row["date"] for row in rows]
+    times = [time for time in times if time is not None]
+    return Reuse(
+        n_repeated=len(rows) - len(asked),
+        n_batches=len(set(times)),
+        n_stretches=sum(1 for _ in groupby(times)),
+    )
+
+
+def readings(rows: Sequence[Row]) -> Readings | None:
+    """Tell plain verdicts from wordy ones; None for an annotator that answers in another form."""
+    said = [row["raw_completion"] for row in rows if row["preference"] is not None]
+    said = [raw for raw in said if isinstance(raw, str) and raw.strip()]
+    wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
+    if not said or len(wordy) > len(said) / 2:
+        return None
+    examples = [name_of(raw)[:SHOWN] for raw in wordy[:EXAMPLES]]
+    return Readings(len(said) - len(wordy), len(wordy), examples)
+
+
+def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: Any) -> Parts | None:
+    """Take ``rows`` apart by ``values``, None where not known; None if there is one part alone."""
+    known = [
+        (str(value), row) for value, row in zip(values, rows, strict=True) if value is not None
+    ]
+    names = [name for name, _ in Counter(name for name, _ in known).most_common()]
+    if len(names) < 2:
+        return None
+    read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
+    p_value = _p(
+        np.array([preference for _, preference in read]),
+        np.array([name == names[0] for name, _ in read], dtype=bool),
+        seed=settings["seed"],
+        samples=settings["samples"],
+    )
+    parts = [
+        Part(name, win_rate(tabulate([row for n, row in known if n == name]), **settings))
+        for name in names
+    ]
+    return Parts(by, parts, p_value)
+
+
+def _usage(row: Row) -> str | None:
+    price = row["price_per_example"]
+    return None if price is None else "reported" if price > 0 else "none reported"
+
+
+def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
+    """Return the p-value of equal means, None if a group is empty."""
+    if not first.any() or first.all():
+        return None
+    return two_groups_p(values, first, seed=seed, samples=samples)
+
+
+def _median(values: Any) -> float | None:
+    return float(np.median(values)) if len(values) else None

@@ -1,0 +1,162 @@
+"""Reading a result folder of AlpacaEval's, whoever made it and with which of its versions.
+
+The files differ more than their format says. A tie is 1.5 or, in old files, 0; a verdict that
+failed is null, NaN, -1 (as the library's cache has it) or a number that is no preference; the file
+is a list or JSON Lines; raw completions, prices and dates may be missing or have a prefix; the
+model may stand as output 1. All of that is settled here, once: behind this module a row is a row of
+our own annotations.json, with the reference as output 1 and the model as output 2.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation.audit.leaderboard import Standing, read_leaderboard
+from mini_lima.evaluation.audit.outputs import (
+    MODEL,
+    REFERENCE,
+    Outputs,
+    differing,
+    is_swapped,
+    read_outputs,
+    unanswered,
+    without_a_row,
+)
+from mini_lima.evaluation.audit.rows import (
+    Row,
+    commonest,
+    is_nothing,
+    name_of,
+    number_of,
+    preference,
+    read_rows,
+    text_of,
+)
+
+ANNOTATIONS = "annotations.json"
+PREFIXED = ("raw_completion", "price_per_example", "time_per_example", "date", "version")
+"""Columns of the library's that newer versions write with ``preference_`` before their name."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A result folder, read.
+
+    Attributes:
+        path: Where it is.
+        model: The generator that was judged.
+        reference: What it was judged against.
+        rows: A verdict each: ``instruction``, ``output_1`` (the reference's, None if no file has
+            it), ``output_2`` (the model's), ``preference`` (1 to 2, None if it failed),
+            ``is_invalid`` (there was a value, but no preference), ``is_absent`` (the instruction
+            was answered and has no row), ``annotator``, and what else the file had.
+        swapped: The model stands as output 1 in the file, and a preference of 2 was the
+            reference's there.
+        standing: The model's row of the leaderboard, if there is one.
+        model_outputs: What is in model_outputs.json.
+        reference_outputs: What is in reference_outputs.json.
+        remarks: What is odd about the files.
+    """
+
+    path: Path
+    model: str
+    reference: str
+    rows: list[Row]
+    swapped: bool
+    standing: Standing | None
+    model_outputs: Outputs | None
+    reference_outputs: Outputs | None
+    remarks: list[str]
+
+
+def read_folder(path: Path, model: str | None = None) -> Folder:
+    """Read the result folder ``path``.
+
+    Args:
+        path: Has an annotations.json, and in it or above it the outputs that were judged.
+        model: Which generator to look at, where the annotations are on several.
+
+    Raises:
+        UserError: what is missing or cannot be read, with file and row.
+    """
+    if not path.is_dir():
+        what = "is a file: name the folder that it is in" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}")
+    if not (path / ANNOTATIONS).is_file():
+        below = sorted(found.parent.name for found in path.glob(f"*/{ANNOTATIONS}"))
+        hint = f"; name one of its folders that have: {', '.join(below)}" if below else ""
+        raise UserError(f"{path} has no {ANNOTATIONS}{hint or ', so there is nothing to audit'}")
+    found = read_rows(path / ANNOTATIONS, needed=("instruction", "preference"))
+    answered, referred = read_outputs(path, MODEL), read_outputs(path, REFERENCE)
+    swapped = is_swapped(found, answered, referred)
+    answering = answered.generator if answered else None
+    found, name = _of_one_model(found, model, answering, swapped, path / ANNOTATIONS)
+    texts = [dict(outputs.pairs) if outputs else {} for outputs in (referred, answered)]
+    rows = [_row(row, swapped, *texts) for row in found]
+    remarks = []
+    if swapped:
+        remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
+    for outputs, column in ((answered, "output_2"), (referred, "output_1")):
+        remarks += differing(outputs, rows, column) if outputs else []
+    remarks += unanswered(answered, referred)
+    references = [each for each in dict.fromkeys(row["generator_1"] for row in rows) if each]
+    standing, missed = read_leaderboard(path, name, commonest(references), swapped)
+    return Folder(
+        path=path,
+        model=name,
+        reference=", ".join(references) or (referred and referred.generator) or "reference",
+        rows=[*rows, *without_a_row(answered, referred, rows)],
+        swapped=swapped,
+        standing=standing,
+        model_outputs=answered,
+        reference_outputs=referred,
+        remarks=[*remarks, *missed],
+    )
+
+
+def _of_one_model(
+    rows: list[Row], model: str | None, answering: str | None, swapped: bool, path: Path
+) -> tuple[list[Row], str]:
+    """Return the rows on one model, and its name."""
+    column = "generator_1" if swapped else "generator_2"
+    names = dict.fromkeys(name_of(row.get(column)) for row in rows)
+    if model is None and len(names) > 1 and answering in names:
+        model = answering
+    if model is None and len(names) > 1:
+        raise UserError(
+            f"{path} has verdicts on several models: name one with --model: {', '.join(names)}"
+        )
+    if model is None:
+        return rows, commonest(names) or answering or "model"
+    if model not in names:
+        raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
+    return [row for row in rows if name_of(row.get(column)) == model], model
+
+
+def _row(row: Row, swapped: bool, referred: dict[str, str], answered: dict[str, str]) -> Row:
+    first, second = ("2", "1") if swapped else ("1", "2")
+    value = row["preference"]
+    verdict = preference(value)
+    named = {name: row.get(name, row.get(f"preference_{name}")) for name in PREFIXED}
+    return {
+        **row,
+        "raw_completion": named["raw_completion"],
+        "price_per_example": number_of(named["price_per_example"]),
+        "time_per_example": number_of(named["time_per_example"]),
+        "date": name_of(named["date"]) or None,
+        "version": name_of(named["version"]) or None,
+        "output_1": _output(row, first, referred),
+        "output_2": _output(row, second, answered),
+        "generator_1": name_of(row.get(f"generator_{first}")),
+        "generator_2": name_of(row.get(f"generator_{second}")),
+        "preference": 3 - verdict if swapped and verdict is not None else verdict,
+        "is_absent": False,
+        "is_invalid": verdict is None and not is_nothing(value),
+        "annotator": name_of(row.get("annotator")) or "annotator",
+    }
+
+
+def _output(row: Row, side: str, outputs: dict[str, str]) -> str | None:
+    if f"output_{side}" in row:
+        return text_of(row[f"output_{side}"])
+    return outputs.get(row["instruction"])

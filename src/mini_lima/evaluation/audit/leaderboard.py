@@ -1,0 +1,164 @@
+"""The leaderboard that came with the annotations, and whether it follows from them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation.audit.rows import name_of
+
+NAMES = ("leaderboard.csv", "leaderboard.json")
+TOLERANCE = 1e-8
+"""Ours and the library's agree to 1e-9 percent; its files keep 10 decimals of a preference."""
+
+FEW_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of a leaderboard: whose, in which file, and the figures that are numbers."""
+
+    file: str
+    name: str
+    is_reference: bool
+    figures: dict[str, float]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Mini-LIMA wrote it, and not the library."""
+        return self.file.endswith(".json")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A figure of the leaderboard beside the same computed from the annotations."""
+
+    figure: str
+    stated: float
+    recomputed: float | None
+    agrees: bool
+
+
+def read_leaderboard(
+    folder: Path, model: str, reference: str | None, swapped: bool
+) -> tuple[Standing | None, list[str]]:
+    """Return the model's row of the leaderboard in ``folder``, and what is to be said without it.
+
+    A leaderboard with a single row is the run's, whatever name was given to it, and then about
+    output 2, which is the reference's if ``swapped``.
+
+    Raises:
+        UserError: the file is no leaderboard.
+    """
+    path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    if path is None:
+        return None, ["there is no leaderboard to compare with"]
+    rows = _read(path)
+    if not any("win_rate" in figures for figures in rows.values()):
+        raise UserError(f"{path} is no leaderboard: it has no column win_rate")
+    if model in rows:
+        return Standing(path.name, model, False, rows[model]), []
+    if swapped and reference is not None and reference in rows:
+        return Standing(path.name, reference, True, rows[reference]), []
+    if len(rows) > 1:
+        return None, [f"{path.name} has no row for {model}, only for {', '.join(rows)}"]
+    ((name, figures),) = rows.items()
+    return Standing(path.name, name, swapped, figures), []
+
+
+def compared(
+    standing: Standing,
+    preferences: Sequence[float | None],
+    lengths: Sequence[int],
+    clustered_error: float | None,
+) -> list[Comparison]:
+    """Compute the leaderboard's figures again, as ``alpaca_eval.metrics.get_winrate`` does.
+
+    Args:
+        standing: The row.
+        preferences: All verdicts, 2 for the one whose row it is; None is left out, as there.
+        lengths: Characters of its outputs, of which ``avg_length`` is the truncated mean.
+        clustered_error: The standard error with instructions as clusters, which our own
+            leaderboards state; the library takes every verdict for a new instruction.
+    """
+    read = [p for p in preferences if p is not None]
+    n = len(read)
+    ties, won = read.count(1.5), sum(p > 1.5 for p in read)
+    recomputed: dict[str, float | None] = {}
+    if n:
+        mean = sum(read) / n - 1
+        recomputed["win_rate"] = 100 * mean
+    if n > 1:
+        squares = math.fsum((p - 1 - mean) ** 2 for p in read)
+        error = 100 * math.sqrt(squares / (n - 1) / n)
+        recomputed["standard_error"] = clustered_error if standing.is_ours else error
+    recomputed |= {"n_wins": won, "n_wins_base": n - ties - won, "n_draws": ties, "n_total": n}
+    if n:
+        recomputed["discrete_win_rate"] = 100 * (won + ties / 2) / n
+    if lengths:
+        recomputed["avg_length"] = int(sum(lengths) / len(lengths))
+    # A weight within 1e-10 of a tie was a win or a loss to the library, and is a tie in its file.
+    rounded = ties if any(p not in (1, 1.5, 2) for p in read) else 0
+    slack = dict.fromkeys(("n_wins", "n_wins_base", "n_draws"), float(rounded))
+    slack["discrete_win_rate"] = 50 * rounded / max(n, 1)
+    # A leaderboard of ours has the mean, not its whole part.
+    slack["avg_length"] = 1.0 if standing.is_ours else 0.0
+    return [
+        Comparison(
+            figure,
+            stated=standing.figures[figure],
+            recomputed=ours,
+            agrees=ours is not None
+            and (
+                abs(standing.figures[figure] - ours) <= TOLERANCE + slack.get(figure, 0.0)
+                or _is_rounded(standing.figures[figure], ours)
+            ),
+        )
+        for figure, ours in recomputed.items()
+        if figure in standing.figures
+    ]
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """Return the figures of each row by its name."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".json":
+            row = json.loads(text)
+            return {name_of(row.get("generator", "model")): _figures(row)}
+        rows = list(csv.reader(io.StringIO(text)))
+    except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a leaderboard: {error}") from error
+    if len(rows) < 2:
+        raise UserError(f"{path} is no leaderboard: it has no row below its header")
+    header, *lines = rows
+    unnamed = header[0] == "win_rate"  # written without the names
+    return {
+        "" if unnamed else name_of(line[0]): _figures(dict(zip(header, line, strict=False)))
+        for line in lines
+        if line
+    }
+
+
+def _is_rounded(stated: float, ours: float) -> bool:
+    """Whether ``stated`` is ``ours`` as people write it: to a few decimals."""
+    decimals = len(f"{stated!r}".partition(".")[2])
+    return decimals <= FEW_DECIMALS and round(ours, decimals) == stated
+
+
+def _figures(row: dict[str, Any]) -> dict[str, float]:
+    """Return what of ``row`` is a number."""
+    found = {}
+    for name, value in row.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(number):
+            found[name] = number
+    return found

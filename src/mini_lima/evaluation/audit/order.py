@@ -1,0 +1,120 @@
+"""Who was shown first, in a folder that does not say so.
+
+alpaca_eval seeds the order by the instruction, so it can be drawn again; and a raw completion names
+a place ("Output (a)"), which together with the preference says who stood there. The one is checked
+against the other. A folder whose completions contradict the seed was made with another seed, or
+with no shuffling at all; one that has hardly any is taken to have the library's default seed, and
+the audit says that this is assumed.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mini_lima.evaluation.audit.rows import Row
+from mini_lima.evaluation.verdicts import model_stands_first
+
+Source = Literal["given", "seed", "not shuffled", "read", "assumed", "unknown"]
+
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 42, 123)
+"""Tried in this order. 0 is the library's default; 0 to 3 are those of its own analyses."""
+AGREEING = 0.95
+"""Share of the completions that have to agree; a parser misreads some."""
+FEW, ENOUGH = 5, 20
+"""Completions below which nothing is confirmed, and from which on another seed is believed."""
+PLACE = re.compile(r"(?:^|\n)\W*Output \(([ab])\)")
+FIRST, SECOND = ("m", "model_1"), ("M", "model_2")
+"""How the library's prompts call the output that is shown first, and the other."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the order was found, and how many completions were checked against it."""
+
+    source: Source
+    seed: int | None
+    n_checked: int
+    n_agreeing: int
+
+
+def find_order(rows: Sequence[Row], swapped: bool) -> tuple[Order, list[bool | None]]:
+    """Return how the order was found, and for each row whether the model was shown first.
+
+    Args:
+        rows: As `folder.read_folder` gives them.
+        swapped: The model's output was output 1 for the library.
+    """
+    given = [_given(row, swapped) for row in rows]
+    if any(first is not None for first in given):
+        return Order("given", None, 0, 0), given
+    seen = [_seen(row) for row in rows]
+    checked = sum(first is not None for first in seen)
+    candidates: list[tuple[Source, int | None, list[bool | None]]] = [
+        ("seed", seed, [_drawn(row["instruction"], seed, swapped) for row in rows])
+        for seed in SEEDS
+    ]
+    candidates.insert(1, ("not shuffled", None, [swapped] * len(rows)))
+    for source, seed, firsts in candidates:
+        agreeing = sum(a == b for a, b in zip(seen, firsts, strict=True) if a is not None)
+        if agreeing >= AGREEING * checked and (seed == 0 or checked >= ENOUGH):
+            confirmed = source if checked >= FEW else "assumed"
+            return Order(confirmed, seed, checked, agreeing), firsts
+    if checked >= ENOUGH:
+        return Order("read", None, checked, checked), seen
+    return Order("unknown", None, checked, 0), [None] * len(rows)
+
+
+def preferred_place(raw: object) -> int | None:
+    """Return which of the places a raw completion prefers, 1 or 2, if it is of a known form.
+
+    Known are "Output (a)", ranked models as a list, object or JSON text, and a single token.
+    """
+    if isinstance(raw, str):
+        found = PLACE.search(raw)
+        if found:
+            return "ab".index(found[1]) + 1
+        raw = raw.strip()
+        if raw[:1] in ("{", "["):
+            try:
+                return preferred_place(json.loads(raw.replace("'", '"')))
+            except (ValueError, RecursionError):
+                return None
+        return 1 if raw in FIRST else 2 if raw in SECOND else None
+    if isinstance(raw, dict):
+        if "ordered_models" in raw:
+            return preferred_place(raw["ordered_models"])
+        message = raw.get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        return preferred_place(text) if isinstance(text, str) else None
+    if isinstance(raw, list):
+        best = [m for m in raw if isinstance(m, dict) and str(m.get("rank")) == "1"]
+        return preferred_place(str(best[0].get("model"))) if len(best) == 1 else None
+    return None
+
+
+def _given(row: Row, swapped: bool) -> bool | None:
+    """Read the order where the file has it: in our own column, or in one of the library's."""
+    if isinstance(row.get("model_first"), bool):
+        return bool(row["model_first"])
+    switched = row.get("is_switched_outputs")
+    models = row.get("referenced_models")
+    if isinstance(models, dict) and models.get("m") in ("output_1", "output_2"):
+        switched = models["m"] == "output_2"
+    return switched != swapped if isinstance(switched, bool) else None
+
+
+def _seen(row: Row) -> bool | None:
+    """Tell from the verdict and its words whether the model stood first."""
+    verdict, place = row["preference"], preferred_place(row.get("raw_completion"))
+    if verdict is None or verdict == 1.5 or place is None:
+        return None
+    return bool((verdict > 1.5) == (place == 1))
+
+
+def _drawn(instruction: str, seed: int, swapped: bool) -> bool | None:
+    try:
+        return model_stands_first(instruction, seed) != swapped
+    except UnicodeEncodeError:  # half a surrogate pair, for which the library has no order either
+        return None

@@ -1,0 +1,156 @@
+"""What a design could find, before any of it is paid for.
+
+The variance of the difference between two models' verdicts on an instruction has three parts, and
+each is paid for in its own coin: instructions, both orders, repeats. Put together they give the
+standard error of the difference, and that gives the smallest true difference which the design would
+find four times in five. A study that cannot find what it looks for should not be run.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation.noise import Noise
+
+POWER = 0.8
+TOKENS = (1120, 5)
+"""Tokens of a prompt and an answer: a run of ``chatgpt`` over AlpacaEval's 805 took 1,125 a verdict
+(the mean of the 405 for which the endpoint reported usage), its answers being "Output (a)"."""
+
+Orders = Literal["one", "both"]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design and what it can find, in percentage points of win rate.
+
+    Attributes:
+        orders: ``one``, drawn for each instruction, or ``both``.
+        repeats: How often each question is asked.
+        verdicts: In all.
+        difference: The smallest difference between two models that it finds, tested alone.
+        in_family: The same among all contrasts of the grid (Holm).
+        interaction: The smallest interaction that it finds, among all contrasts.
+        usd: Its cost; None without prices.
+    """
+
+    orders: Orders
+    repeats: int
+    verdicts: int
+    difference: float
+    in_family: float
+    interaction: float
+    usd: float | None
+
+
+def detectable(
+    standard_error: float, *, confidence: float = 0.95, power: float = POWER, family: int = 1
+) -> float:
+    """Return the smallest difference that a two-sided test finds with probability ``power``.
+
+    Bloom, Minimum detectable effects, 1995: the standard error times the sum of two normal
+    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed.
+
+    Args:
+        standard_error: Of the difference, in any unit, which the result has too.
+        confidence: 1 less the level of the test.
+        power: Probability of finding what is there.
+        family: Number of tests.
+    """
+    normal = NormalDist()
+    level = (1 - confidence) / family
+    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+
+
+def designs(
+    noise: Noise,
+    *,
+    n: int,
+    repeats: Sequence[int],
+    models: int = 2,
+    confidence: float = 0.95,
+    usd_per_verdict: float | None = None,
+) -> list[Design]:
+    """Lay out the designs for a grid of ``models`` × (baseline, naive, improved).
+
+    Args:
+        noise: Of the judge.
+        n: Instructions.
+        repeats: Numbers of repeats to try, each with one order and with both.
+        models: Of the grid; its contrasts are those of `contrasts.contrasts`.
+        confidence: 1 less the level of the tests.
+        usd_per_verdict: None leaves the cost open.
+    """
+    family = 3 * models + math.comb(models, 2)
+    found = []
+    for orders, asked in (("one", 1), ("both", 2)):
+        for times in repeats:
+            variance = noise.instructions + noise.repeats / (asked * times)
+            variance += noise.orders if asked == 1 else 0
+            error = 100 * math.sqrt(variance / n)
+            verdicts = n * asked * times * 3 * models
+            in_family = detectable(error, confidence=confidence, family=family)
+            found.append(
+                Design(
+                    orders="one" if orders == "one" else "both",
+                    repeats=times,
+                    verdicts=verdicts,
+                    difference=detectable(error, confidence=confidence),
+                    in_family=in_family,
+                    # Two independent differences: twice the variance.
+                    interaction=in_family * math.sqrt(2),
+                    usd=None if usd_per_verdict is None else verdicts * usd_per_verdict,
+                )
+            )
+    return found
+
+
+def table(
+    noise: Noise,
+    *,
+    n: int,
+    repeats: Sequence[int],
+    models: int = 2,
+    usd_per_verdict: float | None = None,
+) -> str:
+    """Return the designs as a table for a terminal; see `designs` for the arguments.
+
+    Raises:
+        UserError: a number that is not positive.
+    """
+    for name, number in (("n", n), ("models", models), *(("repeats", r) for r in repeats)):
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, found {number}")
+    if usd_per_verdict is not None and not 0 <= usd_per_verdict < math.inf:
+        raise UserError("prices and tokens must be 0 or more")
+    lines = [["orders", "repeats", "verdicts", "difference", "in family", "interaction", "dollars"]]
+    for design in designs(
+        noise, n=n, repeats=repeats, models=models, usd_per_verdict=usd_per_verdict
+    ):
+        figures = (design.difference, design.in_family, design.interaction)
+        lines.append(
+            [design.orders, str(design.repeats), f"{design.verdicts:,}"]
+            + [f"{figure:.1f}" for figure in figures]
+            + ["–" if design.usd is None else f"{design.usd:,.2f}"]
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    aligned = [
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+    return "\n".join(
+        [
+            f"{n} instructions, {models} models × (baseline, naive, improved)",
+            f"noise: {noise.source}",
+            "",
+            *aligned,
+            "",
+            "difference: the smallest between two models that is found four times in five, in "
+            "points of win rate,\nwhen it is the only question; in family: among all contrasts of "
+            "the grid; interaction: of improved − naive\nbetween two models, among all. 95% "
+            "confidence.",
+        ]
+    )

@@ -1,0 +1,167 @@
+"""What is in a store, who uses it, what it cost, and what nobody refers to any more.
+
+A cell registers its folder with the store before it builds anything, and its record there names the
+stages that it needs, finished or not. A stage is in use if such a record, in a folder that still
+exists, names it, or if a stage in use was made from it. To let go of an experiment is to delete its
+folder; `prune` then removes what nothing else needs.
+
+    store/.cells/<name>     a file for each cell: the path of its folder
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mini_lima.chat import LEDGER
+from mini_lima.errors import UserError
+from mini_lima.files import read_json, write_text
+from mini_lima.lock import locked_if_free
+
+CELLS = ".cells"
+LEFT_BEHIND = (".partial", ".work")
+
+
+def register(store: Path, folder: Path) -> None:
+    """Let ``store`` know that a cell in ``folder`` uses it."""
+    path = str(folder.resolve())
+    (store / CELLS).mkdir(parents=True, exist_ok=True)
+    write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A finished stage as it lies in the store."""
+
+    folder: Path
+    record: dict[str, Any]
+    users: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its kind, and the directory."""
+        return f"{self.folder.parent.name} {self.folder.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Its identity."""
+        return str(self.record["identity"]["fingerprint"])
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return size_of(self.folder)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to make."""
+        return float(self.record["provenance"]["seconds"])
+
+    @property
+    def usd(self) -> float | None:
+        """What the answers in it cost; None if it asked nobody, or the price is not known."""
+        ledger = self.folder / LEDGER
+        if not ledger.is_file():
+            return None
+        value = read_json(ledger)["value"]
+        return None if value["unpriced"] else float(value["usd"])
+
+
+def take(store: Path) -> list[Item]:
+    """Return the finished stages in ``store`` with who uses them, by kind and name.
+
+    Raises:
+        UserError: there is no such store.
+    """
+    if not store.is_dir():
+        raise UserError(f"{store}: there is no store; name it with --store")
+    items = {}
+    for path in sorted(store.glob("[!.]*/[!.]*/stage.json")):
+        item = Item(path.parent, read_json(path))
+        items[item.fingerprint] = item
+    for cell, folders in _cells(store):
+        for item in _with_inputs([folder.rpartition("-")[2] for folder in folders], items):
+            item.users.append(cell)
+    return list(items.values())
+
+
+def find(items: Iterable[Item], name: str) -> Item:
+    """Return the one stage whose directory or fingerprint begins or ends with ``name``.
+
+    Raises:
+        UserError: none or several do.
+    """
+    found = [
+        item for item in items if name in item.folder.name or item.fingerprint.startswith(name)
+    ]
+    if len(found) != 1:
+        which = "; ".join(item.name for item in found[:5]) or "mini-lima store list shows all"
+        raise UserError(f"{name}: {len(found) or 'no'} stages are called that: {which}")
+    return found[0]
+
+
+def remove(item: Item) -> bool:
+    """Remove a stage; False if somebody is at it just now. It disappears whole, then its files."""
+    with _free(item.folder.parent, item.fingerprint[:12]) as free:
+        if not free:
+            return False
+        gone = item.folder.parent / ".partial" / f"gone-{secrets.token_hex(4)}"
+        gone.parent.mkdir(exist_ok=True)
+        os.rename(item.folder, gone)
+    shutil.rmtree(gone)
+    return True
+
+
+def left_behind(store: Path) -> list[Path]:
+    """What attempts that were killed left, and nobody is working on now."""
+    found = []
+    for path in sorted(each for kind in LEFT_BEHIND for each in store.glob(f"*/{kind}/*")):
+        with _free(path.parents[1], path.name.partition("-")[0]) as free:
+            if free:
+                found.append(path)
+    return found
+
+
+def clear(path: Path) -> None:
+    """Remove what `left_behind` found, unless somebody has taken it up again."""
+    with _free(path.parents[1], path.name.partition("-")[0]) as free:
+        if free:
+            shutil.rmtree(path)
+
+
+def _free(folder: Path, key: str) -> AbstractContextManager[bool]:
+    """Hold the lock of the stage ``key`` in ``folder``, if nobody else does."""
+    locks = folder / ".locks"
+    locks.mkdir(exist_ok=True)
+    return locked_if_free(locks / f"{key}.lock")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the files below ``path``."""
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+
+
+def _cells(store: Path) -> Iterator[tuple[str, list[str]]]:
+    """The cells that registered and still exist, with the folders of their stages."""
+    for entry in sorted(store.glob(f"{CELLS}/*")):
+        record = Path(entry.read_text(encoding="utf-8"), "cell.json")
+        if record.is_file():
+            yield str(record.parent), list(read_json(record).get("stages", {}).values())
+
+
+def _with_inputs(keys: Sequence[str], items: Mapping[str, Item]) -> Iterator[Item]:
+    """The finished stages whose fingerprints begin with ``keys``, and all they were made from."""
+    to_do = [each for each in items if any(each.startswith(key) for key in keys)]
+    seen: set[str] = set()
+    while to_do:
+        fingerprint = to_do.pop()
+        if fingerprint in items and fingerprint not in seen:
+            seen.add(fingerprint)
+            yield items[fingerprint]
+            to_do += items[fingerprint].record["identity"]["inputs"].values()

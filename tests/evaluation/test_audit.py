@@ -1,0 +1,480 @@
+"""The audit on folders that the real alpaca_eval made."""
+
+import csv
+import itertools
+import json
+import random
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.evaluation.alpaca import Run
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation.audit.findings import findings
+from mini_lima.evaluation.audit.folder import read_folder
+from mini_lima.evaluation.audit.order import find_order
+from mini_lima.evaluation.audit.single import audit
+from mini_lima.evaluation.library import metric, undisturbed
+
+few = {"samples": 200}
+REFUSAL = "Neither of them answers the question."
+
+
+def answers(n, seed=0):
+    """Answers of 1 to 300 characters; every tenth is the reference's own."""
+    rng = random.Random(seed)
+    found = {}
+    for k in range(n):
+        ours, theirs = (side * rng.randint(1, 300) for side in "ab")
+        found[f"question {k} é\u2028"] = (theirs if k % 10 == 9 else ours, theirs)
+    return found
+
+
+def read(folder, **options):
+    return audit(read_folder(folder, **options), **few)
+
+
+def alarms(found):
+    return [finding.text for finding in findings(found) if finding.level == "alarm"]
+
+
+def edit(folder, name, change):
+    """Let ``change`` alter the rows of a JSON file of ``folder`` in place, or return others."""
+    path = folder / name
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(change(rows) or rows))
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@given(
+    n=st.integers(2, 40),
+    likes_first=st.floats(0, 1),
+    refuses=st.sampled_from([0.0, 0.1, 0.9]),
+    seed=st.integers(0, 3),
+    batch=st.sampled_from([9, 128]),
+    chance=st.randoms(use_true_random=False),
+)
+def test_figures_and_order_are_the_librarys(
+    tmp_path_factory, n, likes_first, refuses, seed, batch, chance
+):
+    shown_first = {}
+
+    def prefers(instruction, first, second):
+        shown_first[instruction] = first
+        # One word that is sure to be read: the library cannot take a run without any.
+        refused = chance.random() < refuses and not instruction.startswith("question 0 ")
+        return REFUSAL if refused else 1 if chance.random() < likes_first else 2
+
+    given_answers = answers(n)
+    folder = tmp_path_factory.mktemp("run") / "run"
+    Run(given_answers, prefers, seed=seed, batch=batch).into(folder)
+    found = read_folder(folder)
+    report = audit(found, **few)
+
+    (row,) = csv.DictReader((folder / "leaderboard.csv").open(newline=""))
+    assert report.found.win_rate == pytest.approx(float(row["win_rate"]), abs=1e-9)
+    assert report.found.n_total == int(row["n_total"])
+    if row["standard_error"]:
+        error = float(row["standard_error"])
+        assert report.found.standard_error == pytest.approx(error, abs=1e-9)
+    assert all(stated.agrees for stated in report.stated)
+    assert {"win_rate", "n_total", "n_draws", "avg_length"} <= {s.figure for s in report.stated}
+    assert report.found.n_total + report.missing.n == n
+    assert report.reuse.n_batches == report.reuse.n_stretches
+
+    order, firsts = find_order(found.rows, found.swapped)
+    if order.seed == seed:
+        asked = [
+            (given_answers[row["instruction"]][0] == shown_first[row["instruction"]], first)
+            for row, first in zip(found.rows, firsts, strict=True)
+            if row["instruction"] in shown_first
+        ]
+        assert all(was == says for was, says in asked)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of a judge who likes the first place, refuses now and then, and is of two back-ends."""
+    chance, prices = random.Random(5), itertools.cycle([0.0, 0.002, 0.0, 0.0, 0.001])
+
+    def prefers(instruction, first, second):
+        likes = 0.85 if first.startswith("a") else 0.6
+        if chance.random() < 0.05:
+            return REFUSAL
+        return (
+            (1 if chance.random() < likes else 2)
+            if chance.random() < 0.97
+            else ("Output (a) is not good.\nOutput (b)")
+        )
+
+    run = Run(answers(240), prefers, prices=prices)
+    return run.into(tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def test_what_is_wrong_with_a_run_is_said(folder):
+    said = " ".join(alarms(read(folder)))
+    assert "the place decides" in said
+    assert "are missing" in said
+
+
+def test_a_number_that_does_not_follow_is_an_alarm(folder):
+    board = folder / "leaderboard.csv"
+    rows = list(csv.reader(board.open(newline="")))
+    rows[1][1] = "61.5"
+    with board.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    report = read(folder)
+    assert [s.figure for s in report.stated if not s.agrees] == ["win_rate"]
+    assert any("says win_rate 61.5" in text for text in alarms(report))
+
+
+def null_as(value):
+    return lambda row: {
+        **row,
+        "preference": value if row["preference"] is None else row["preference"],
+    }
+
+
+def without_prefix(row):
+    return {name.removeprefix("preference_"): value for name, value in row.items()}
+
+
+def turned(row):
+    """The same verdict, with the model as output 1."""
+    sides = {
+        f"{name}_{a}": row[f"{name}_{b}"]
+        for name in ("output", "generator")
+        for a, b in ("12", "21")
+    }
+    verdict = row["preference"]
+    return {**row, **sides, "preference": verdict and 3 - verdict}
+
+
+VARIANTS = {
+    "ties as 0": lambda r: {**r, "preference": 0 if r["preference"] == 1.5 else r["preference"]},
+    "missing as NaN": null_as(float("nan")),
+    "missing as -1": null_as(-1),
+    "numbers as text": lambda r: {**r, "preference": r["preference"] and str(r["preference"])},
+    "older columns": without_prefix,
+    "columns in another order": lambda r: dict(reversed(r.items())),
+    "a column more": lambda r: {**r, "dataset": "own", "glm_preference": 0.5},
+    "no outputs": lambda r: {k: v for k, v in r.items() if not k.startswith("output_")},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_of_the_files_change_nothing(folder, variant):
+    usual = read(folder)
+    edit(folder, "annotations.json", lambda rows: [VARIANTS[variant](row) for row in rows])
+    assert read(folder) == usual
+
+
+def test_json_lines_change_nothing(folder):
+    usual = read(folder)
+    for name in ("annotations.json", "model_outputs.json", "reference_outputs.json"):
+        rows = json.loads((folder / name).read_text())
+        lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        (folder / name).write_text(f"\ufeff{lines}\n\n")
+    assert read(folder) == usual
+
+
+def test_a_model_that_stands_as_output_1_is_turned(folder):
+    usual = read(folder)
+    edit(folder, "annotations.json", lambda rows: [turned(row) for row in rows])
+    report = read(folder)
+    assert report.found == usual.found
+    assert report.model == "our model"
+    assert (report.consistency, report.order) != (usual.consistency, usual.order)  # other seats
+    assert "output 1" in report.remarks[0]
+
+
+def test_a_turned_file_with_its_order_given_is_the_same_run(folder):
+    def switched(rows):
+        _, firsts = find_order(read_folder(folder).rows, False)
+        return [{**r, "is_switched_outputs": first} for r, first in zip(rows, firsts, strict=True)]
+
+    edit(folder, "annotations.json", switched)
+    usual = read(folder)
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [
+            {**turned(row), "is_switched_outputs": not row["is_switched_outputs"]} for row in rows
+        ],
+    )
+    report = read(folder)
+    assert report.consistency == usual.consistency
+    assert report.order.source == usual.order.source == "given"
+
+
+def test_outputs_above_the_folder_are_found_as_the_library_lays_them(folder):
+    usual = read(folder)
+    inner = folder / "judge"
+    inner.mkdir()
+    for name in ("annotations.json", "leaderboard.csv"):
+        (folder / name).rename(inner / name)
+    report = read(inner)
+    assert (report.found, report.health) == (usual.found, usual.health)
+
+
+def test_without_anything_but_annotations_the_rest_is_still_said(folder):
+    usual = read(folder)
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "annotations.json":
+            path.unlink()
+    report = read(folder)
+    assert report.found == usual.found
+    assert report.stated == []
+    assert "no leaderboard" in report.remarks[0]
+
+
+def test_without_raw_completions_the_order_is_assumed_and_it_says_so(folder):
+    usual = read(folder)
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{k: v for k, v in r.items() if "raw" not in k} for r in rows],
+    )
+    report = read(folder)
+    assert (usual.order.source, report.order.source) == ("seed", "assumed")
+    assert report.consistency == usual.consistency
+    assert any("is assumed" in finding.text for finding in findings(report))
+
+
+@pytest.mark.parametrize(("seed", "shuffled"), [(2, True), (0, False), (77, True)])
+def test_another_order_is_recognised_by_what_the_annotator_said(tmp_path, seed, shuffled):
+    seats = {}
+
+    def prefers(instruction, first, second):
+        seats[instruction] = first.startswith("a")
+        return 1 + (len(first) + len(second)) % 2
+
+    folder = Run(answers(80), prefers, seed=seed, shuffled=shuffled).into(tmp_path / "run")
+    found = read_folder(folder)
+    order, firsts = find_order(found.rows, found.swapped)
+    source = "not shuffled" if not shuffled else "seed" if seed == 2 else "read"
+    assert (order.source, order.seed) == (source, seed if source == "seed" else None)
+    assert [
+        seats.get(row["instruction"], first) for row, first in zip(found.rows, firsts, strict=True)
+    ] == firsts
+
+
+def test_mixed_back_ends_are_told_apart(folder):
+    def mix(rows):
+        for number, row in enumerate(rows):
+            if row["preference"] is not None:
+                free = number % 2
+                row["preference_price_per_example"] = 0.0 if free else 0.002
+                row["preference"] = 1.0 if free else row["preference"]
+
+    edit(folder, "annotations.json", mix)
+    (parts,) = read(folder).parts
+    assert parts.by == "reported usage"
+    assert {part.name for part in parts.parts} == {"reported", "none reported"}
+    free = next(part for part in parts.parts if part.name == "none reported")
+    assert (free.found.win_rate, parts.p_value < 0.01) == (0, True)
+    assert any("by reported usage, and they differ" in text for text in alarms(read(folder)))
+
+
+def test_without_any_usage_nobody_knows_who_answered(folder):
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**row, "preference_price_per_example": 0.0} for row in rows],
+    )
+    report = read(folder)
+    assert report.usage == {"none reported": report.found.n_total}
+    assert report.parts == []
+    assert any("no verdict came with any reported usage" in f.text for f in findings(report))
+
+
+def test_weights_that_the_file_rounded_to_ties_are_no_false_alarm(folder):
+    """The library counts 1.50000000001 as a win and writes 1.5."""
+
+    def weigh(rows):
+        for row in rows:
+            row["preference"] = row["preference"] and 1.5 + 0.9 * (row["preference"] - 1.5)
+
+    edit(folder, "annotations.json", weigh)
+    rounded = [r["preference"] for r in read_folder(folder).rows if r["preference"] is not None]
+    ties = rounded.count(1.5)
+    assert ties > 1
+    exact = [1.5 + 1e-12 if p == 1.5 else p for p in rounded]
+    with undisturbed():
+        from alpaca_eval.metrics import get_winrate
+
+        board = get_winrate([{"preference": p} for p in exact])
+    with (folder / "leaderboard.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["", *board], ["our model", *board.values()]])
+    assert board["n_draws"] == 0
+    assert all(stated.agrees for stated in read(folder).stated)
+
+
+def test_verdicts_missing_in_one_order_or_on_long_answers_are_no_accident(folder):
+    rows = read_folder(folder).rows
+    first = {r["instruction"]: f for r, f in zip(rows, find_order(rows, False)[1], strict=True)}
+
+    def lose(rows):
+        for row in rows:
+            if first[row["instruction"]] and len(row["output_2"]) > 150:
+                row["preference"] = None
+
+    edit(folder, "annotations.json", lose)
+    report = read(folder)
+    assert report.is_incomplete
+    assert report.missing.percent_first > 30 > report.missing.percent_second
+    assert report.missing.order_p < 0.01
+    assert report.missing.length_p < 0.01
+    assert report.missing.median_length > 150
+
+
+def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
+    usual = read(folder)
+    edit(folder, "annotations.json", lambda rows: [*rows, *rows[:7]])
+    again = read(folder)
+    assert (usual.reuse.n_repeated, again.reuse.n_repeated) == (0, 7)
+    assert again.n_instructions == usual.n_instructions
+
+    def interleave(rows):
+        for row in rows[::3]:
+            row["preference_time_per_example"] = 0.77
+
+    edit(folder, "annotations.json", interleave)
+    assert any("several passes" in finding.text for finding in findings(read(folder)))
+
+
+def test_wordy_verdicts_are_shown(folder):
+    def talk(rows):
+        for row in rows[:4]:
+            row["preference_raw_completion"] = "Output (b) is not related to the <question>."
+
+    edit(folder, "annotations.json", talk)
+    report = read(folder)
+    assert report.readings.n_wordy >= 3
+    assert report.readings.examples[0] == "Output (b) is not related to the <question>."
+
+
+def test_files_that_do_not_belong_together_are_noticed(folder):
+    def change(rows):
+        rows[0]["output"] = "written later"
+        rows[1]["instruction"] = "asked later"
+
+    edit(folder, "model_outputs.json", change)
+    remarks = " ".join(read(folder).remarks)
+    assert "1 of 240 instructions: was judged with another answer" in remarks
+    assert "1 of 240 instructions: was judged and is not in model_outputs.json" in remarks
+    assert "1 of 240 instructions: is in reference_outputs.json and not in model_o" in remarks
+    other = {"instruction": "of another run", "output": "x", "generator": "another"}
+    edit(folder, "model_outputs.json", lambda rows: [other] * 9)
+    report = read(folder)
+    assert report.missing.n_absent == 0
+    assert "240 of 1 instructions: was judged and is not in" in " ".join(report.remarks)
+
+
+def test_rows_that_were_dropped_are_missing_verdicts(folder):
+    usual = read(folder)
+    edit(folder, "annotations.json", lambda rows: [r for r in rows if r["preference"] is not None])
+    report = read(folder)
+    assert usual.missing.n == report.missing.n == report.missing.n_absent > 0
+    assert report.found == usual.found
+    assert report.missing.percent_first == usual.missing.percent_first
+    assert report.missing.median_length == usual.missing.median_length
+    assert all(stated.agrees for stated in report.stated)
+
+
+def test_an_instruction_that_is_there_twice_is_one_cluster(folder):
+    def again(rows):
+        return [*rows, *({**r, "output_2": f"{r['output_2']} again"} for r in rows)]
+
+    once, one_order = read(folder), read_folder(folder)
+    edit(folder, "annotations.json", again)
+    (folder / "model_outputs.json").unlink()
+    twice = read(folder)
+    verdicts = [row["preference"] for row in read_folder(folder).rows]
+    theirs = metric([verdict for verdict in verdicts if verdict is not None])
+    assert twice.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert twice.n_instructions == once.n_instructions == len(one_order.rows)
+    assert twice.found.standard_error == pytest.approx(once.found.standard_error)
+    assert twice.found.standard_error > 1.3 * theirs["standard_error"]
+
+
+def test_ill_answers_are_counted_beside_the_references(folder):
+    ill = {
+        "empty": "  ",
+        "starts_with_role": "assistant\nWell, yes.",
+        "leaks_turns": "Yes.\nuser\nAnd now?\nassistant\nNo.",
+        "repeats_itself": "very " * 100 + ".",
+        "ends_mid_sentence": " ".join(map(str, range(100))),
+    }
+
+    def sicken(rows):
+        for row in rows:
+            row["output"] = "A dialogue: they said that AI is fine. Assistant professors agree."
+        for row, text in zip(rows, ill.values(), strict=False):
+            row["output"] = text
+
+    edit(folder, "model_outputs.json", sicken)
+    health = read(folder).health
+    assert {name: getattr(health, name) for name in ill} == dict.fromkeys(ill, 1)
+
+
+def test_several_models_in_one_file_have_to_be_named(folder):
+    usual = read(folder)
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [*rows, *({**r, "generator_2": "another", "preference": 2} for r in rows)],
+    )
+    assert read(folder).found == usual.found  # model_outputs.json is of this one
+    (folder / "model_outputs.json").unlink()
+    with pytest.raises(UserError, match="name one with --model: our model, another"):
+        read(folder)
+    assert read(folder, model="our model").found == usual.found
+    assert read(folder, model="another").found.win_rate == 100
+    with pytest.raises(UserError, match="no verdicts on 'nobody'"):
+        read(folder, model="nobody")
+
+
+def test_several_annotators_are_compared(folder):
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [*rows, *({**r, "annotator": "second opinion"} for r in rows)],
+    )
+    report = read(folder)
+    assert report.annotators == ["judge", "second opinion"]
+    (pair,) = report.consistency.agreements
+    assert (pair.agreement, pair.kappa) == (100, pytest.approx(1))
+
+
+def test_a_leaderboard_of_many_gives_the_row_of_this_model(folder):
+    board = folder / "leaderboard.csv"
+    header, ours = board.read_text().splitlines()
+    other = ours.replace("our model", '"a ""model"", quoted"')
+    board.write_text("\n".join([header, other, ours, other.replace("quoted", "again")]) + "\n")
+    assert all(stated.agrees for stated in read(folder).stated)
+    board.write_text("\n".join([header, other, other.replace("quoted", "again")]) + "\n")
+    report = read(folder)
+    assert report.stated == []
+    assert any("no row for our model" in remark for remark in report.remarks)
+    board.write_text(f"{header}\n{other}\n")  # the run's own, under another name
+    assert read(folder).stated
+    nameless = [line.split(",", 1)[1] for line in (header, ours)]
+    board.write_text("\n".join(nameless) + "\n")
+    assert [s.figure for s in read(folder).stated if s.agrees][:2] == ["win_rate", "standard_error"]
+
+
+@pytest.mark.parametrize(
+    ("decimals", "off", "agrees"), [(2, 0, True), (2, 0.01, False), (14, 0, True)]
+)
+def test_a_leaderboard_that_rounds_is_no_false_alarm(folder, decimals, off, agrees):
+    rate = round(read(folder).found.win_rate + off, decimals)
+    (folder / "leaderboard.csv").write_text(f",win_rate\nour model,{rate}\n")
+    assert [stated.agrees for stated in read(folder).stated] == [agrees]

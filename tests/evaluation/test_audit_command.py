@@ -1,0 +1,256 @@
+"""``mini-lima audit``: text, JSON and page; folders that are broken; several runs together."""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from tests.evaluation.alpaca import Run
+
+from mini_lima.cli import main
+from mini_lima.errors import UserError
+from mini_lima.evaluation.audit.document import as_document
+from mini_lima.evaluation.audit.folder import read_folder
+from mini_lima.evaluation.audit.page import as_page
+from mini_lima.evaluation.audit.several import spread
+from mini_lima.evaluation.audit.single import audit
+from mini_lima.evaluation.audit.text import as_text
+
+N = 150
+EVIL = '<script>alert("&")</script>'
+
+
+def judged_by(likes, seed):
+    """A judge who prefers ours with probability ``likes(instruction)``."""
+    chance = random.Random(seed)
+
+    def prefers(instruction, first, second):
+        wins = chance.random() < likes(instruction)
+        return 1 if first.startswith("ours") == wins else 2
+
+    return prefers
+
+
+def hardness(instruction):
+    return random.Random(instruction).uniform(0.1, 0.5)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same outputs judged three times by one judge, and once by a kinder one."""
+    folder = tmp_path_factory.mktemp("runs")
+    answers = {f"question {k}": (f"ours {k}", f"theirs {k}") for k in range(N)}
+    judges = {name: judged_by(hardness, k) for k, name in enumerate(("a", "b", "c"))}
+    judges["kinder"] = judged_by(lambda i: hardness(i) + 0.25, 3)
+    for name, prefers in judges.items():
+        Run(answers, prefers, model=EVIL).into(folder / name)
+    return folder
+
+
+def folders(runs, *names):
+    return [read_folder(runs / name) for name in names]
+
+
+def test_runs_of_one_judge_fit_and_another_judges_does_not(runs):
+    same = spread(folders(runs, "a", "b", "c"), samples=2000)
+    assert same.fits_one_judge
+    assert same.n_common == N
+    assert same.expected == pytest.approx(same.observed, abs=3)
+    assert [pair.n_copied for pair in same.pairs] == [0, 0, 0]
+    assert all(20 < pair.flips < 60 for pair in same.pairs)
+    mixed = spread(folders(runs, "a", "b", "kinder"), samples=2000)
+    assert not mixed.fits_one_judge
+    assert mixed.p_value < 0.01
+    assert mixed.observed > 2 * mixed.expected
+
+
+def test_a_run_that_reuses_verdicts_is_no_second_opinion(runs, tmp_path, capsys):
+    copy = shutil.copytree(runs / "a", tmp_path / "copy")
+    rows = json.loads((copy / "annotations.json").read_text())
+    for row in rows[:10]:
+        row["preference_time_per_example"] = 0.123
+    (copy / "annotations.json").write_text(json.dumps(rows))
+    (pair,) = spread(folders(runs, "a", copy), samples=100).pairs
+    assert (pair.n_copied, pair.flips) == (N - 10, 0)
+    assert main(["audit", str(runs / "a"), str(copy)]) == 0
+    assert f"! {N - 10} verdicts of" in capsys.readouterr().out
+
+
+def test_runs_of_other_outputs_cannot_be_compared(runs, tmp_path):
+    other = Run({"question 0": ("x", "y"), "question 1": ("x", "y")}, lambda *_: 1)
+    with pytest.raises(UserError, match="0 verdicts on the same outputs"):
+        spread([*folders(runs, "a"), read_folder(other.into(tmp_path / "other"))])
+
+
+def test_text_json_and_page_say_the_same(runs, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    named = [str(runs / "a"), str(runs / "kinder")]
+    assert main(["audit", *named]) == 0
+    text = capsys.readouterr().out
+    assert main(["audit", *named, "--json", "--page", str(page)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    shown = page.read_text(encoding="utf-8")
+    assert [found["folder"] for found in document["audits"]] == named
+    for found in document["audits"]:
+        rate = found["found"]["win_rate"]
+        assert f"{rate:6.2f}%" in text
+        assert f"{rate:.1f}% of {N}" in shown
+    assert document["spread"]["fits_one_judge"] is False
+    for words in (text, shown):
+        assert "do not fit one judge" in words
+
+
+class Page(HTMLParser):
+    """Collects the tags of a page, and whatever would make it fetch something."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.fetched = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.fetched += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+
+def test_the_page_is_self_contained_escaped_and_has_both_schemes(runs):
+    read = folders(runs, "a", "b")
+    shown = as_page([audit(f, samples=50) for f in read], spread(read, samples=50))
+    page = Page()
+    page.feed(shown)
+    assert "script" not in page.tags
+    assert "&lt;script&gt;" in shown
+    assert page.fetched == []
+    assert "url(" not in shown
+    assert "@import" not in shown
+    assert "prefers-color-scheme: dark" in shown
+    pictures = re.findall(r"<svg.*?</svg>", shown, flags=re.S)
+    assert len(pictures) == 3
+    for picture in pictures:
+        drawn = ElementTree.fromstring(picture)
+        width = float(drawn.get("viewBox").split()[2])
+        places = [float(line.get(end)) for line in drawn.iter("line") for end in ("x1", "x2")]
+        assert places
+        assert all(0 <= place <= width for place in places)
+
+
+ROW = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1.0}
+BROKEN = {
+    "no such folder": (None, "does not exist"),
+    "no annotations": ({"leaderboard.csv": "x"}, "has no annotations.json"),
+    "empty": ({"annotations.json": ""}, "neither a JSON list nor JSON Lines"),
+    "cut off": ({"annotations.json": '[{"instruction": "i", "pref'}, "was it cut off"),
+    "binary": ({"annotations.json": b"\xff\xfe\x00"}, "cannot be read"),
+    "nested": ({"annotations.json": "[" * 100_000}, "neither a JSON list"),
+    "no rows": ({"annotations.json": "[]"}, "holds no rows"),
+    "an object": ({"annotations.json": '{"a": 1}'}, "holds no rows"),
+    "rows that are none": ({"annotations.json": "[1, 2]"}, "row 1: has no instruction"),
+    "no preference": ({"annotations.json": json.dumps([ROW, {"instruction": "i"}])}, "row 2"),
+    "no text": ({"annotations.json": json.dumps([{**ROW, "instruction": None}])}, "not text"),
+    "outputs cut off": (
+        {"annotations.json": json.dumps([ROW]), "model_outputs.json": "[{"},
+        "model_outputs.json is neither",
+    ),
+    "outputs without output": (
+        {"annotations.json": json.dumps([ROW]), "reference_outputs.json": '[{"instruction": "i"}]'},
+        "reference_outputs.json, row 1: has no output",
+    ),
+    "a leaderboard of text": (
+        {"annotations.json": json.dumps([ROW]), "leaderboard.json": "[1]"},
+        "cannot be read as a leaderboard",
+    ),
+    "no leaderboard": (
+        {"annotations.json": json.dumps([ROW]), "leaderboard.csv": "a,b\n1,2\n"},
+        "no column win_rate",
+    ),
+    "leaderboard without rows": (
+        {"annotations.json": json.dumps([ROW]), "leaderboard.csv": ",win_rate\n"},
+        "no row below its header",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_folder_is_one_clear_line(fault, tmp_path, capsys):
+    files, said = BROKEN[fault]
+    folder = tmp_path / "run"
+    if files is not None:
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["audit", str(folder)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+    assert str(folder) in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_file_or_a_folder_above_gets_a_hint(runs, capsys):
+    assert main(["audit", str(runs / "a" / "annotations.json")]) == 2
+    assert "name the folder that it is in" in capsys.readouterr().err
+    assert main(["audit", str(runs)]) == 2
+    assert "a, b, c, kinder" in capsys.readouterr().err
+    assert main(["audit", str(runs / "a"), "--page", str(runs / "none" / "page.html")]) == 2
+    assert "the page cannot be written" in capsys.readouterr().err
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+strange_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "instruction": st.sampled_from(["i", "j", "\ud800", ""]),
+            "preference": st.sampled_from([0, 1, 1.2, 1.5, 2, 10**400, -1, None, "2", "x", True])
+            | anything,
+        },
+        optional={
+            name: anything
+            for name in (
+                *("output_1", "output_2", "generator_1", "generator_2", "annotator", "date"),
+                *("raw_completion", "price_per_example", "time_per_example", "model_first"),
+                *("served_model", "is_switched_outputs", "referenced_models"),
+            )
+        },
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(rows=strange_rows)
+def test_whatever_the_rows_hold_there_is_an_audit_or_one_clear_line(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("strange")
+    (folder / "annotations.json").write_text(json.dumps(rows))
+    try:
+        found = read_folder(folder)
+    except UserError as error:
+        event("an error")
+        one_line, _, rest = str(error).partition("\n")
+        if rest or not one_line:
+            raise
+        return
+    report = audit(found, samples=20)
+    as_text([report], None).encode()
+    as_page([report], None).encode()
+    json.dumps(as_document([report], None), allow_nan=False)
+    assert report.found.n_total + report.missing.n == len(found.rows)
+
+
+def test_as_a_program_it_prints_json_alone(runs):
+    command = [sys.executable, "-m", "mini_lima.cli", "audit", str(runs / "a"), "--json"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(told.stdout)["audits"][0]["model"] == EVIL
+    assert told.stderr == ""

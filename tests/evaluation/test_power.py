@@ -1,0 +1,138 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from tests.evaluation.judges import Judge
+
+from mini_lima.cli import main
+from mini_lima.errors import UserError
+from mini_lima.evaluation.noise import Noise, noise_of_annotator, noise_of_folders
+from mini_lima.evaluation.power import designs, detectable
+from mini_lima.evaluation.statistics import paired_difference, sign_flip_p
+
+
+def noise_of(judge):
+    """Of two models that share what makes an instruction hard: only orders and repeats differ."""
+    _, _, repeats = judge.variances
+    return Noise(0.0, 0.0, 2 * repeats, "a simulated judge")
+
+
+@pytest.mark.parametrize(("orders", "repeats", "bias"), [((1,), 1, 0), ((1, 0), 2, 0.2)])
+def test_the_smallest_difference_it_names_is_found_four_times_in_five(orders, repeats, bias):
+    n, judge = 400, Judge(0.25, 0.55, bias)
+    (design,) = [
+        d
+        for d in designs(noise_of(judge), n=n, repeats=[repeats])
+        if d.orders == ("both" if len(orders) == 2 else "one")
+    ]
+    rng, found = np.random.default_rng(0), []
+    for seed in range(400):
+        shares = judge.shares(rng, n)
+        b = judge.verdicts(rng, shares, orders=orders, repeats=repeats)
+        a = judge.verdicts(rng, shares + design.difference / 100, orders=orders, repeats=repeats)
+        differences = np.nanmean(a.by_order(a.instructions) - b.by_order(b.instructions), axis=1)
+        found.append(sign_flip_p(differences, seed=seed, samples=400) <= 0.05)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+
+
+def test_the_constant_is_two_point_eight():
+    assert detectable(1.0) == pytest.approx(1.959964 + 0.841621, abs=1e-5)
+    assert detectable(2.0, family=7) == pytest.approx(2 * (2.690110 + 0.841621), abs=1e-4)
+
+
+def test_what_is_paid_for_is_gained():
+    noise = Noise(instructions=0.1, orders=0.05, repeats=0.2, source="")
+    found = {(d.orders, d.repeats): d for d in designs(noise, n=100, repeats=[1, 2])}
+    assert found["one", 1].difference == pytest.approx(detectable(100 * (0.35 / 100) ** 0.5))
+    assert found["both", 2].difference == pytest.approx(detectable(100 * (0.15 / 100) ** 0.5))
+    for design in found.values():
+        assert design.difference < design.in_family < design.interaction
+        assert design.usd is None
+    assert [d.verdicts for d in found.values()] == [600, 1200, 1200, 2400]
+    priced = designs(noise, n=100, repeats=[1], models=1, usd_per_verdict=0.01)
+    assert [d.usd for d in priced] == [3.0, 6.0]
+
+
+def test_the_librarys_table_of_annotators_is_read():
+    noise = noise_of_annotator("chatgpt", 50)
+    assert noise.instructions + noise.repeats == pytest.approx(0.5)
+    assert noise.repeats / 0.5 == pytest.approx(2 * 0.34054591087228026)
+    assert noise_of_annotator("alpaca_eval_gpt4_fn", 50).repeats < noise.repeats
+    with pytest.raises(UserError, match="no variance of an annotator 'nobody': choose one of"):
+        noise_of_annotator("nobody", 50)
+    with pytest.raises(UserError, match="between 0 and 100"):
+        noise_of_annotator("chatgpt", 0)
+
+
+def folder(path, verdicts):
+    path.mkdir()
+    rows = [
+        {
+            "instruction": verdicts.instructions[i],
+            "model_first": bool(first),
+            "preference": None if np.isnan(win) else 1 + win,
+        }
+        for i, first, win in zip(
+            verdicts.instruction, verdicts.model_first, verdicts.win, strict=True
+        )
+    ]
+    (path / "annotations.json").write_text(json.dumps(rows))
+    return path
+
+
+def test_noise_is_measured_on_folders(tmp_path):
+    judge, rng = Judge(), np.random.default_rng(1)
+    shares = judge.shares(rng, 4000)
+    one, other = (
+        folder(tmp_path / name, judge.verdicts(rng, shares, repeats=2)) for name in ("a", "b")
+    )
+    instructions, orders, repeats = judge.variances
+    alone = noise_of_folders([one])
+    found = (alone.instructions, alone.orders, alone.repeats)
+    assert found == pytest.approx((2 * instructions, 2 * orders, 2 * repeats), abs=0.02)
+    paired = noise_of_folders([one, other])
+    assert (paired.instructions, paired.orders) == pytest.approx((0, 0), abs=0.01)
+    assert paired.repeats == pytest.approx(2 * repeats, abs=0.01)
+    assert "not measured" not in paired.source
+
+
+def test_measured_noise_foretells_the_error_of_the_next_run(tmp_path):
+    judge, rng = Judge(), np.random.default_rng(2)
+    measured = [
+        folder(tmp_path / name, judge.verdicts(rng, judge.shares(rng, 2000))) for name in ("a", "b")
+    ]
+    foretold = designs(noise_of_folders(measured), n=200, repeats=[1])[1].difference
+    differences = []
+    for seed in range(200):
+        a, b = (judge.verdicts(rng, judge.shares(rng, 200)) for _ in range(2))
+        differences.append(paired_difference(a, b, seed=seed, samples=1).difference)
+    assert foretold == pytest.approx(detectable(np.std(differences)), rel=0.15)
+
+
+def test_the_command_prints_a_table(capsys, tmp_path):
+    assert main(["power", "--repeats", "1", "3", "--prices", "0.5", "1.5"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"both +3 +28,980 +\d\.\d +\d\.\d +\d\.\d +16\.45", told)
+    verdicts = Judge().verdicts(np.random.default_rng(0), np.full(50, 0.4))
+    assert main(["power", "--measured", str(folder(tmp_path / "run", verdicts))]) == 0
+    assert "measured on 50 instructions; not measured: repeats" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--n", "0"],
+        ["--repeats", "0"],
+        ["--models", "-1"],
+        ["--win-rate", "100"],
+        ["--annotator", "nobody"],
+        ["--prices", "-1", "1"],
+        ["--measured", "nowhere"],
+        ["--measured", "a", "b", "c"],
+    ],
+)
+def test_a_mistake_is_one_line(mistake, capsys):
+    assert main(["power", *mistake]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)

@@ -1,0 +1,97 @@
+"""What a plan says must be what the run then does."""
+
+import pytest
+from tests.chat.server import Answer, FakeOpenAI
+from tests.composing import configured
+from tests.data.teachers import Teacher
+
+from mini_lima import pipeline
+from mini_lima.plan import Plan
+from mini_lima.stages import Store, walk
+
+PRICES = "{input: 1, output: 10}"
+SEEDS = 24
+
+
+@pytest.fixture
+def laid_out(tmp_path, monkeypatch):
+    """Lay out a cell with a live teacher and judge; returns its stages by label."""
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+
+    def lay_out(server, *overrides):
+        config = configured(
+            *("experiment=embedded", "teacher=openai", "annotator=chatgpt", "tracking=disabled"),
+            f"store={tmp_path / 'store'}",
+            *(
+                f"{chat}.{key}"
+                for chat in ("teacher", "annotator.chat")
+                for key in (
+                    f"base_url={server.base_url}",
+                    f"prices={PRICES}",
+                    "max_retries=0",
+                )
+            ),
+            *overrides,
+        )
+        stages = walk([pipeline.build_cell(config, {}).last])
+        return stages, Store(tmp_path / "store")
+
+    return lay_out
+
+
+def planned(stages, store, budget=None):
+    plan = Plan()
+    plan.budget_usd = budget
+    plan.add("cell", stages, store)
+    calls = {row.stage.label: row.calls for row in plan.rows.values() if row.calls}
+    return plan, calls
+
+
+def test_the_calls_of_a_plan_are_those_that_are_then_made_and_their_cost_is_within_its_range(
+    laid_out,
+):
+    with FakeOpenAI(Teacher()) as server:
+        stages, store = laid_out(server, "data.filters.near_duplicate=false")
+        plan, calls = planned(stages, store)
+        most = SEEDS // 6 + SEEDS + SEEDS
+        assert calls["naive"].requests == most
+        assert calls["improved"].requests == SEEDS * (1 + 2) + SEEDS * 5
+        assert plan.total().usd_high > plan.total().usd_low > 0
+
+        naive = next(stage for stage in stages if stage.label == "naive")
+        store.build(naive)
+        assert len(server.calls) == most
+        _, now = planned(stages, store)
+        assert "naive" not in now, "it is done"
+        improved = next(stage for stage in stages if stage.label == "improved")
+        store.build(improved)
+        assert len(server.calls) - most == now["improved"].requests
+
+
+def test_what_is_answered_already_is_not_planned_again(laid_out):
+    with FakeOpenAI(Teacher(new=lambda asked: Answer(503))) as server:
+        stages, store = laid_out(server, "data.filters.near_duplicate=false")
+        before = planned(stages, store)[1]["naive"].requests
+        naive = next(stage for stage in stages if stage.label == "naive")
+        with pytest.raises(Exception, match="answered and kept"):
+            store.build(naive)
+        assert planned(stages, store)[1]["naive"].requests == before - SEEDS // 6 - SEEDS
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"), [(1000, "is enough"), (0.0001, "cannot be enough"), (0.8, "may not")]
+)
+def test_a_plan_says_whether_the_budget_is_enough(laid_out, budget, said):
+    with FakeOpenAI(Teacher()) as server:
+        plan, _ = planned(*laid_out(server), budget=budget)
+    assert said in plan.notes()[-1]
+
+
+def test_costs_that_are_not_known_are_not_made_up(laid_out):
+    with FakeOpenAI(Teacher()) as server:
+        stages, store = laid_out(
+            server, "teacher.prices={input: null, output: null}", "teacher.model=unheard-of"
+        )
+        plan, _ = planned(stages, store)
+    assert plan.lines()[-1][-1] == "not known"
+    assert any("not known" in note for note in plan.notes())

@@ -22,6 +22,7 @@ from typing import Any
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import (
+    AdapterMethod,
     ChatConfig,
     Config,
     Engine,
@@ -128,20 +129,25 @@ def _data_set(config: Config) -> Stage:
 
 
 def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
+    recipe = asdict(config.sft)
+    checkpoint_steps = recipe.pop("checkpoint_steps")
+    adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
         label=f"{config.model.name}-{config.data.method}",
         function=sft.train,
         params={
             **base_model.params,
-            **asdict(config.sft),
+            **recipe,
+            "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
             "optimizer": asdict(config.optimizer),
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
         files=base_model.files,
-        settings=asdict(config.launch),
+        settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
+        version=2,
     )
 
 
@@ -149,7 +155,8 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
     engine = config.evaluation.engine
     function: Callable[..., None] = evaluation.generate
     how: dict[str, Any] = {"precision": config.sft.precision}
-    settings = {**asdict(config.launch), "batch_size": config.evaluation.batch_size}
+    settings = {key: getattr(config.launch, key) for key in ("device", "processes", "threads")}
+    settings["batch_size"] = config.evaluation.batch_size
     if engine.name is Engine.openai:
         function, how, settings = (
             evaluation.generate_by_server,

@@ -3,12 +3,12 @@
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cache
+from importlib.util import find_spec
 
+from mini_lima.config.checks import global_batch_fault
 from mini_lima.config.schema import (
+    AdapterMethod,
     ChatConfig,
     ChatMode,
     Config,
@@ -17,6 +17,7 @@ from mini_lima.config.schema import (
     EngineConfig,
     TrackingMode,
 )
+from mini_lima.devices import AUTO, cuda_devices
 from mini_lima.errors import UserError
 from mini_lima.sft.ops import missing_tools
 
@@ -49,6 +50,7 @@ def missing(
         lines += _device(config)
     if "sft" in to_do:
         lines += missing_tools()
+        lines += _peft(config)
     if "tracking" in to_do:
         lines += _tracker(config)
     return list(dict.fromkeys(lines))
@@ -73,21 +75,21 @@ def _server(engine: EngineConfig) -> Iterator[str]:
 
 
 def _device(config: Config) -> Iterator[str]:
-    if config.launch.device is Device.cuda and _cuda_devices() < config.launch.processes:
+    if config.launch.device is not Device.cuda:
+        return
+    wanted = 1 if config.launch.processes == AUTO else int(config.launch.processes)
+    if cuda_devices() < wanted:
         yield (
-            f"{config.launch.processes} CUDA GPU(s), of which torch finds {_cuda_devices()}: check"
+            f"{wanted} CUDA GPU(s), of which torch finds {cuda_devices()}: check"
             " nvidia-smi and that torch was installed for CUDA, or set launch.device=cpu"
         )
+    elif config.launch.processes == AUTO:
+        yield from global_batch_fault(config, cuda_devices())
 
 
-@cache
-def _cuda_devices() -> int:
-    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
-    program = "import torch; print(torch.cuda.device_count())"
-    asked = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0
+def _peft(config: Config) -> Iterator[str]:
+    if config.adapter.method is AdapterMethod.lora and find_spec("peft") is None:
+        yield "peft, which adapter=lora needs: pip install -c constraints.txt -e '.[lora]'"
 
 
 def _tracker(config: Config) -> Iterator[str]:

@@ -68,6 +68,13 @@ class Device(StrEnum):
     cpu = "cpu"
 
 
+class AdapterMethod(StrEnum):
+    """Which weights are trained."""
+
+    none = "none"
+    lora = "lora"
+
+
 class ChatMode(StrEnum):
     """How an endpoint is asked for what the response cache does not hold."""
 
@@ -250,6 +257,22 @@ class SftConfig:
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
     gradient_clipping: float = 1.0
     seed: int = 0
+    checkpoint_steps: int | None = 100
+    """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""
+
+
+@dataclass
+class AdapterConfig:
+    """All weights, or low-rank additions to some of them that are merged in when they are saved."""
+
+    method: AdapterMethod = MUST_BE_GIVEN  # type: ignore[assignment]
+    rank: int = 16
+    """Of the additions."""
+    alpha: int = 32
+    """Their weight is alpha / rank."""
+    dropout: float = 0.05
+    target_modules: list[str] = field(default_factory=list)
+    """Names of the linear layers that get one, in every block of the model."""
 
 
 @dataclass
@@ -334,9 +357,16 @@ class LaunchConfig:
     """The processes in which SFT and generation run."""
 
     device: Device = Device.cuda
-    processes: int = 1
+    processes: int | str = 1
+    """On each node. ``auto``: one per visible GPU, on a CPU one."""
     threads: int | None = None
     """CPU threads of each process. None: all cores shared out."""
+    nodes: int = 1
+    """Machines that train together, this one the first; docs/several-gpus.md says how."""
+    rendezvous: str | None = None
+    """``host:port`` of this machine, as the other nodes reach it."""
+    starter: str | None = None
+    """Command that runs what follows it once on each node: ``srun --ntasks-per-node=1``."""
 
 
 @dataclass
@@ -356,6 +386,7 @@ class Config:
     teacher: ChatConfig = field(default_factory=ChatConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)

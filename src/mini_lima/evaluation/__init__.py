@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima import launch
+from mini_lima.devices import process_count
 from mini_lima.files import read_json
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ def generate(
     *,
     work_dir: Path,
     generator: str,
-    processes: int,
+    processes: int | str,
     threads: int | None,
     device: str,
     **given: Any,
@@ -23,7 +24,7 @@ def generate(
     """Run `mini_lima.evaluation.generation.generate` with ``given`` in workers on ``device``."""
     launch.run(
         "mini_lima.evaluation.generation",
-        processes=processes,
+        processes=process_count(processes, device),
         threads=threads,
         output_dir=output_dir,
         work_dir=work_dir,

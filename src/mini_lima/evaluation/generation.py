@@ -97,8 +97,7 @@ def generate(
     share = sorted(prompts, key=lambda prompt: len(prompt.ids))[rank::ranks]
     answered = journal.read(work_dir)
     to_do = [prompt for prompt in share if prompt.number not in answered]
-    with progress(f"answers of {generator}", total=len(prompts)) as bar:
-        bar.advance(len(share) - len(to_do))
+    with progress(f"answers of {generator}", len(prompts), done=len(answered)) as bar:
         if to_do:
             network = _network(model, revision, init_seed, precision, device)
             stops = chat.stops(network.generation_config.eos_token_id)

@@ -12,6 +12,7 @@ from typing import Any
 from mini_lima.files import read_json
 
 BASELINE = "baseline"
+NOTHING = "–"
 CONTRASTS = (
     "Contrasts are paired by instruction and order; in brackets their bootstrap interval. By length"
     " alone: the same contrast if the longer answer always won. p: sign-flip test, corrected for"
@@ -39,25 +40,27 @@ class Comparison:
     contrasts: list[dict[str, Any]]
     cells: list[dict[str, Any]]
 
-    def lines(self) -> list[tuple[str, ...]]:
-        """The contrasts as texts: what, how much, by length alone, p, smallest to find, verdict."""
-        return [
-            (
-                each["name"],
-                f"{_figure(each['difference'], '+')} {_interval(each, '+')}",
-                _by_length(each["under_longest"]),
-                f"{each['p_holm']:.3f}",
-                _figure(each["detectable"]),
-                each["verdict"],
-            )
+    def lines(self) -> list[dict[str, str]]:
+        """The contrasts as texts by column; without a column that would say nothing."""
+        lines = [
+            {
+                "contrast": each["name"],
+                "difference": f"{_figure(each['difference'], '+')} {_interval(each, '+')}",
+                "by length alone": _by_length(each["under_longest"]),
+                "p": f"{each['p_holm']:.3f}",
+                "could find": _figure(each["detectable"]),
+                "verdict": each["verdict"],
+            }
             for each in self.contrasts
         ]
+        said = {name for line in lines for name, text in line.items() if text != NOTHING}
+        return [{name: line[name] for name in line if name in said} for line in lines]
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of all cells in ``folder``, itself a cell or the folder of a sweep."""
+    """Return the records of all cells in ``folder``, a cell or a sweep; small models first."""
     found = sorted([*folder.glob("cell.json"), *folder.glob("*/cell.json")])
-    return [{**read_json(path), "folder": path.parent.name} for path in found]
+    return sorted(({**read_json(path), "folder": path.parent.name} for path in found), key=_size)
 
 
 def rows_of(cells: Sequence[dict[str, Any]]) -> list[str]:
@@ -129,7 +132,9 @@ def _difference(found: dict[str, Any]) -> str:
 
 
 def _by_length(found: dict[str, Any] | None) -> str:
-    return "–" if found is None else f"{_figure(found['difference'], '+')} {_interval(found, '+')}"
+    return (
+        NOTHING if found is None else f"{_figure(found['difference'], '+')} {_interval(found, '+')}"
+    )
 
 
 def _interval(found: dict[str, Any], sign: str = "") -> str:
@@ -137,7 +142,7 @@ def _interval(found: dict[str, Any], sign: str = "") -> str:
 
 
 def _figure(value: float | None, sign: str = "") -> str:
-    return "–" if value is None else f"{value:{sign}.1f}".replace("-", "−")
+    return NOTHING if value is None else f"{value:{sign}.1f}".replace("-", "−")
 
 
 def _health(finished: Sequence[dict[str, Any]]) -> list[str]:

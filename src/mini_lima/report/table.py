@@ -9,7 +9,6 @@ from mini_lima.files import write_json, write_text
 from mini_lima.report.comparison import Comparison
 
 MISSING = ["not run"]
-CONTRASTS = ("contrast", "difference", "by length alone", "p", "could find", "verdict")
 
 
 def write_report(folder: Path, comparison: Comparison) -> None:
@@ -26,8 +25,9 @@ def markdown(comparison: Comparison) -> str:
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
     if comparison.contrasts:
-        lines += ["", _row([*CONTRASTS]), _row(["---"] * len(CONTRASTS))]
-        lines += [_row([_escaped(text) for text in line]) for line in comparison.lines()]
+        contrasts = comparison.lines()
+        lines += ["", _row([*contrasts[0]]), _row(["---"] * len(contrasts[0]))]
+        lines += [_row([_escaped(text) for text in line.values()]) for line in contrasts]
     return "\n".join([*lines, "", *(f"{note}\n" for note in comparison.notes)])
 
 
@@ -58,9 +58,9 @@ def show(comparison: Comparison) -> None:
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
     if comparison.contrasts:
-        contrasts = Table(*CONTRASTS)
+        contrasts = Table(*comparison.lines()[0])
         for line in comparison.lines():
-            contrasts.add_row(*line)
+            contrasts.add_row(*line.values())
         console.print(contrasts)
     for note in comparison.notes:
         console.print(note)

@@ -1,6 +1,8 @@
 """What a run lacks on this machine, all of it at once, before any work or spending."""
 
 import os
+import shlex
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.util import find_spec
 
@@ -11,6 +13,8 @@ from mini_lima.config.schema import (
     ChatMode,
     Config,
     Device,
+    Engine,
+    EngineConfig,
     TrackingMode,
 )
 from mini_lima.devices import AUTO, cuda_devices
@@ -38,7 +42,11 @@ def missing(
         lines += _key("teacher", config.teacher)
     if "annotations" in to_do and config.annotator.chat:
         lines += _key("annotator", config.annotator.chat)
-    if {"sft", "outputs"} & set(to_do):
+    engine = config.evaluation.engine
+    if "outputs" in to_do and engine.name is Engine.openai:
+        lines += _server(engine)
+    in_our_processes = {"sft", "outputs"} if engine.name is Engine.transformers else {"sft"}
+    if in_our_processes & set(to_do):
         lines += _device(config)
     if "sft" in to_do:
         lines += missing_tools()
@@ -53,6 +61,17 @@ def _key(who: str, chat: ChatConfig) -> Iterator[str]:
     variable = None if needs_none else chat.api_key_env
     if variable and not os.environ.get(variable, "").strip():
         yield f"the {who}'s key: set the environment variable {variable}"
+
+
+def _server(engine: EngineConfig) -> Iterator[str]:
+    if engine.api_key_env and not os.environ.get(engine.api_key_env, "").strip():
+        yield f"the key of evaluation.engine: set the environment variable {engine.api_key_env}"
+    program = shlex.split(engine.command)[0] if engine.command else None
+    if program and shutil.which(os.path.expanduser(program)) is None:
+        yield (
+            f"the program {program}, with which evaluation.engine.command begins: give its path"
+            " (docs/engines.md), or choose evaluation/engine=transformers"
+        )
 
 
 def _device(config: Config) -> Iterator[str]:

@@ -18,7 +18,7 @@ TOGETHER = {"deepspeed=zero0": ["sft.precision=fp32"]}
 
 
 def option(path):
-    return f"{path.parent.name}={path.stem}"
+    return f"{path.parent.relative_to(CONF)}={path.stem}"
 
 
 def left_open(path):

@@ -1,6 +1,7 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
@@ -10,6 +11,7 @@ from mini_lima.config.schema import (
     AdapterMethod,
     Config,
     DataConfig,
+    Engine,
     Method,
     Precision,
     PricesConfig,
@@ -38,6 +40,9 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "sft.gradient_clipping": config.sft.gradient_clipping,
         "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
         "evaluation.batch_size": config.evaluation.batch_size,
+        "evaluation.engine.concurrency": config.evaluation.engine.concurrency,
+        "evaluation.engine.timeout": config.evaluation.engine.timeout,
+        "evaluation.engine.total_timeout": config.evaluation.engine.total_timeout,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
         "annotator.reading_attempts": config.annotator.reading_attempts,
         "launch.nodes": config.launch.nodes,
@@ -139,16 +144,46 @@ def _asked_for_in_words(data: DataConfig) -> Iterator[str]:
         yield f"data.max_new_tasks={data.max_new_tasks}: must be 0 or greater, or null"
 
 
-def _seeds(data: DataConfig) -> Iterator[str]:
-    sha256 = data.seeds_sha256
-    if sha256 is None and data.seeds.startswith(("http://", "https://")):
-        yield "data.seeds_sha256 is missing: a file from the web must be the one that is meant"
+def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
+    if sha256 is None and source.startswith(("http://", "https://")):
+        yield f"{key}_sha256 is missing: a file from the web must be the one that is meant"
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        yield f"data.seeds_sha256={sha256}: must be 64 hexadecimal digits"
+        yield f"{key}_sha256={sha256}: must be 64 hexadecimal digits"
+
+
+def _engine(config: Config) -> Iterator[str]:
+    engine = config.evaluation.engine
+    if engine.max_retries < 0:
+        yield f"evaluation.engine.max_retries={engine.max_retries}: must be 0 or greater"
+    if engine.name is Engine.transformers:
+        return
+    if (engine.base_url is None) == (engine.command is None):
+        yield "evaluation.engine: give base_url, or command, but not both"
+    if engine.command is not None and not _is_command(engine.command):
+        yield f"evaluation.engine.command={engine.command}: not a command line"
+    if config.model.baseline_template is not None:
+        yield (
+            "model.baseline_template: a server renders prompts itself; give the template to it, or"
+            " choose evaluation/engine=transformers"
+        )
+
+
+def _is_command(text: str) -> bool:
+    try:
+        return bool(shlex.split(text))
+    except ValueError:  # a quotation without an end
+        return False
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    yield from _seeds(config.data)
+    references = config.evaluation
+    yield from _pinned("data.seeds", config.data.seeds, config.data.seeds_sha256)
+    yield from _pinned(
+        "evaluation.reference_outputs",
+        references.reference_outputs,
+        references.reference_outputs_sha256,
+    )
+    yield from _engine(config)
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
     if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):

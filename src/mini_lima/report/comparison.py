@@ -145,6 +145,17 @@ def _figure(value: float | None, sign: str = "") -> str:
     return NOTHING if value is None else f"{value:{sign}.1f}".replace("-", "−")
 
 
+def _health(finished: Sequence[dict[str, Any]]) -> list[str]:
+    """What is wrong with model outputs beyond their thresholds, a line for each that has faults."""
+    evaluated = [cell["result"][which] for cell in finished for which in (BASELINE, "sft")]
+    lines = [
+        f"Answers of {found['generator']}: {'; '.join(found['health']['warnings'])}."
+        for found in evaluated
+        if found["health"]["warnings"]
+    ]
+    return list(dict.fromkeys(lines))
+
+
 def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
     finished = [cell for cell in cells if cell["status"] == "finished"]
     if not finished:
@@ -160,6 +171,7 @@ def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
         " ran into the length limit. failed: verdicts that could not be read. chars: mean length.",
     ]
     notes += _money(finished)
+    notes += _health(finished)
     notes += [
         f"{cell['folder']} is not in Weights & Biases: {cell['not_tracked']}"
         for cell in finished

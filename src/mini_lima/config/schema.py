@@ -405,6 +405,8 @@ class Config:
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    other_annotators: dict[str, AnnotatorConfig] = field(default_factory=dict)
+    """Further judges of the same answers, by a name of yours: +annotator@other_annotators.x=…"""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
@@ -416,3 +418,11 @@ class Config:
     """Dollars that this command may spend on teacher and annotator; null: no limit."""
     plan: bool = False
     """Show what is done, what is to do and what it will cost, and stop."""
+
+    def chats(self) -> dict[str, ChatConfig]:
+        """Every model that is asked over an endpoint, by the key under which it is configured."""
+        judges = {"annotator": self.annotator} | {
+            f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
+        }
+        found = {f"{key}.chat": judge.chat for key, judge in judges.items() if judge.chat}
+        return {"teacher": self.teacher} | found

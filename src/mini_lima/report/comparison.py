@@ -42,9 +42,11 @@ class Comparison:
 
     def lines(self) -> list[dict[str, str]]:
         """The contrasts as texts by column; without a column that would say nothing."""
+        several = len({each["annotator"] for each in self.contrasts}) > 1
         lines = [
             {
                 "contrast": each["name"],
+                "annotator": each["annotator"] if several else NOTHING,
                 "difference": f"{_figure(each['difference'], '+')} {_interval(each, '+')}",
                 "by length alone": _by_length(each["under_longest"]),
                 "p": f"{each['p_holm']:.3f}",

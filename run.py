@@ -38,16 +38,6 @@ def main(composed: DictConfig) -> None:
     sweeps.add(folder.parent if job.mode is RunMode.MULTIRUN else folder)
 
 
-def summarise(folder: Path) -> None:
-    """Print the comparison of the cells in ``folder`` and write its report there."""
-    from mini_lima.report import comparison, table
-
-    found = comparison.compare(comparison.read_cells(folder))
-    table.write_report(folder, found)
-    table.show(found)
-    print(f"{folder / 'report.md'}")
-
-
 if __name__ == "__main__":
     sys.argv[1:] = names.with_experiments_joined(sys.argv[1:])
     os.environ.setdefault(names.SWEEP_VARIABLE, names.sweep_name(sys.argv[1:]))
@@ -58,8 +48,10 @@ if __name__ == "__main__":
         for plan in plans:
             plan.show()
         if sweeps and min(codes) < 2:  # otherwise nothing was built, and why has been said
-            for sweep in sweeps:
-                summarise(sweep)
+            from mini_lima.sweep import summarise
+
+            for folder in sweeps:
+                summarise([folder], into=folder)
     except (Exception, Refused) as error:
         said = one_line(error)
         if said is None:

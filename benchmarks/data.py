@@ -12,12 +12,12 @@ import time
 from mini_lima.chat import Reply
 from mini_lima.data.examples import DataSet, Example
 from mini_lima.data.filters import Filters, RewritingFilters
-from mini_lima.data.language import languages
 from mini_lima.data.measures import counts
 from mini_lima.data.parsing import pairs
 from mini_lima.data.screening import Screen, rewriting_objection
 from mini_lima.data.seeds import Instance, Task
 from mini_lima.data.selection import new_instances, new_tasks
+from mini_lima.language import languages
 
 EXAMPLES, PER_TASK, PER_REPLY, REPEATS = 2_000, 5, 6, 3
 VOCABULARY = 5_000

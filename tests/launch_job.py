@@ -70,7 +70,8 @@ def fail_while_the_other_waits(output_dir: Path) -> None:
 
 
 def hold(output_dir: Path) -> None:
-    print(f"holding {os.getpid()} {os.getppid()}", flush=True)
+    sys.stdout.write(f"holding {os.getpid()} {os.getppid()}\n")  # in one piece, unlike print
+    sys.stdout.flush()
     signal.pause()
 
 

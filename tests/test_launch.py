@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from mini_lima import launch
+from mini_lima import launch, worker
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
-from mini_lima.launch import WorkerFailed
+from mini_lima.launch import Nodes, WorkerFailed
 
 HERE = Path(__file__).parent
+SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 LIMIT = 60  # seconds after which a test fails rather than waits
 
 PARENT = f"""
@@ -26,13 +29,13 @@ import logging, sys
 from pathlib import Path
 from mini_lima import launch
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(message)s")
-launch.run("launch_job", processes=2, threads=1, environment={{"PYTHONPATH": {str(HERE)!r}}},
+launch.run("launch_job", processes=2, threads=1, environment={{"PYTHONPATH": {SEARCH_PATH!r}}},
            output_dir=Path(sys.argv[1]), doing="hold")
 """
 
 
 def run(output_dir: Path, doing: str, *, processes: int = 1, **given: Any) -> None:
-    environment = {"PYTHONPATH": str(HERE), "EXTRA": "yes"}
+    environment = {"PYTHONPATH": SEARCH_PATH, "EXTRA": "yes"}
     launch.run(
         "launch_job",
         processes=processes,
@@ -128,7 +131,12 @@ def test_a_module_that_cannot_be_imported_is_the_error(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_package\n")
 
     with pytest.raises(WorkerFailed, match=r"^ModuleNotFoundError: .*no_such_package"):
-        launch.run("broken", processes=1, threads=1, environment={"PYTHONPATH": str(tmp_path)})
+        launch.run(
+            "broken",
+            processes=1,
+            threads=1,
+            environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SEARCH_PATH}"},
+        )
 
 
 def test_a_worker_that_ends_without_a_word_is_reported_with_its_exit_code(tmp_path: Path) -> None:
@@ -167,10 +175,57 @@ def test_an_interrupted_parent_leaves_no_workers_behind(tmp_path: Path, to: str)
         assert parent.wait(LIMIT) != 0
 
 
+def test_sigterm_ends_workers_that_have_nothing_to_save_and_then_the_parent(
+    tmp_path: Path,
+) -> None:
+    with parent_of_two_workers(tmp_path) as (parent, pids):
+        parent.terminate()
+
+        assert all(ends(pid) for pid in pids)
+        assert parent.wait(LIMIT) == 143
+        said = parent.stdout.read().splitlines()
+        assert said[-1] == "stopped by SIGTERM; run the same command again to go on"
+
+
+def a_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("by", ["a starter", "hand"])
+def test_two_nodes_find_each_other_and_work_as_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, by: str
+) -> None:
+    """Both are this machine; a starter starts what follows it on each node."""
+    twice = 'sh -c \'"$@" & "$@"; wait\' starter'
+    meeting = f"127.0.0.1:{a_free_port()}"
+    nodes = Nodes(2, meeting, twice if by == "a starter" else None, tmp_path)
+    others: list[subprocess.Popen[bytes]] = []
+
+    class AtTheOther(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            _, found, command = record.getMessage().partition("waiting for 1 more: run on each ")
+            if found:
+                others.append(subprocess.Popen(shlex.split(command)))
+
+    there = AtTheOther()
+    logging.getLogger("mini_lima.launch").addHandler(there)
+    try:
+        run(tmp_path, "note_what_it_was_given", nodes=nodes)
+    finally:
+        logging.getLogger("mini_lima.launch").removeHandler(there)
+
+    assert [other.wait(LIMIT) for other in others] == [0] * (by == "hand")
+    expected = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "EXTRA": "yes"}
+    for rank in ("0", "1"):
+        assert read_json(tmp_path / f"{rank}.json") == {"RANK": rank, **expected}
+
+
 def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mini_lima.launch", "launch_job", str(tmp_path / "call.json")]
+    command = [sys.executable, "-m", "mini_lima.worker", "launch_job", str(tmp_path / "call.json")]
     finished = subprocess.run(
-        command, env={**os.environ, launch.PARENT: "1"}, timeout=LIMIT, check=False
+        command, env={**os.environ, worker.PARENT: "1"}, timeout=LIMIT, check=False
     )
 
     assert finished.returncode == -signal.SIGKILL

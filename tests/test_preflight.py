@@ -3,7 +3,7 @@ import sys
 import pytest
 from tests.composing import configured
 
-from mini_lima import preflight
+from mini_lima import devices, preflight
 from mini_lima.errors import UserError
 
 EVERYTHING = {"data", "sft", "outputs", "annotations", "result", "tracking"}
@@ -17,9 +17,9 @@ def nowhere_logged_in(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    preflight._cuda_devices.cache_clear()
+    devices.cuda_devices.cache_clear()
     yield
-    preflight._cuda_devices.cache_clear()
+    devices.cuda_devices.cache_clear()
 
 
 def lacks(config, to_do=EVERYTHING, lookups=()):
@@ -90,6 +90,26 @@ def test_a_missing_compiler_is_found_before_training_and_only_then(monkeypatch, 
     [line] = lacks(config, to_do={"sft"})
     assert "C++ compiler" in line
     assert lacks(config, to_do={"annotations"}) == []
+
+
+def test_auto_wants_a_gpu_and_a_global_batch_that_divides_over_all_of_them(monkeypatch):
+    config = configured("launch.processes=auto")
+    [line] = lacks(config, to_do={"sft"})
+    assert line.startswith("1 CUDA GPU(s)")
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 4)
+    assert lacks(config, to_do={"sft"}) == []
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 3)
+    [line] = lacks(config, to_do={"sft"})
+    assert "sft.global_batch_size=16: must be a multiple of" in line
+    assert "2 × 3" in line
+
+
+def test_peft_is_missed_by_lora_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "peft", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    assert lacks(configured("experiment=embedded"), to_do={"sft"}) == []
+    [line] = lacks(configured("experiment=embedded", "adapter=lora"), to_do={"sft"})
+    assert "pip install -c constraints.txt -e '.[lora]'" in line
 
 
 def test_every_file_and_model_that_is_not_there_is_listed_once():

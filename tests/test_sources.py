@@ -1,6 +1,8 @@
 """Where models and files come from: the hub's real client, and a hub on loopback."""
 
+import hashlib
 import json
+import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +13,7 @@ from mini_lima import sources
 from mini_lima.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OLDER = "89abcdef0123456789abcdef0123456789abcdef"
 FILE = b'[{"instruction": "a", "output": "b"}]'
 
 
@@ -35,6 +38,10 @@ class Answers(BaseHTTPRequestHandler):
         if self.server.refusal:
             status, code = self.server.refusal
             self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "no"})
+        elif self.path.startswith("/api/datasets/me/set/revision/older"):
+            self.answer(200, json.dumps({"id": "me/set", "sha": OLDER}).encode())
+        elif self.path == f"/datasets/me/set/resolve/{OLDER}/sub/file.json":
+            self.answer(200, b"[]", {"X-Repo-Commit": OLDER, "ETag": '"e0"'})
         elif self.path.startswith(("/api/models/me/model", "/api/datasets/me/set")):
             self.answer(200, json.dumps({"id": "me/model", "sha": COMMIT}).encode())
         elif self.path == f"/datasets/me/set/resolve/{COMMIT}/sub/file.json":
@@ -113,6 +120,25 @@ def test_a_file_of_a_data_set_is_fetched_and_then_does_without_the_hub(hub, monk
     hub.asked.clear()
     assert sources.local_file("hub:me/set/sub/file.json") == path
     assert hub.asked == []
+
+
+def test_a_file_of_a_data_set_is_had_at_a_revision_and_held_to_its_sha256(hub, tmp_path):
+    source = "hub:me/set/sub/file.json"
+    sha256 = hashlib.sha256(FILE).hexdigest()
+    assert sources.checked_file(source, sha256, tmp_path).read_bytes() == FILE
+    assert sources.checked_file(source, None, tmp_path, "older").read_bytes() == b"[]"
+    with pytest.raises(UserError, match=sha256):
+        sources.checked_file(source, sha256, tmp_path, "older")
+
+
+def test_the_first_download_says_what_may_be_pinned(hub, caplog):
+    caplog.set_level(logging.INFO, "mini_lima")
+    for _ in range(2):
+        sources.local_file("hub:me/set/sub/file.json")
+        forget()
+    [said] = [each.getMessage() for each in caplog.records if each.name == "mini_lima.sources"]
+    assert COMMIT in said
+    assert hashlib.sha256(FILE).hexdigest() in said
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ ONLY_IN = {
     "wandb": ("report/tracking.py",),
     "alpaca_eval": ("evaluation/",),
     "deepspeed": ("sft/",),
+    "peft": ("sft/lora.py",),
 }
 HEAVY = (
-    "torch transformers deepspeed alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
+    "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
     " sklearn huggingface_hub requests hydra omegaconf"
 )
 

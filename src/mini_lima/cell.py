@@ -93,7 +93,11 @@ def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
     result = read_json(store.build(cell.result) / "result.json")
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk([cell.result])}
     costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
-    built = {"result": result, "costs": costs}
+    annotations = {
+        which: str(store.path(cell.result.inputs[f"{which}_annotations"]))
+        for which in ("baseline", "sft")
+    }
+    built = {"result": result, "costs": costs, "annotations": annotations}
     try:
         store.build(cell.last)
     except StageFailed as error:

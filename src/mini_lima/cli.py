@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 2 for what a person can put right."""
     parser = argparse.ArgumentParser(prog="mini-lima", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
+    _add_compare(commands)
     _add_trace(commands)
     preview.add(commands)
     _add_export(commands)
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluation.add_power(commands)
     options = parser.parse_args(arguments)
     try:
-        print(options.run(options))
+        if said := options.run(options):
+            print(said)
         sys.stdout.flush()
     except UserError as error:
         print(f"mini-lima: {error}", file=sys.stderr)
@@ -33,6 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="the table and the contrasts of finished cells, also across sweeps",
+        description="Make the comparison of all cells in the given folders again, and write "
+        "report.md and report.json.",
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of sweeps or cells")
+    parser.add_argument(
+        "--into", type=Path, help="folder of the report (default: the first of the folders)"
+    )
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from mini_lima.sweep import summarise
+
+    summarise(options.folders, into=options.into or options.folders[0])
 
 
 def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

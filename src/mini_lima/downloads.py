@@ -15,7 +15,7 @@ from mini_lima.errors import UserError
 SECONDS = 30.0
 """How long a server may be silent."""
 LARGEST = 200_000_000
-"""Bytes; what is larger is no file of seed tasks."""
+"""Bytes; what is larger is no file of seed tasks or reference outputs."""
 
 
 def download(url: str, sha256: str, folder: Path) -> Path:
@@ -35,15 +35,20 @@ def download(url: str, sha256: str, folder: Path) -> Path:
 
 def check(path: Path, sha256: str) -> None:
     """Raise UserError if the contents of ``path`` have another sha256."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of(path)
     if found != sha256.lower():
         raise UserError(_another_file(str(path), found, sha256.lower()))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of the contents of ``path``, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @cache
 def _download(url: str, sha256: str, folder: Path) -> Path | str:
     target = folder / f"{sha256}{Path(url.partition('?')[0]).suffix}"
-    if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == sha256:
+    if target.is_file() and sha256_of(target) == sha256:
         return target
     contents = _fetched(url)
     if isinstance(contents, str):
@@ -93,5 +98,5 @@ def _write(target: Path, contents: bytes) -> None:
 def _another_file(where: str, found: str, expected: str) -> str:
     return (
         f"{where} has the sha256 {found}, not {expected}: it is not the file that was meant; look"
-        " at it, and if it is right, correct data.seeds_sha256"
+        " at it, and if it is right, correct the sha256 in the configuration"
     )

@@ -1,4 +1,4 @@
-"""The one exception that is addressed to the person at the keyboard."""
+"""The exceptions that are addressed to the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -7,3 +7,22 @@ class UserError(Exception):
     The entry point prints its text without a traceback and exits with code 2. Work that fails for
     any other reason raises what it likes and ends with code 1.
     """
+
+
+class Stopped(SystemExit):
+    """The end that SIGTERM asked for, and not a failure: the same command goes on from there.
+
+    As a `SystemExit` it ends a whole sweep, not only the cell that was running.
+    """
+
+    CODE = 143
+    """What a shell reports of a process that SIGTERM has ended: 128 + 15."""
+
+    def __init__(self, message: str) -> None:
+        """Say ``message``: where the work stopped, and how it goes on."""
+        super().__init__(self.CODE)
+        self.message = message
+
+    def __str__(self) -> str:
+        """Return what is said."""
+        return self.message

@@ -58,6 +58,27 @@ def load_model(
     return network
 
 
+def context_length(model: str | Path, revision: str | None) -> int | None:
+    """Return how many tokens ``model`` can look at together; None if it sets itself no limit."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model, **_at(revision))
+    most = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return most if isinstance(most, int) and most > 0 else None
+
+
+def own_stops(model: str | Path, revision: str | None) -> int | list[int] | None:
+    """Return the tokens that end what ``model`` writes, as its own files say."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        found = GenerationConfig.from_pretrained(model, **_at(revision)).eos_token_id
+    except OSError:  # it has no such file
+        found = AutoConfig.from_pretrained(model, **_at(revision)).eos_token_id
+    assert found is None or isinstance(found, int | list)
+    return found
+
+
 def _at(revision: str | None) -> dict[str, Any]:
     pinned = {} if revision is None else {"revision": revision}
     return {"trust_remote_code": False, **pinned}

@@ -21,7 +21,17 @@ from typing import Any
 
 from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, Method, PricesConfig, TrackingMode, Weights
+from mini_lima.config.schema import (
+    AdapterMethod,
+    ChatConfig,
+    Config,
+    Engine,
+    EngineConfig,
+    Method,
+    PricesConfig,
+    TrackingMode,
+    Weights,
+)
 from mini_lima.data import filters, improved, naive
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import tracking
@@ -50,7 +60,8 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     data_set = _data_set(config)
     tuned = _sft(config, base_model, data_set)
 
-    asked = replace(base_model, files={**base_model.files, **_chat_template(config, "template")})
+    template = config.model.baseline_template or config.model.chat_template
+    asked = replace(base_model, files={**base_model.files, **_file("template", template)})
     baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
     tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
 
@@ -71,12 +82,12 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
-    files = [config.evaluation.reference_outputs]
-    files += [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
-    files += filter(None, [config.model.chat_template])
+    files = [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
+    files += filter(None, [config.model.chat_template, config.model.baseline_template])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
+        partial(_references, config),
         *(partial(sources.local_file, file) for file in files),
     ]
 
@@ -118,39 +129,55 @@ def _data_set(config: Config) -> Stage:
 
 
 def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
+    recipe = asdict(config.sft)
+    checkpoint_steps = recipe.pop("checkpoint_steps")
+    adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
         label=f"{config.model.name}-{config.data.method}",
         function=sft.train,
         params={
             **base_model.params,
-            **asdict(config.sft),
+            **recipe,
+            "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
             "optimizer": asdict(config.optimizer),
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
-        files={**base_model.files, **_chat_template(config, "chat_template")},
-        settings=asdict(config.launch),
+        files={**base_model.files, **_file("chat_template", config.model.chat_template)},
+        settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
         version=2,
     )
 
 
 def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
-    decoding = ("limit", "max_new_tokens", "batch_size", "temperature", "seed")
+    engine = config.evaluation.engine
+    function: Callable[..., None] = evaluation.generate
+    how: dict[str, Any] = {"precision": config.sft.precision}
+    settings = {key: getattr(config.launch, key) for key in ("device", "processes", "threads")}
+    settings["batch_size"] = config.evaluation.batch_size
+    if engine.name is Engine.openai:
+        function, how, settings = (
+            evaluation.generate_by_server,
+            {"dialect": engine.dialect},
+            _server(engine),
+        )
+    decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
         name="outputs",
         label=label,
-        function=evaluation.generate,
+        function=function,
         params={
             **model.params,
             **{key: getattr(config.evaluation, key) for key in decoding},
-            "precision": config.sft.precision,
+            **how,
             "generator": label,
         },
         inputs=model.inputs,
         files={**model.files, "reference_outputs": _references(config)},
-        settings=asdict(config.launch),
+        settings=settings,
+        version=2,
     )
 
 
@@ -218,14 +245,28 @@ def _base_model(config: Config) -> _Model:
     return _Model({"revision": None, "init_seed": init_seed}, files={"model": found})
 
 
-def _chat_template(config: Config, keyword: str) -> dict[str, Path]:
-    """The configured one as a stage's file; the tuned model has it in its tokenizer."""
-    file = config.model.chat_template
-    return {} if file is None else {keyword: sources.local_file(file)}
+def _file(keyword: str, source: str | None) -> dict[str, Path]:
+    """A file that need not be configured, as a stage takes it."""
+    return {} if source is None else {keyword: sources.local_file(source)}
 
 
 def _references(config: Config) -> Path:
-    return sources.local_file(config.evaluation.reference_outputs)
+    given = config.evaluation
+    return sources.checked_file(
+        given.reference_outputs,
+        given.reference_outputs_sha256,
+        _downloads(config),
+        given.reference_outputs_revision,
+    )
+
+
+def _server(engine: EngineConfig) -> dict[str, Any]:
+    connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
+    return {
+        "command": engine.command,
+        "base_url": engine.base_url,
+        "connection": {key: getattr(engine, key) for key in connection},
+    }
 
 
 def _interval(config: Config) -> dict[str, Any]:
@@ -236,8 +277,11 @@ def _interval(config: Config) -> dict[str, Any]:
 
 
 def _seeds(config: Config) -> Path:
-    downloads = Path(config.store) / "downloads"
-    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, downloads)
+    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+
+
+def _downloads(config: Config) -> Path:
+    return Path(config.store) / "downloads"
 
 
 def _chat(config: Config, chat: ChatConfig) -> Chat:

@@ -1,12 +1,23 @@
 """What a run lacks on this machine, all of it at once, before any work or spending."""
 
 import os
-import subprocess
-import sys
+import shlex
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cache
+from importlib.util import find_spec
 
-from mini_lima.config.schema import ChatConfig, ChatMode, Config, Device, TrackingMode
+from mini_lima.config.checks import global_batch_fault
+from mini_lima.config.schema import (
+    AdapterMethod,
+    ChatConfig,
+    ChatMode,
+    Config,
+    Device,
+    Engine,
+    EngineConfig,
+    TrackingMode,
+)
+from mini_lima.devices import AUTO, cuda_devices
 from mini_lima.errors import UserError
 from mini_lima.sft.ops import missing_tools
 
@@ -31,10 +42,15 @@ def missing(
         lines += _key("teacher", config.teacher)
     if "annotations" in to_do and config.annotator.chat:
         lines += _key("annotator", config.annotator.chat)
-    if {"sft", "outputs"} & set(to_do):
+    engine = config.evaluation.engine
+    if "outputs" in to_do and engine.name is Engine.openai:
+        lines += _server(engine)
+    in_our_processes = {"sft", "outputs"} if engine.name is Engine.transformers else {"sft"}
+    if in_our_processes & set(to_do):
         lines += _device(config)
     if "sft" in to_do:
         lines += missing_tools()
+        lines += _peft(config)
     if "tracking" in to_do:
         lines += _tracker(config)
     return list(dict.fromkeys(lines))
@@ -47,22 +63,33 @@ def _key(who: str, chat: ChatConfig) -> Iterator[str]:
         yield f"the {who}'s key: set the environment variable {variable}"
 
 
-def _device(config: Config) -> Iterator[str]:
-    if config.launch.device is Device.cuda and _cuda_devices() < config.launch.processes:
+def _server(engine: EngineConfig) -> Iterator[str]:
+    if engine.api_key_env and not os.environ.get(engine.api_key_env, "").strip():
+        yield f"the key of evaluation.engine: set the environment variable {engine.api_key_env}"
+    program = shlex.split(engine.command)[0] if engine.command else None
+    if program and shutil.which(os.path.expanduser(program)) is None:
         yield (
-            f"{config.launch.processes} CUDA GPU(s), of which torch finds {_cuda_devices()}: check"
-            " nvidia-smi and that torch was installed for CUDA, or set launch.device=cpu"
+            f"the program {program}, with which evaluation.engine.command begins: give its path"
+            " (docs/engines.md), or choose evaluation/engine=transformers"
         )
 
 
-@cache
-def _cuda_devices() -> int:
-    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
-    program = "import torch; print(torch.cuda.device_count())"
-    asked = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0
+def _device(config: Config) -> Iterator[str]:
+    if config.launch.device is not Device.cuda:
+        return
+    wanted = 1 if config.launch.processes == AUTO else int(config.launch.processes)
+    if cuda_devices() < wanted:
+        yield (
+            f"{wanted} CUDA GPU(s), of which torch finds {cuda_devices()}: check"
+            " nvidia-smi and that torch was installed for CUDA, or set launch.device=cpu"
+        )
+    elif config.launch.processes == AUTO:
+        yield from global_batch_fault(config, cuda_devices())
+
+
+def _peft(config: Config) -> Iterator[str]:
+    if config.adapter.method is AdapterMethod.lora and find_spec("peft") is None:
+        yield "peft, which adapter=lora needs: pip install -c constraints.txt -e '.[lora]'"
 
 
 def _tracker(config: Config) -> Iterator[str]:

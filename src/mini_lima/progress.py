@@ -29,47 +29,49 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Bar]:
-    """Show ``label`` with ``total`` steps to come until the block ends."""
+def progress(label: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """Show ``label`` with ``total`` steps, of which ``done`` are done, until the block ends."""
     if os.environ.get(WORKER):
-        lines = _MarkerLines(label, total)
+        lines = _MarkerLines(label, total, done)
         lines.advance(0)  # the clock by which the rest is estimated starts now
         yield lines
     elif sys.stderr.isatty():
-        with _terminal_bar(label, total) as bar:
+        with _terminal_bar(label, total, done) as bar:
             yield bar
     else:
-        yield _LogLines(label, total)
+        yield _LogLines(label, total, done)
 
 
 class _MarkerLines:
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total = label, total
+    def __init__(self, label: str, total: int, done: int) -> None:
+        self.same = {"label": label, "total": total, "done": done}
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        message = {"label": self.label, "total": self.total, "steps": steps, "figures": figures}
-        print(MARKER + json.dumps(message), flush=True)
+        message = json.dumps({**self.same, "steps": steps, "figures": figures})
+        sys.stdout.write(f"{MARKER}{message}\n")  # in one piece, unlike print: ranks share the pipe
+        sys.stdout.flush()
 
 
 class _LogLines:
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int, done: int) -> None:
+        self.label, self.total, self.done, self.before = label, total, done, done
         self.started = self.spoke = time.monotonic()
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self.done += steps
         now = time.monotonic()
         soon = self.done < self.total and now - self.spoke < SECONDS_BETWEEN_LINES
-        if soon or not self.done:
+        if soon or self.done == self.before:
             return
         self.spoke = now
-        left = (now - self.started) / self.done * max(self.total - self.done, 0)
+        each = (now - self.started) / (self.done - self.before)
+        left = each * max(self.total - self.done, 0)
         eta = f", {left:.0f} s left" if left else ""
         log.info("%s: %d of %d%s%s", self.label, self.done, self.total, eta, _shown(figures))
 
 
 @contextmanager
-def _terminal_bar(label: str, total: int) -> Iterator[Bar]:
+def _terminal_bar(label: str, total: int, done: int) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -82,7 +84,7 @@ def _terminal_bar(label: str, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(label, total=total, figures="")
+        task = display.add_task(label, total=total, completed=done, figures="")
 
         class _TerminalBar:
             def advance(self, steps: int = 1, **figures: float) -> None:
@@ -117,7 +119,7 @@ class WorkerOutput:
         label = message["label"]
         if label not in self._open:
             self.close()
-            context = progress(label, message["total"])
+            context = progress(label, message["total"], message["done"])
             self._open[label] = (context, context.__enter__())
         self._open[label][1].advance(message["steps"], **message["figures"])
 
@@ -134,5 +136,5 @@ def _read(text: str) -> dict[str, Any] | None:
         message = json.loads(text)
     except ValueError:
         return None
-    keys = {"label", "total", "steps", "figures"}
+    keys = {"label", "total", "done", "steps", "figures"}
     return message if isinstance(message, dict) and message.keys() == keys else None

@@ -111,6 +111,10 @@ class ChatTemplate:
             )
         return ids
 
+    def spells_control_tokens(self, instruction: str) -> bool:
+        """Whether a renderer that does not look after it would make control tokens of the text."""
+        return self._control_tokens(self._prompt(instruction)) != self._written_by_template
+
     def conversation(self, instruction: str, given: str, output: str) -> Conversation:
         """Return prompt and response; a special token spelled out in ``output`` stays text."""
         response = self.tokenizer(

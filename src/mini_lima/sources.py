@@ -9,14 +9,16 @@ The hub is asked once per process: the cells of a sweep get the same commit what
 meanwhile, and where nothing answers, a person waits for one time-out and not for one per cell.
 """
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mini_lima.downloads import check, download
+from mini_lima.downloads import check, download, sha256_of
 from mini_lima.errors import UserError
 
+log = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"
 SECONDS = 10.0
 """How long the hub may take to answer."""
@@ -30,14 +32,18 @@ class HubModel:
     commit: str
 
 
-def local_file(source: str) -> Path:
+def local_file(source: str, revision: str = "main") -> Path:
     """Return the path of a file that is here, or is fetched from the hub first.
+
+    Args:
+        source: As above.
+        revision: Branch, tag or commit of a data set on the hub.
 
     Raises:
         UserError: it does not exist, or the hub cannot be reached.
     """
     if source.startswith("hub:"):
-        found = _hub_file(source)
+        found = _hub_file(source, revision)
         if isinstance(found, str):
             raise UserError(found)
         return found
@@ -50,13 +56,14 @@ def local_file(source: str) -> Path:
     return path
 
 
-def checked_file(source: str, sha256: str | None, downloads: Path) -> Path:
+def checked_file(source: str, sha256: str | None, downloads: Path, revision: str = "main") -> Path:
     """Return a `local_file`, or one from the web, whose contents have this ``sha256``.
 
     Args:
         source: As above.
         sha256: In hex; None only for a file that is here.
         downloads: Folder that keeps what was fetched.
+        revision: See `local_file`.
 
     Raises:
         UserError: it cannot be had, or is another file.
@@ -65,7 +72,7 @@ def checked_file(source: str, sha256: str | None, downloads: Path) -> Path:
         if sha256 is None:
             raise UserError(f"{source}: a file from the web needs its sha256")
         return download(source, sha256, downloads)
-    path = local_file(source)
+    path = local_file(source, revision)
     if sha256 is not None:
         check(path, sha256)
     return path
@@ -97,20 +104,24 @@ def model(source: str, revision: str) -> Path | HubModel:
 
 
 @cache
-def _hub_file(source: str) -> Path | str:
+def _hub_file(source: str, revision: str) -> Path | str:
     """The path of a data set's file in the hub's cache, or why it is not there."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     owner, _, rest = source.removeprefix("hub:").partition("/")
     name, _, file = rest.partition("/")
     if not (owner and name and file):
         return f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>"
     # The download alone would try for half a minute before it says that there is no network.
-    commit, reason = _commit(f"{owner}/{name}", "main", file, "dataset")
+    commit, reason = _commit(f"{owner}/{name}", revision, file, "dataset")
     try:
         if commit is not None:
-            at = hf_hub_download(f"{owner}/{name}", file, repo_type="dataset", revision=commit)
-            return Path(at)
+            which, kind = (f"{owner}/{name}", file), "dataset"
+            kept = try_to_load_from_cache(*which, repo_type=kind, revision=commit)
+            path = Path(hf_hub_download(*which, repo_type=kind, revision=commit))
+            if not isinstance(kept, str):
+                log.info("downloaded %s: commit %s, sha256 %s", source, commit, sha256_of(path))
+            return path
     except Exception as error:
         reason = _reason(error)
     remedy = "check the network, or download the file and give its path"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,7 @@ def in_a_batch(call):
 
 def test_the_replies_are_those_of_live_calls_word_for_word(server, batches, tmp_path):
     asked = [*questions(*TEXTS), MODEL.request([("system", "s"), ("user", "five")], sample=2)]
+    asked += questions("more", model=replace(MODEL, extra={"logprobs": True, "stop": ["x"]}))
     found = {}
     for mode in ("live", "batch"):
         endpoint, cache = in_batches(server, mode=mode), tmp_path / mode
@@ -228,6 +230,33 @@ def test_an_interface_that_stays_out_of_reach_ends_the_run_and_the_batch_goes_on
     batches.around = lambda call, go: None if call.route == "GET /batches/" else go()
     with pytest.raises(ConnectionError, match=r"out of reach .*same command again"):
         ask(server, cache, changes={"max_retries": 2})
+    batches.around = lambda call, go: go()
+    assert len(ask(server, cache)) == 5
+    assert len(batches.batches) == 1
+
+
+def test_an_output_that_was_cut_off_is_fetched_again(server, batches, cache):
+    def around(call, go):
+        fetched = batches.count("GET /files//content")
+        return replace(go(), only=300 * fetched) if 0 < fetched < 4 else go()
+
+    batches.around = around
+    ledger = Ledger()
+    ask(server, cache, changes={"max_retries": 5}, ledger=ledger)
+    assert batches.count("GET /files//content") == 4
+    assert (ledger.spent.replies, server.calls) == (5, [])
+
+
+def test_a_batch_that_may_be_there_is_looked_for_even_after_a_refusal(server, batches, cache):
+    def around(call, go):
+        if call.route == "POST /batches":
+            go()
+            return None
+        return refusal(401, "bad") if call.route == "GET /batches" else go()
+
+    batches.around = around
+    with pytest.raises(UserError, match="refuses every request"):
+        ask(server, cache, changes={"max_retries": 5})
     batches.around = lambda call, go: go()
     assert len(ask(server, cache)) == 5
     assert len(batches.batches) == 1

@@ -14,7 +14,8 @@ from tests.chat.batches import Batch, FakeBatches
 from tests.chat.server import FakeOpenAI, refusal
 from tests.processes import preloaded
 
-from mini_lima.chat import Budget, Endpoint, Ledger, Prices, complete, estimate
+from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
+from mini_lima.chat.batch.book import Line
 from mini_lima.errors import UserError
 
 PROCESSES = preloaded("mini_lima.chat.dispatch", "mini_lima.chat.batch.service")
@@ -38,6 +39,21 @@ def ask(server, cache, texts=TEXTS, **options):
     changes = {"mode": "batch", "batch_poll": 0.01} | options.pop("changes", {})
     endpoint = endpoint_of(server, **changes)
     return complete(questions(*texts), endpoint=endpoint, cache=cache, label="x", **options)
+
+
+def test_a_batch_is_followed_by_one_at_a_time_and_by_nobody_after_its_end(cache):
+    with ResponseCache(cache, "e") as one, ResponseCache(cache, "e") as other:
+        batch = one.batches.open([Line(request, {}) for request in questions("a", "b")])
+        assert other.batches.holding(questions(*"abc")) == {batch.tag: 2}
+        assert other.batches.adopt(batch.tag) is None
+        assert not other.claim(*questions("a"))
+        one.batches.ended(batch, "expired")
+        assert other.batches.adopt(batch.tag) is None
+        assert one.batches.adopt(batch.tag) is None, "the other has not kept it"
+        assert other.batches.was_in_vain(*questions("a"))
+        assert other.claim(*questions("a"))
+    with sqlite3.connect(cache) as database:
+        assert database.execute("SELECT count(*) FROM claims").fetchone() == (0,)
 
 
 def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
@@ -90,7 +106,7 @@ def run_until_killed(batches, start, route, *, before, when=lambda: True):
     assert is_killed.wait(20)
 
 
-@pytest.mark.parametrize("look", [1, 2, 3, 4])
+@pytest.mark.parametrize("look", [1, 3])
 def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start, look):
     def now():
         return batches.batches[0].looks == look
@@ -247,8 +263,11 @@ def test_a_batch_that_this_key_may_not_see_is_not_paid_for_twice(
     with pytest.raises(UserError, match=r"key of the account it belongs to.* given up"):
         ask(server, cache, "ab", changes=key)
     batches.batches.extend(kept)
-    assert [reply.text for reply in ask(server, cache, "a", changes=key)] == ["a"]
+    ledger = Ledger()
+    replies = ask(server, cache, "a", changes=key, ledger=ledger)
+    assert [reply.text for reply in replies] == ["a"]
     assert server.calls == []
+    assert (ledger.requests, ledger.from_cache, ledger.spent.replies) == (1, 0, 2)
 
 
 def test_a_batch_that_nobody_knows_after_its_day_is_given_up(server, batches, cache, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.chat import ChatModel, ChatRequest
-from mini_lima.chat.requests import read_reply
+from mini_lima.chat.requests import read_reply, request_of
 
 HELLO = ChatRequest("m", (("user", "hello"),))
 
@@ -54,6 +54,30 @@ def test_whole_and_decimal_numbers_of_one_value_are_one_request():
     whole = ChatRequest("m", (("user", "x"),), temperature=1, top_p=1)
     decimal = ChatRequest("m", (("user", "x"),), temperature=1.0, top_p=1.0)
     assert whole.key == decimal.key
+
+
+optional_number = st.none() | st.floats(0, 2) | st.integers(0, 2)
+json_values = st.none() | st.booleans() | st.text() | st.dictionaries(st.text(), st.integers())
+
+
+@given(
+    st.builds(
+        ChatRequest,
+        st.text(),
+        st.lists(st.tuples(st.text(), st.text())).map(tuple),
+        temperature=optional_number,
+        top_p=optional_number,
+        max_tokens=st.none() | st.integers(0),
+        max_completion_tokens=st.none() | st.integers(0),
+        seed=st.none() | st.integers(),
+        sample=st.integers(0),
+        extra=st.dictionaries(st.sampled_from(["logprobs", "tools", "sample"]), json_values),
+    )
+)
+def test_a_request_can_be_read_back_from_its_body(request):
+    written = json.loads(json.dumps(request.body))
+    again = request_of(written, request.sample)
+    assert (again.body, again.key) == (request.body, request.key)
 
 
 @given(st.text(), st.text())

@@ -1,6 +1,11 @@
 """Generation for real: the embedded model, and small models made so that their answers end."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +14,12 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 import mini_lima
 from mini_lima import launch
+from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.files import read_json, write_json
 from mini_lima.language_model import load_tokenizer
+from mini_lima.progress import WORKER
 from mini_lima.rendering import ChatTemplate
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
@@ -38,23 +45,11 @@ def run(tmp_path, monkeypatch):
     runs = iter(range(99))
 
     def run(model, *, workers=None, **changes):
-        folder = tmp_path / f"run{next(runs)}"
+        number = next(runs)
+        given = keywords(model, tmp_path / f"run{number}", tmp_path / f"work{number}") | changes
+        folder = given["output_dir"]
         folder.mkdir()
-        given = {
-            "output_dir": folder,
-            "model": str(model),
-            "revision": None,
-            "init_seed": 0 if model == TINY else None,
-            "reference_outputs": SHIPPED_SET,
-            "limit": 12,
-            "max_new_tokens": LIMIT,
-            "batch_size": 5,
-            "temperature": 0.0,
-            "seed": 0,
-            "precision": "fp32",
-            "generator": "mine",
-            "device": "cpu",
-        } | changes
+        given["work_dir"].mkdir(exist_ok=True)
         if workers is None:
             generation.generate(**given)
         else:
@@ -63,6 +58,25 @@ def run(tmp_path, monkeypatch):
         return read_json(folder / "model_outputs.json"), read_json(folder / "health.json")
 
     return run
+
+
+def keywords(model, output_dir, work_dir):
+    return {
+        "output_dir": output_dir,
+        "work_dir": work_dir,
+        "model": str(model),
+        "revision": None,
+        "init_seed": 0 if model == TINY else None,
+        "reference_outputs": SHIPPED_SET,
+        "limit": 12,
+        "max_new_tokens": LIMIT,
+        "batch_size": 5,
+        "temperature": 0.0,
+        "seed": 0,
+        "precision": "fp32",
+        "generator": "mine",
+        "device": "cpu",
+    }
 
 
 def texts(outputs):
@@ -168,12 +182,119 @@ def test_greedy_answers_and_their_order_do_not_depend_on_the_batch(run, ending):
     assert run(TINY, batch_size=4, limit=6) == run(TINY, batch_size=1, limit=6)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_two_processes_give_the_answers_of_one(run, ending, temperature):
-    settings = {"temperature": temperature, "batch_size": 2, "limit": 7}
-    outputs, health = run(ending, **settings)
+def test_two_processes_give_the_answers_of_one_and_go_on_with_what_it_left(run, ending, tmp_path):
+    settings = {"temperature": 1.0, "batch_size": 2}
+    outputs, health = run(ending, **settings, work_dir=tmp_path / "work")
     assert len(set(texts(outputs))) > 4
-    assert run(ending, workers=2, **settings) == (outputs, health)
+    [left] = (tmp_path / "work").iterdir()
+    before = journal_lines(left)[:4]
+    left.write_text("\n".join(before) + '\n{"number": 5, "i')
+    assert run(ending, workers=2, **settings, work_dir=tmp_path / "work") == (outputs, health)
+    files = list((tmp_path / "work").glob("answers-*.jsonl"))
+    assert len(files) == 2
+    assert journal_lines(left)[:4] == before
+    assert numbers(files) == list(range(12)), "none was made twice"
+
+
+def journal_lines(path):
+    return [line for line in path.read_text().split("\n") if line]
+
+
+def numbers(journals):
+    lines = [line for journal in journals for line in journal_lines(journal)]
+    return sorted(json.loads(line)["number"] for line in lines if line.endswith("}"))
+
+
+def test_a_killed_run_is_gone_on_with_where_it_was(run, ending, tmp_path):
+    settings = {"temperature": 1.0, "batch_size": 2, "limit": 30, "max_new_tokens": 60}
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    given = keywords(ending, tmp_path / "killed", work_dir) | settings
+    call = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+    write_json(tmp_path / "call.json", {"keywords": call})
+    command = [sys.executable, "-m", "mini_lima.evaluation.generation", tmp_path / "call.json"]
+    environment = {**os.environ, WORKER: "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        answered = (line for line in process.stdout if '"steps": 1' in line)
+        for _ in range(6):
+            next(answered)
+        process.kill()
+    [journal] = work_dir.iterdir()
+    before = journal_lines(journal)
+    assert 6 <= len(before) < 30
+    assert not (tmp_path / "killed").exists()
+
+    outputs = run(ending, **settings, work_dir=work_dir)
+    assert outputs == run(ending, **settings)
+    assert journal_lines(journal)[: len(before)] == before
+    assert numbers([journal]) == list(range(30)), "none was made twice"
+
+
+def test_answers_that_are_there_are_not_made_again(run, ending, tmp_path):
+    settings = {"limit": 3, "work_dir": tmp_path / "work"}
+    settings["work_dir"].mkdir()
+    words = load_tokenizer(ending, None).encode("made before")
+    kept = {"number": 1, "ids": words, "cut": False}
+    (tmp_path / "work" / "answers-0.jsonl").write_text(json.dumps(kept) + '\n{"number": 2, "ids"')
+    made, _ = run(ending, limit=3)
+    outputs, _ = run(ending, **settings)
+    assert texts(outputs) == [texts(made)[0], "made before", texts(made)[2]]
+
+
+def test_a_baseline_can_be_asked_in_a_way_of_its_own(run, ending, tmp_path):
+    template = tmp_path / "plain.jinja"
+    template.write_text(
+        "{% for message in messages %}{{ message.content }}"
+        "{{ '\\n\\nAnswer:' if message.role == 'user' else '<|endoftext|>' }}{% endfor %}"
+    )
+    write_json(tmp_path / "rows.json", [{"instruction": "Who?", "output": "Me."}])
+    given = {"reference_outputs": tmp_path / "rows.json", "work_dir": tmp_path / "work"}
+    outputs, _ = run(ending, template=str(template), **given)
+    tokenizer = load_tokenizer(ending, None)
+    prompt = tokenizer.encode("Who?\n\nAnswer:", add_special_tokens=False)
+    network = Qwen2ForCausalLM.from_pretrained(ending)
+    end, other = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    written = network.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        generation_config=GenerationConfig(
+            max_new_tokens=LIMIT, eos_token_id=[end, other], pad_token_id=0
+        ),
+    )
+    assert texts(outputs) == [tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True)]
+
+
+def test_what_does_not_fit_the_context_is_found_before_anything_is_generated(
+    run, ending, tmp_path, monkeypatch
+):
+    context = 128
+    model = shutil.copytree(ending, tmp_path / "model")
+    config = read_json(model / "config.json")
+    write_json(model / "config.json", {**config, "max_position_embeddings": context})
+    template = ChatTemplate(load_tokenizer(model, None))
+    around = len(template.prompt("a")) - 1
+    rows = [
+        {"instruction": " ".join("a" * (context - around - room)), "output": "b"}
+        for room in (40, LIMIT - 5, 0, -9)
+    ]
+    assert [len(template.prompt(row["instruction"])) for row in rows] == [88, 121, 128, 137]
+    write_json(tmp_path / "rows.json", rows)
+    given = {"reference_outputs": tmp_path / "rows.json", "limit": None}
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "load_model", None)
+        with pytest.raises(UserError, match=r"row 3, 4 \(2 of 4\).* 137 tokens .* 128"):
+            run(model, **given)
+
+    outputs, health = run(model, **given | {"limit": 2})
+    assert len(outputs) == 2
+    assert health["shortened"] == 1
+    assert health["lengths"]["tokens"]["max"] <= LIMIT
+    assert any("less room" in line for line in health["warnings"])
+
+
+def test_too_little_memory_says_what_to_change():
+    with pytest.raises(UserError, match="batch_size=8"), generation._memory_errors(8):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_the_seed_decides_what_is_sampled_and_no_draw_is_used_twice(run, ending, tmp_path):

@@ -8,7 +8,7 @@ from mini_lima.report.table import markdown, show, write_report
 
 
 def evaluated(win_rate, **changes):
-    health = {"n": 40, "cut_at_limit": 3, "empty": 0, "mean_length_tokens": 30.0}
+    health = {"n": 40, "cut_at_limit": 3, "empty": 0, "mean_length_tokens": 30.0, "warnings": []}
     return {
         "win_rate": win_rate,
         "low": None if win_rate is None else win_rate - 5,
@@ -106,6 +106,15 @@ def test_random_weights_are_said_and_pretrained_ones_are_not():
     random = cell(config={"model": {"weights": "random"}})
     assert any("nothing about Qwen" in note for note in compare([random]).notes)
     assert not any("nothing about Qwen" in note for note in compare(GRID).notes)
+
+
+def test_answers_that_are_ill_are_said_once_for_all_cells_of_a_model():
+    ill = {"health": {"cut_at_limit": 9, "warnings": ["9 of 40 (22.5%) are empty", "and more"]}}
+    grid = [cell(method=method) for method in ("naive", "improved")]
+    for each in grid:
+        each["result"]["baseline"] |= {"generator": "small-baseline", **ill}
+    said = [note for note in compare(grid).notes if note.startswith("Answers of")]
+    assert said == ["Answers of small-baseline: 9 of 40 (22.5%) are empty; and more."]
 
 
 def test_a_result_that_nobody_tracked_is_said():

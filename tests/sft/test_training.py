@@ -55,16 +55,23 @@ SETTINGS: dict[str, Any] = {
     "init_seed": 0,
     "optimizer": OPTIMIZER,
     "deepspeed": OFFLOAD,
+    "adapter": None,
     "micro_batch_size_per_gpu": 4,
     "global_batch_size": 8,
     "epochs": EPOCHS,
     "max_length": 256,
     "overlong": "refuse",
+    "loss_reduction": "global_batch",
+    "activation_checkpointing": False,
     "precision": "fp32",
     "gradient_clipping": 1.0,
     "seed": 3,
+    "checkpoint_steps": 100,
     "processes": 1,
     "threads": 1,
+    "nodes": 1,
+    "rendezvous": None,
+    "starter": None,
     "device": "cpu",
 }
 RUNS: dict[str, dict[str, Any]] = {
@@ -72,8 +79,6 @@ RUNS: dict[str, dict[str, Any]] = {
     "the same again": {},
     "in one micro-batch": {"micro_batch_size_per_gpu": 8},
     "two processes": {"processes": 2},
-    "zero0": {"deepspeed": {**OFFLOAD, "zero_stage": 0, "offload_optimizer": False}},
-    "zero3_offload": {"deepspeed": dict.fromkeys(OFFLOAD, True) | {"zero_stage": 3}},
     "zero3 of pretrained weights on two processes": {
         "deepspeed": {**OFFLOAD, "zero_stage": 3, "offload_optimizer": False},
         "processes": 2,
@@ -83,7 +88,7 @@ RUNS: dict[str, dict[str, Any]] = {
 FILES = {
     *("model.safetensors", "config.json", "generation_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-    *("metrics.jsonl", "deepspeed.json", "summary.json"),
+    *("metrics.jsonl", "deepspeed.json", "summary.json", "README.md"),
 }
 
 
@@ -113,7 +118,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[
         if given["init_seed"] is None:
             given["model"] = str(pretrained)
         folder = tmp_path_factory.mktemp("sft")
-        sft.train(folder, data=data, **given)
+        sft.train(folder, data=data, work_dir=tmp_path_factory.mktemp("work"), **given)
         return Run(folder)
 
     side_by_side = ThreadPoolExecutor(2)
@@ -195,7 +200,8 @@ def test_the_same_seed_gives_bit_identical_losses_and_weights(
 ) -> None:
     one, other = runs["accumulating"].result(), runs["the same again"].result()
 
-    assert one.rows == other.rows
+    timed = "tokens_per_second"
+    assert [{**row, timed: 0} for row in one.rows] == [{**row, timed: 0} for row in other.rows]
     weights = other.weights
     assert all(torch.equal(tensor, weights[name]) for name, tensor in one.weights.items())
 
@@ -218,7 +224,7 @@ def test_every_optimizer_step_has_a_row_with_the_rate_it_used(
     assert summary["last_loss"] == run.rows[-1]["loss"] < 0.8 * summary["first_loss"]
 
 
-@pytest.mark.parametrize("name", ["accumulating", "zero0", "zero3_offload"])
+@pytest.mark.parametrize("name", ["accumulating", "zero3 of pretrained weights on two processes"])
 def test_transformers_loads_what_is_saved_and_the_tied_head_is_stored_once(
     name: str, runs: dict[str, Future[Run]]
 ) -> None:

@@ -3,6 +3,19 @@
 Teacher and annotator both go through `complete`, whether the answers come from a live endpoint or
 from a cassette of recorded ones. Importing this package costs little: asyncio, openai and its
 transport are loaded when the first request has to be sent.
+
+    session     what a stage is given, and the files that it leaves about its asking
+    client      `complete`: requests in, replies out
+    rounds      what of them is sent, and what others are asking, until all are answered
+    dispatch    many at a time
+    asking      one, until it is answered or given up: pace, retries, faults, adaptation
+    wire        one attempt
+    batch       all together: cheaper, within a day
+    cache       the answers, with the claims of those who are asking
+    cassette    answers that travel, with exchange
+    account     what it takes: ledger, prices, tokens, budget
+
+So it goes from the outside in; `endpoint` and `requests` are known to all of them.
 """
 
 from mini_lima.chat.batch.files import import_batch, write_batch_input

@@ -8,7 +8,7 @@ the same on every machine, and it is what caches, cassettes and the lineage of a
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -72,9 +72,13 @@ class ChatRequest:
 
 def request_of(body: Mapping[str, Any], sample: int) -> ChatRequest:
     """The request that has this `ChatRequest.body` and index."""
-    messages = tuple((message["role"], message["content"]) for message in body["messages"])
-    sampling = {name: value for name, value in body.items() if name != "messages"}
-    return ChatRequest(messages=messages, sample=sample, **sampling)
+    named = {each.name for each in fields(ChatRequest)} - {"messages", "sample", "extra"}
+    return ChatRequest(
+        messages=tuple((message["role"], message["content"]) for message in body["messages"]),
+        sample=sample,
+        extra={name: value for name, value in body.items() if name not in named | {"messages"}},
+        **{name: value for name, value in body.items() if name in named},
+    )
 
 
 @dataclass(frozen=True)

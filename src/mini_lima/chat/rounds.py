@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.1
+PAUSE_PER_LOOK = 19
+"""Times as long as it took to look: what others wait for may take a day."""
 
 
 class Rounds:
@@ -174,7 +176,7 @@ class Rounds:
                     )
                     told = True
                 seconds = SECONDS_BETWEEN_LOOKS
-            time.sleep(max(seconds, 4 * (time.monotonic() - looked)))
+            time.sleep(max(seconds, PAUSE_PER_LOOK * (time.monotonic() - looked)))
 
     def _stop_where_it_must(self, outcome: "Outcome") -> None:
         """Raise, if the call of `complete` cannot go on after ``outcome``."""

@@ -1,12 +1,23 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from math import inf
 
-from mini_lima.config.schema import Config, DataConfig, Method, PricesConfig, Weights
+from mini_lima.config.schema import (
+    AdapterMethod,
+    Config,
+    DataConfig,
+    Engine,
+    Method,
+    Precision,
+    PricesConfig,
+    Weights,
+)
+from mini_lima.devices import AUTO
 
 
 def faults(config: Config) -> list[str]:
@@ -29,14 +40,29 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "sft.gradient_clipping": config.sft.gradient_clipping,
         "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
         "evaluation.batch_size": config.evaluation.batch_size,
+        "evaluation.engine.concurrency": config.evaluation.engine.concurrency,
+        "evaluation.engine.timeout": config.evaluation.engine.timeout,
+        "evaluation.engine.total_timeout": config.evaluation.engine.total_timeout,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
-        "launch.processes": config.launch.processes,
         "annotator.reading_attempts": config.annotator.reading_attempts,
+        "launch.nodes": config.launch.nodes,
+        "adapter.rank": config.adapter.rank,
+        "adapter.alpha": config.adapter.alpha,
     }
     if config.evaluation.limit is not None:
         positive["evaluation.limit"] = config.evaluation.limit
     if config.launch.threads is not None:
         positive["launch.threads"] = config.launch.threads
+    if config.sft.checkpoint_steps is not None:
+        positive["sft.checkpoint_steps"] = config.sft.checkpoint_steps
+    if isinstance(config.launch.processes, int):
+        positive["launch.processes"] = config.launch.processes
+    elif config.launch.processes != AUTO:
+        yield f"launch.processes={config.launch.processes}: must be a whole number or {AUTO}"
+    if not 0 <= config.adapter.dropout < 1:
+        yield f"adapter.dropout={config.adapter.dropout}: must be at least 0 and below 1"
+    if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
+        yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
     for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
         if chat is not None:
             positive[f"{name}.concurrency"] = chat.concurrency
@@ -98,6 +124,18 @@ def _is_day(text: str | None) -> bool:
     return True
 
 
+def global_batch_fault(config: Config, processes: int) -> Iterator[str]:
+    """Say so if the global batch does not divide into micro-batches of ``processes`` per node."""
+    step = config.model.micro_batch_size_per_gpu * processes * config.launch.nodes
+    if step > 0 and config.sft.global_batch_size % step:
+        nodes = f" × {config.launch.nodes} nodes" if config.launch.nodes > 1 else ""
+        yield (
+            f"sft.global_batch_size={config.sft.global_batch_size}: must be a multiple of"
+            f" model.micro_batch_size_per_gpu × launch.processes ="
+            f" {config.model.micro_batch_size_per_gpu} × {processes}{nodes}"
+        )
+
+
 def _asked_for_in_words(data: DataConfig) -> Iterator[str]:
     for key, most in (("instances_per_seed", 2), ("instances_per_new_task", 5)):
         if not 0 <= getattr(data, key) <= most:
@@ -106,22 +144,58 @@ def _asked_for_in_words(data: DataConfig) -> Iterator[str]:
         yield f"data.max_new_tasks={data.max_new_tasks}: must be 0 or greater, or null"
 
 
-def _seeds(data: DataConfig) -> Iterator[str]:
-    sha256 = data.seeds_sha256
-    if sha256 is None and data.seeds.startswith(("http://", "https://")):
-        yield "data.seeds_sha256 is missing: a file from the web must be the one that is meant"
+def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
+    if sha256 is None and source.startswith(("http://", "https://")):
+        yield f"{key}_sha256 is missing: a file from the web must be the one that is meant"
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        yield f"data.seeds_sha256={sha256}: must be 64 hexadecimal digits"
+        yield f"{key}_sha256={sha256}: must be 64 hexadecimal digits"
+
+
+def _engine(config: Config) -> Iterator[str]:
+    engine = config.evaluation.engine
+    if engine.max_retries < 0:
+        yield f"evaluation.engine.max_retries={engine.max_retries}: must be 0 or greater"
+    if engine.name is Engine.transformers:
+        return
+    if (engine.base_url is None) == (engine.command is None):
+        yield "evaluation.engine: give base_url, or command, but not both"
+    if engine.command is not None and not _is_command(engine.command):
+        yield f"evaluation.engine.command={engine.command}: not a command line"
+    if config.model.baseline_template is not None:
+        yield (
+            "model.baseline_template: a server renders prompts itself; give the template to it, or"
+            " choose evaluation/engine=transformers"
+        )
+
+
+def _is_command(text: str) -> bool:
+    try:
+        return bool(shlex.split(text))
+    except ValueError:  # a quotation without an end
+        return False
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    yield from _seeds(config.data)
-    step = config.model.micro_batch_size_per_gpu * config.launch.processes
-    if step > 0 and config.sft.global_batch_size % step:
+    references = config.evaluation
+    yield from _pinned("data.seeds", config.data.seeds, config.data.seeds_sha256)
+    yield from _pinned(
+        "evaluation.reference_outputs",
+        references.reference_outputs,
+        references.reference_outputs_sha256,
+    )
+    yield from _engine(config)
+    processes = config.launch.processes
+    yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
+    if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):
         yield (
-            f"sft.global_batch_size={config.sft.global_batch_size}: must be a multiple of"
-            f" model.micro_batch_size_per_gpu × launch.processes ="
-            f" {config.model.micro_batch_size_per_gpu} × {config.launch.processes}"
+            f"launch.nodes={config.launch.nodes}: needs launch.rendezvous=host:port of this"
+            " machine, as the others reach it"
+        )
+    if config.deepspeed.zero_stage == 0 and config.sft.precision is Precision.bf16:
+        yield (
+            "deepspeed.zero_stage=0 with sft.precision=bf16: DeepSpeed would add the gradients up"
+            " in bf16 and begin with an empty step of Adam; deepspeed=zero1 does the same work in"
+            " fp32 (or set sft.precision=fp32)"
         )
     if config.deepspeed.offload_optimizer and config.deepspeed.zero_stage == 0:
         yield "deepspeed.offload_optimizer=true: needs deepspeed.zero_stage 1, 2 or 3"

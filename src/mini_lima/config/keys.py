@@ -53,7 +53,7 @@ def is_table(key: str) -> bool:
 def group_of_type(name: str) -> str | None:
     """The first key whose value is the dataclass ``name``."""
     kinds = {key: without_none(kind) for key, kind in known().items()}
-    return next((key for key, kind in kinds.items() if kind.__name__ == name), None)
+    return next((k for k, kind in kinds.items() if getattr(kind, "__name__", "") == name), None)
 
 
 def _walk(schema: type, prefix: str) -> Any:
@@ -90,8 +90,12 @@ def words(kind: Any) -> str:
         return f"{words(inner)}, or null"
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} numbers"
+    if get_origin(kind) is list:
+        return f"a list, each {words(get_args(kind)[0])}"
     if get_origin(kind) is dict:
         return f"a table of {words(get_args(kind)[1])}"
+    if isinstance(kind, UnionType):
+        return _either([words(each) for each in get_args(kind)])
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):
@@ -101,7 +105,7 @@ def words(kind: Any) -> str:
 
 def without_none(kind: Any) -> Any:
     """``kind`` without the option to be null."""
-    if isinstance(kind, UnionType):
+    if isinstance(kind, UnionType) and NoneType in get_args(kind):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     return kind
 

@@ -56,11 +56,32 @@ class LossReduction(StrEnum):
     """The means of its micro-batches: a token counts for more where few others stand beside it."""
 
 
+class Engine(StrEnum):
+    """What writes the model outputs."""
+
+    transformers = "transformers"
+    openai = "openai"
+
+
+class Dialect(StrEnum):
+    """Which parameters a server understands besides OpenAI's own."""
+
+    openai = "openai"
+    vllm = "vllm"
+
+
 class Device(StrEnum):
     """What SFT and generation run on."""
 
     cuda = "cuda"
     cpu = "cpu"
+
+
+class AdapterMethod(StrEnum):
+    """Which weights are trained."""
+
+    none = "none"
+    lora = "lora"
 
 
 class ChatMode(StrEnum):
@@ -105,6 +126,8 @@ class ModelConfig:
     """File with a Jinja chat template. None: the tokenizer's own."""
     micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
+    baseline_template: str | None = None
+    """File with a chat template that the baseline is asked with, in place of its tokenizer's."""
 
 
 @dataclass
@@ -249,6 +272,46 @@ class SftConfig:
     activation_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
     seed: int = 0
+    checkpoint_steps: int | None = 100
+    """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""
+
+
+@dataclass
+class AdapterConfig:
+    """All weights, or low-rank additions to some of them that are merged in when they are saved."""
+
+    method: AdapterMethod = MUST_BE_GIVEN  # type: ignore[assignment]
+    rank: int = 16
+    """Of the additions."""
+    alpha: int = 32
+    """Their weight is alpha / rank."""
+    dropout: float = 0.05
+    target_modules: list[str] = field(default_factory=list)
+    """Names of the linear layers that get one, in every block of the model."""
+
+
+@dataclass
+class EngineConfig:
+    """What writes the model outputs; all but ``name`` is for ``openai``, see docs/engines.md."""
+
+    name: Engine = MUST_BE_GIVEN  # type: ignore[assignment]
+    """transformers in processes of our own, or an OpenAI-compatible server."""
+    dialect: Dialect = Dialect.vllm
+    """What is sent: ``vllm`` says which tokens end an answer, ``openai`` is OpenAI's own alone."""
+    base_url: str | None = None
+    """Of a server that is there."""
+    command: str | None = None
+    """Starts a server for {model}, under {name}, at {port}, for as long as it is needed."""
+    api_key_env: str | None = None
+    """Environment variable that holds the server's key. None: no key is sent."""
+    concurrency: int = 64
+    """Calls in flight at most."""
+    timeout: float = 1800.0
+    """Seconds per attempt."""
+    total_timeout: float = 3600.0
+    """Seconds after which no further attempt at one answer begins."""
+    max_retries: int = 14
+    """Attempts beyond the first."""
 
 
 @dataclass
@@ -256,11 +319,18 @@ class EvaluationConfig:
     """The instructions, the answers to compare with, and how the model answers."""
 
     reference_outputs: str = MUST_BE_GIVEN
-    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, or ``embedded:<file>``."""
+    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
+    ``embedded:<file>``."""
+    reference_outputs_revision: str = "main"
+    """Branch, tag or commit of a data set on the hub."""
+    reference_outputs_sha256: str | None = None
+    """Of the file's contents, in hex; must be given for an address."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
     limit: int | None = None
     """Only the first so many instructions."""
     max_new_tokens: int = MUST_BE_GIVEN  # type: ignore[assignment]
     batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    """Answers that transformers writes side by side: memory and speed, not what is written."""
     temperature: float = 0.0
     """0 is greedy."""
     seed: int = 0
@@ -302,9 +372,16 @@ class LaunchConfig:
     """The processes in which SFT and generation run."""
 
     device: Device = Device.cuda
-    processes: int = 1
+    processes: int | str = 1
+    """On each node. ``auto``: one per visible GPU, on a CPU one."""
     threads: int | None = None
     """CPU threads of each process. None: all cores shared out."""
+    nodes: int = 1
+    """Machines that train together, this one the first; docs/several-gpus.md says how."""
+    rendezvous: str | None = None
+    """``host:port`` of this machine, as the other nodes reach it."""
+    starter: str | None = None
+    """Command that runs what follows it once on each node: ``srun --ntasks-per-node=1``."""
 
 
 @dataclass
@@ -324,6 +401,7 @@ class Config:
     teacher: ChatConfig = field(default_factory=ChatConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)

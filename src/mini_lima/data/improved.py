@@ -10,10 +10,10 @@ from mini_lima.chat import Chat, Reply, user_says
 from mini_lima.data import prompts
 from mini_lima.data.examples import DataSet, Example, Reject, read_examples
 from mini_lima.data.filters import RewritingFilters
-from mini_lima.data.language import languages
 from mini_lima.data.screening import Objection, rewriting_objection
 from mini_lima.data.writing import write_data_set
 from mini_lima.files import read_json
+from mini_lima.language import languages
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mini_lima.data.filters import Filters, RewritingFilters
-from mini_lima.data.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 from mini_lima.data.likeness import ALIKE, alike, rouge_l
 from mini_lima.data.seeds import Instance, Task
+from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 
 LONG_ENOUGH_TO_BE_AN_ECHO = 40
 REFUSAL = re.compile(

@@ -1,20 +1,54 @@
 """Evaluation: model outputs, the annotator's verdicts on them, and what they are worth."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from mini_lima import launch
+from mini_lima.devices import process_count
+from mini_lima.files import read_json
+
+log = logging.getLogger(__name__)
 
 
 def generate(
-    output_dir: Path, *, processes: int, threads: int | None, device: str, **given: Any
+    output_dir: Path,
+    *,
+    work_dir: Path,
+    generator: str,
+    processes: int | str,
+    threads: int | None,
+    device: str,
+    **given: Any,
 ) -> None:
     """Run `mini_lima.evaluation.generation.generate` with ``given`` in workers on ``device``."""
     launch.run(
         "mini_lima.evaluation.generation",
-        processes=processes,
+        processes=process_count(processes, device),
         threads=threads,
         output_dir=output_dir,
+        work_dir=work_dir,
+        generator=generator,
         device=device,
         **given,
     )
+    _warn(output_dir, generator)
+
+
+def generate_by_server(output_dir: Path, *, work_dir: Path, generator: str, **given: Any) -> None:
+    """Run `mini_lima.evaluation.served.generate` with ``given`` in a process of its own."""
+    launch.run(
+        "mini_lima.evaluation.served",
+        processes=1,
+        threads=None,
+        output_dir=output_dir,
+        work_dir=work_dir,
+        generator=generator,
+        **given,
+    )
+    _warn(output_dir, generator)
+
+
+def _warn(output_dir: Path, generator: str) -> None:
+    if warnings := read_json(output_dir / "health.json")["warnings"]:
+        log.warning("answers of %s: %s", generator, "; ".join(warnings))

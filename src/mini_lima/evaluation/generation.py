@@ -1,43 +1,39 @@
-"""A model's answers to the evaluation instructions, in AlpacaEval's ``model_outputs.json`` format.
+"""A model's answers to the evaluation instructions, written by transformers in worker processes.
 
-The prompt is rendered by the template that training used, and an answer ends at the end-of-turn
-token. An answer that never got there ran into the length limit; such answers are counted.
+The prompt is rendered by the template that training used, and an answer ends at any of the model's
+end-of-turn tokens. Of the settings that may come with a model (a repetition penalty, say) none is
+in force but these tokens: two models are compared as the configuration says.
 
-How the work is shared out changes no answer. The batches are those of a single process, each with
-its own seed, and whole batches go to the processes in turn. Of the settings that may come with a
-model (a repetition penalty, say) none is in force but its end tokens: two models are compared as
-the configuration says.
+How the work is shared out changes no answer, so every attempt may do it anew: answers are in the
+work folder the moment they are complete, and what an earlier attempt left there, on however many
+ranks, is not made again.
 """
 
+import contextlib
 import os
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
-from transformers import GenerationConfig
 
 from mini_lima import launch
-from mini_lima.evaluation.pairs import read_answers
-from mini_lima.files import write_json
-from mini_lima.language_model import load_model, load_tokenizer
+from mini_lima.errors import UserError
+from mini_lima.evaluation import journal
+from mini_lima.evaluation.decoding import Prompt, decode
+from mini_lima.evaluation.outputs import write_outputs
+from mini_lima.evaluation.questions import Output, read_questions
+from mini_lima.language_model import context_length, load_model, load_tokenizer
 from mini_lima.progress import progress
 from mini_lima.rendering import ChatTemplate
-
-if TYPE_CHECKING:
-    pass
-
-Answer = tuple[list[int], bool]
-"""Token ids without the terminator, and whether the limit cut the answer off."""
 
 
 def generate(
     output_dir: Path,
     *,
+    work_dir: Path,
     model: str,
     revision: str | None,
     init_seed: int | None,
@@ -52,112 +48,108 @@ def generate(
     device: str,
     template: str | None = None,
 ) -> None:
-    """Write ``model_outputs.json`` and ``health.json``.
+    """Write the files of `write_outputs`.
 
     Args:
-        output_dir: Receives the two files.
+        output_dir: Receives the files.
+        work_dir: Keeps answers between attempts.
         model: Folder or hub id.
         revision: Commit on the hub; None for a folder.
         init_seed: Seed of random weights; None reads the model's own.
         reference_outputs: File with the instructions.
         limit: Only the first so many instructions.
         max_new_tokens: Length limit of an answer.
-        batch_size: Answers written side by side.
+        batch_size: Answers written side by side; a matter of memory and speed.
         temperature: 0 is greedy.
-        seed: Of the sampling, where the temperature is above 0.
+        seed: Of the sampling, where the temperature is above 0. A sampled answer depends on it, on
+            the instruction and on how often that occurred before, and on nothing else.
         precision: ``fp32`` or ``bf16``.
         generator: Name of the model in the outputs.
         device: ``cpu`` or ``cuda``.
         template: File with a chat template to use in place of the tokenizer's own.
 
     Raises:
-        UserError: the instructions or the tokenizer do not fit.
+        UserError: the instructions, the tokenizer or the model do not fit, or too little memory.
     """
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     tokenizer = load_tokenizer(model, revision, template)
     chat = ChatTemplate(tokenizer)
-    rows = read_answers(reference_outputs, unnamed="reference")[:limit]
-    prompts = [chat.prompt(row.instruction) for row in rows]
-
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    place = "cpu" if device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}"
-    network: Any = load_model(model, revision, init_seed, dtype)  # of whose methods no type knows
-    network.to(place).eval()
-    stops = chat.stops(network.generation_config.eos_token_id)
-    network.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    questions = read_questions(
+        reference_outputs,
+        limit=limit,
+        template=chat,
+        context=context_length(model, revision),
         max_new_tokens=max_new_tokens,
-        eos_token_id=stops,
-        pad_token_id=chat.end_of_turn,
-        **({"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}),
     )
-
-    mine: dict[int, Answer] = {}
-    batches = _batches(prompts, batch_size)
-    with progress(f"answers of {generator}", total=len(prompts)) as bar:
-        for at in range(rank, len(batches), ranks):
-            torch.manual_seed(random.Random(f"{seed} {at}").getrandbits(63))
-            answers = _answer(network, [prompts[number] for number in batches[at]], stops)
-            mine |= zip(batches[at], answers, strict=True)
-            bar.advance(len(batches[at]))
-    by_number = _gathered(mine, ranks)
-    if rank == 0:
-        ids = [by_number[number][0] for number in range(len(rows))]
-        texts = [str(tokenizer.decode(each, skip_special_tokens=True)) for each in ids]
-        outputs = [
-            {
-                "instruction": row.instruction,
-                "output": text,
-                "generator": generator,
-                "dataset": row.dataset,
-            }
-            for row, text in zip(rows, texts, strict=True)
-        ]
-        write_json(output_dir / "model_outputs.json", outputs)
-        health = {
-            "n": len(rows),
-            "cut_at_limit": sum(cut for _, cut in by_number.values()),
-            "empty": sum(not text.strip() for text in texts),
-            "mean_length_characters": fmean(len(text) for text in texts),
-            "mean_length_tokens": fmean(len(each) for each in ids),
-        }
-        write_json(output_dir / "health.json", health)
-
-
-def _batches(prompts: Sequence[list[int]], size: int) -> list[list[int]]:
-    """The numbers of the prompts, those of similar length together."""
-    by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    return [by_length[start : start + size] for start in range(0, len(prompts), size)]
-
-
-def _answer(network: Any, prompts: Sequence[list[int]], stops: Sequence[int]) -> list[Answer]:
-    """Answer ``prompts`` side by side; they are padded on the left, out of the model's sight."""
-    width = max(len(prompt) for prompt in prompts)
-    padded = [[stops[0]] * (width - len(prompt)) + prompt for prompt in prompts]
-    seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    with torch.inference_mode():
-        written = network.generate(
-            input_ids=torch.tensor(padded, device=network.device),
-            attention_mask=torch.tensor(seen, device=network.device),
+    prompts = [
+        Prompt(
+            number=number,
+            ids=question.prompt,
+            limit=question.room,
+            seed=f"{seed} {question.repeat} {question.reference.instruction}",
         )
-    assert isinstance(written, torch.Tensor)
-    answers: list[Answer] = []
-    for ids in written[:, width:].tolist():
-        end = next((at for at, token in enumerate(ids) if token in stops), None)
-        answers.append((ids[:end], end is None))
-    return answers
+        for number, question in enumerate(questions)
+    ]
+    # Shared out before it is known what is done: each rank would see that at another moment.
+    share = sorted(prompts, key=lambda prompt: len(prompt.ids))[rank::ranks]
+    answered = journal.read(work_dir)
+    to_do = [prompt for prompt in share if prompt.number not in answered]
+    with progress(f"answers of {generator}", len(prompts), done=len(answered)) as bar:
+        if to_do:
+            network = _network(model, revision, init_seed, precision, device)
+            stops = chat.stops(network.generation_config.eos_token_id)
+            with journal.writing(work_dir, rank) as append, _memory_errors(batch_size):
+                for generation in decode(
+                    network,
+                    to_do,
+                    stops=frozenset(stops),
+                    temperature=temperature,
+                    batch_size=batch_size,
+                ):
+                    append(generation)
+                    bar.advance()
+    _wait_for_all(ranks)
+    if rank == 0:
+        answered = journal.read(work_dir)
+        outputs = [
+            Output(
+                text=str(tokenizer.decode(answered[number].ids, skip_special_tokens=True)),
+                tokens=len(answered[number].ids),
+                cut=answered[number].cut,
+            )
+            for number in range(len(questions))
+        ]
+        write_outputs(
+            output_dir, questions, outputs, generator=generator, max_new_tokens=max_new_tokens
+        )
 
 
-def _gathered(mine: dict[int, Answer], ranks: int) -> dict[int, Answer]:
-    """The answers of all ranks, on every rank."""
-    if ranks == 1:
-        return mine
-    # The first to finish waits for the last, which may have the longest answers.
-    torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
-    parts: list[dict[int, Answer]] = [{} for _ in range(ranks)]
-    torch.distributed.all_gather_object(parts, mine)
-    torch.distributed.destroy_process_group()
-    return {number: answer for part in parts for number, answer in part.items()}
+def _network(
+    model: str, revision: str | None, init_seed: int | None, precision: str, device: str
+) -> Any:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    network: Any = load_model(model, revision, init_seed, dtype)  # of whose methods no type knows
+    return network.to("cpu" if device == "cpu" else f"cuda:{os.environ['LOCAL_RANK']}").eval()
+
+
+@contextlib.contextmanager
+def _memory_errors(batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is too small for evaluation.batch_size={batch_size}: try half of it;"
+            " what is answered so far is kept"
+        ) from error
+
+
+def _wait_for_all(ranks: int) -> None:
+    if ranks > 1:
+        # The first to finish waits for the last, which may have the longest answers.
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ def summarise(
         "model": model,
         "method": method,
         "confidence": confidence,
+        "bootstrap_samples": bootstrap_samples,
+        "seed": seed,
         "data": read_json(data / "stats.json"),
         "training": read_json(sft / "summary.json"),
         "baseline": _evaluated(baseline_outputs, baseline_annotations),

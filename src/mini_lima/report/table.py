@@ -24,6 +24,10 @@ def markdown(comparison: Comparison) -> str:
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
+    if comparison.contrasts:
+        contrasts = comparison.lines()
+        lines += ["", _row([*contrasts[0]]), _row(["---"] * len(contrasts[0]))]
+        lines += [_row([_escaped(text) for text in line.values()]) for line in contrasts]
     return "\n".join([*lines, "", *(f"{note}\n" for note in comparison.notes)])
 
 
@@ -53,5 +57,10 @@ def show(comparison: Comparison) -> None:
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
+    if comparison.contrasts:
+        contrasts = Table(*comparison.lines()[0])
+        for line in comparison.lines():
+            contrasts.add_row(*line.values())
+        console.print(contrasts)
     for note in comparison.notes:
         console.print(note)

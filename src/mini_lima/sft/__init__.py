@@ -4,28 +4,46 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima import launch
+from mini_lima.devices import process_count
+from mini_lima.launch import Nodes, WorkerKilled
+from mini_lima.sft import checkpoints
+from mini_lima.sft.checkpoints import Launch
+from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
 
 
 def train(
     output_dir: Path,
     *,
-    processes: int,
+    work_dir: Path,
+    processes: int | str,
     threads: int | None,
+    nodes: int,
+    rendezvous: str | None,
+    starter: str | None,
     device: str,
     deepspeed: dict[str, Any],
     **given: Any,
 ) -> None:
-    """Run `mini_lima.sft.training.train` with ``given`` in worker processes on ``device``."""
+    """Run `mini_lima.sft.training.train` with ``given`` in worker processes on ``device``.
+
+    It goes on from the last checkpoint that an earlier attempt left in ``work_dir``.
+    """
+    each = process_count(processes, device)
+    if found := checkpoints.last(work_dir):
+        checkpoints.refuse_other_launch(found, Launch(each * nodes, device))
     ops = compiled_ops(device, offload_optimizer=deepspeed["offload_optimizer"])
-    environment = {"DS_ACCELERATOR": device, **ops}
-    launch.run(
-        "mini_lima.sft.training",
-        processes=processes,
-        threads=threads,
-        environment=environment,
-        output_dir=output_dir,
-        device=device,
-        deepspeed=deepspeed,
-        **given,
-    )
+    settings = {**given, "device": device, "deepspeed": deepspeed}
+    try:
+        launch.run(
+            "mini_lima.sft.training",
+            processes=each,
+            threads=threads,
+            nodes=Nodes(nodes, rendezvous, starter, work_dir if nodes > 1 else None),
+            environment={"DS_ACCELERATOR": device, **ops},
+            output_dir=output_dir,
+            work_dir=work_dir,
+            **settings,
+        )
+    except WorkerKilled as killed:
+        raise WorkerKilled(f"{killed}; if it was memory, {less_memory(settings)}") from killed

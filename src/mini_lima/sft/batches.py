@@ -15,6 +15,7 @@ IGNORED = -100
 class Rendered:
     """The conversations to train on, in the order of the data set, and how many did not fit."""
 
+    ids: list[str]
     conversations: list[Conversation]
     dropped: int
 
@@ -33,7 +34,7 @@ def render(
         if each.response[-1:] != [template.end_of_turn]:
             raise UserError(f"example {row['id']}: its end-of-turn token is not supervised")
     lengths = [each.tokens for each in rendered]
-    fitting = [e for e, length in zip(rendered, lengths, strict=True) if length <= max_length]
+    fitting = [i for i, length in enumerate(lengths) if length <= max_length]
     dropped = len(rendered) - len(fitting)
     if dropped and overlong == "refuse":
         raise UserError(
@@ -42,7 +43,7 @@ def render(
         )
     if not fitting:
         raise UserError(f"no example fits into sft.max_length={max_length} tokens")
-    return Rendered(fitting, dropped)
+    return Rendered([rows[i]["id"] for i in fitting], [rendered[i] for i in fitting], dropped)
 
 
 def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def deepspeed_config(
         "gradient_clipping": gradient_clipping,
         "zero_optimization": sharding,
         "bf16": {"enabled": precision == "bf16"},
+        # Micro-batches' gradients would otherwise be added up in bf16, 8 bits of mantissa.
+        "data_types": {"grad_accum_dtype": "fp32"},
         "optimizer": {
             "type": "AdamW",
             "params": {key: optimizer[key] for key in ("lr", "betas", "eps", "weight_decay")},

@@ -1,23 +1,40 @@
 """What is known of a training run step by step: kept as rows, and shown while it goes on."""
 
+import json
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.progress import Bar, progress
+
+METRICS = "metrics.jsonl"
 
 
 class Record(TrainerCallback):
-    """Keeps a row per optimizer step and shows the progress of the first process."""
+    """Keeps a row per optimizer step and shows the progress of the first process.
 
-    def __init__(self, label: str, tokens: Sequence[int]) -> None:
-        """Show the progress as ``label``; ``tokens`` are those of the global batch of each step."""
+    A row has ``step``, ``loss``, ``learning_rate``, ``tokens`` (of the global batch),
+    ``tokens_per_second``, ``grad_norm`` and ``epoch``; loss and norm are those before the update.
+    """
+
+    def __init__(self, label: str, tokens: Sequence[int], live: Path) -> None:
+        """Show the progress as ``label``, and have all rows so far in the file ``live``.
+
+        Args:
+            label: What is going on.
+            tokens: Those of the global batch of each step.
+            live: File that others may follow while the run goes on.
+        """
         self.label = label
         self.tokens = tokens
         self.rows: list[dict[str, float]] = []
-        self._rate = 0.0
+        self._live = live
+        self._rate = self._began = 0.0
         self._bar: Bar | None = None
         self._open = ExitStack()
 
@@ -27,19 +44,27 @@ class Record(TrainerCallback):
     def __exit__(self, *failure: Any) -> None:
         self._open.__exit__(*failure)
 
+    def resume(self, checkpoint: Path) -> None:
+        """Begin with the rows of ``checkpoint``."""
+        self.rows = read_jsonl(checkpoint / METRICS)
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Begin the display."""
         assert state.max_steps == len(self.tokens)
+        assert state.global_step == len(self.rows)
         if state.is_world_process_zero:
-            self._bar = self._open.enter_context(progress(self.label, total=state.max_steps))
+            write_jsonl(self._live, self.rows)
+            shown = progress(self.label, total=state.max_steps, done=state.global_step)
+            self._bar = self._open.enter_context(shown)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Note the rate of the coming update: Trainer logs that of the one after it."""
         self._rate = given["optimizer"].param_groups[0]["lr"]
+        self._began = time.perf_counter()
 
     def on_log(
         self,
@@ -52,12 +77,18 @@ class Record(TrainerCallback):
         """Keep the row of the update that was made: its loss and norm are those before it."""
         if not logs or "loss" not in logs:
             return
+        tokens = self.tokens[state.global_step - 1]
         row = {
             "step": state.global_step,
             "loss": logs["loss"],
             "learning_rate": self._rate,
-            "tokens": self.tokens[state.global_step - 1],
+            "tokens": tokens,
+            "tokens_per_second": tokens / (time.perf_counter() - self._began),
         }
-        self.rows.append(row | {key: logs[key] for key in ("grad_norm", "epoch") if key in logs})
+        row |= {key: logs[key] for key in ("grad_norm", "epoch") if key in logs}
+        self.rows.append(row)
         if self._bar:
-            self._bar.advance(1, loss=row["loss"], learning_rate=row["learning_rate"])
+            with self._live.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            shown = ("loss", "learning_rate", "tokens_per_second")
+            self._bar.advance(1, **{key: row[key] for key in shown})

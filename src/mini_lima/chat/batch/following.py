@@ -195,12 +195,13 @@ class Batches:
         self._drop(followed)
         codes, size = [code for code, _ in state.errors], followed.batch.size
         reasons = [self._service.cleaned(text) for _, text in state.errors]
-        may_fit_later = NO_ROOM in codes and len(self._followed) > 0
-        if self._endpoint.mode == "batch" and not may_fit_later:
+        may_fit_later, takes_batches = NO_ROOM in codes, self._endpoint.mode == "batch"
+        if takes_batches and not (may_fit_later and self._followed):
             raise UserError(complaints.refused_batch(self._endpoint, size, reasons))
+        then = "wait for room beside those that are open" if takes_batches else "are asked live"
         log.warning(
-            "%s: the batch of %d requests was refused (%s): they wait for the %d that are open",
-            *(self._label, size, "; ".join(reasons[:3]), len(self._followed)),
+            "%s: a batch was refused (%s): its %d requests %s",
+            *(self._label, "; ".join(reasons[:3]), size, then),
         )
 
     def _give_up(self, followed: _Followed, text: str) -> None:

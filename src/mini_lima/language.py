@@ -1,8 +1,8 @@
 """Which language a text is in, as far as its script and its most frequent small words tell.
 
-No model and no dependency: it need not know every language, only notice that a teacher asked in
-English went on in Chinese or Spanish. A text that does not tell (code, a number, one word) is in no
-language, and nothing is held against it.
+No model and no dependency: it need not know every language, only notice that a teacher or a model
+asked in English went on in Chinese or Spanish. A text that does not tell (code, a number, one word)
+is in no language, and nothing is held against it.
 """
 
 import re

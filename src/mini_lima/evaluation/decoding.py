@@ -1,0 +1,212 @@
+"""Many answers side by side, none of which waits for the longest.
+
+transformers' own `generate` keeps a batch together until its last row ends: finished rows are
+computed on, and their padding stays in the cache. Here a finished row leaves with its part of the
+cache, a waiting prompt takes its place, and columns that no row needs any more are dropped.
+
+    row 0      . . p p p p p a a a      p: prompt   a: answer   .: padding, never looked at
+    row 1      p p p p p p p p p a      all rows end in the same column, so that the next token
+    row 2      . . . . . . p p a a      of each is written into one new column
+
+The longest prompts go first: what memory it takes is known at once, and a prompt that enters later
+fits under the columns in use.
+
+What is written does not depend on who shares the batch, up to the rounding of the arithmetic.
+Greedy answers are those of each prompt alone, and a sampled one is drawn by a generator of its own.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation.kv_cache import RowCache
+
+REFILL = 0.75
+"""Prompts enter once the batch is down to this share: reading several in one pass is cheaper."""
+PREFILL_TOKENS = 16_384
+"""Of prompts that are read in one pass, padding included; bounds the memory which that takes."""
+UNDERSTOOD = {"full_attention", "sliding_attention"}
+"""Kinds of layers, as transformers names them."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is to be answered.
+
+    Attributes:
+        number: Tells it from the others.
+        ids: Its tokens, at least one.
+        limit: Tokens that its answer may have, at least one.
+        seed: Of its chances; used only for sampling.
+    """
+
+    number: int
+    ids: list[int]
+    limit: int
+    seed: str = ""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The tokens of an answer without the one that ends it, and whether its limit cut it off."""
+
+    number: int
+    ids: list[int]
+    cut: bool
+
+
+def decode(
+    network: Any,
+    prompts: Sequence[Prompt],
+    *,
+    stops: Set[int],
+    temperature: float,
+    batch_size: int,
+) -> Iterator[Generation]:
+    """Answer ``prompts``; each answer is given away as soon as it is complete.
+
+    Args:
+        network: A causal language model of transformers', in evaluation mode.
+        prompts: In any order.
+        stops: Tokens that end an answer.
+        temperature: 0 is greedy.
+        batch_size: Answers that are written side by side.
+
+    Raises:
+        UserError: the model keeps another state than attention does, or computes NaN.
+    """
+    _check_supported(network)
+    waiting = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
+    batch = _Batch(network, stops, temperature)
+    while waiting or batch.rows:
+        if waiting and len(batch.rows) <= REFILL * batch_size:
+            most = max(PREFILL_TOKENS // len(waiting[0].ids), 1)
+            entering = min(len(waiting), batch_size - len(batch.rows), most)
+            batch.enter([waiting.popleft() for _ in range(entering)])
+        else:
+            batch.write_a_token()
+        yield from batch.leave()
+
+
+def _check_supported(network: Any) -> None:
+    config = network.config.get_text_config(decoder=True)
+    kinds = set(getattr(config, "layer_types", None) or UNDERSTOOD)
+    if not kinds <= UNDERSTOOD or getattr(network, "_is_stateful", False):
+        raise UserError(
+            f"{type(network).__name__} keeps more than the keys and values of attention, which is"
+            " not supported here: have a server write its answers (evaluation/engine=openai)"
+        )
+
+
+@dataclass
+class _Row:
+    prompt: Prompt
+    chances: torch.Generator
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        return self.ended or len(self.ids) == self.prompt.limit
+
+
+class _Batch:
+    """The answers in the making; ``first`` holds the column in which each row's prompt begins."""
+
+    def __init__(self, network: Any, stops: Set[int], temperature: float) -> None:
+        self.network, self.stops, self.temperature = network, stops, temperature
+        self.rows: list[_Row] = []
+        self.first = torch.empty(0, dtype=torch.long)
+        self.cache = RowCache()
+
+    def enter(self, prompts: Sequence[Prompt]) -> None:
+        """Read ``prompts`` in one pass and write the first token of each of their answers."""
+        device, width = self.network.device, max(len(prompt.ids) for prompt in prompts)
+        padded = [[0] * (width - len(prompt.ids)) + prompt.ids for prompt in prompts]
+        first = torch.tensor([width - len(prompt.ids) for prompt in prompts], device=device)
+        rows, cache = [_Row(prompt, self._chances(prompt)) for prompt in prompts], RowCache()
+        self._write(rows, torch.tensor(padded, device=device), first, cache)
+        if self.rows:
+            columns = self.cache.get_seq_length()
+            assert width <= columns, "prompts must enter in the order of their lengths"
+            self.cache.join(cache)
+            self.first = torch.cat([self.first, first + (columns - width)])
+        else:
+            self.cache, self.first = cache, first
+        self.rows += rows
+
+    def write_a_token(self) -> None:
+        """Write one more token of every row."""
+        last = torch.tensor([row.ids[-1:] for row in self.rows], device=self.network.device)
+        self._write(self.rows, last, self.first, self.cache)
+
+    def leave(self) -> Iterator[Generation]:
+        """Take out the finished rows, and the columns that only they used."""
+        finished = [row for row in self.rows if row.is_finished]
+        stay = [at for at, row in enumerate(self.rows) if not row.is_finished]
+        if finished and stay:
+            at = torch.tensor(stay, device=self.network.device)
+            unused = int(self.first[at].min())
+            self.first = self.first[at] - unused
+            self.cache.keep(at, unused)
+        self.rows = [self.rows[at] for at in stay]
+        for row in finished:
+            yield Generation(row.prompt.number, row.ids, cut=not row.ended)
+
+    def _chances(self, prompt: Prompt) -> torch.Generator:
+        # Of a text Python makes the same number on every machine.
+        number = random.Random(prompt.seed).getrandbits(63)
+        return torch.Generator(self.network.device).manual_seed(number)
+
+    def _write(
+        self, rows: Sequence[_Row], ids: torch.Tensor, first: torch.Tensor, cache: RowCache
+    ) -> None:
+        """Read ``ids`` (rows, new columns) and write the token that follows."""
+        seen = cache.get_seq_length()
+        columns = torch.arange(seen + ids.shape[1], device=ids.device)
+        with torch.inference_mode():
+            logits = self.network(
+                input_ids=ids,
+                attention_mask=columns >= first[:, None],
+                position_ids=(columns[seen:] - first[:, None]).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,  # those of all positions of long prompts would be gigabytes
+            ).logits[:, -1]
+            for row, token in zip(rows, self._choose(logits, rows), strict=True):
+                if token in self.stops:
+                    row.ended = True
+                else:
+                    row.ids.append(token)
+
+    def _choose(self, logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
+        if logits.isnan().any():
+            raise UserError(
+                "the model computes NaN: its training diverged (look at its loss), or its numbers"
+                " need a wider format (sft.precision=fp32)"
+            )
+        if self.temperature:
+            chances = [row.chances for row in rows]
+            return _sampled(logits, self.temperature, chances).tolist()
+        return logits.argmax(dim=-1).tolist()
+
+
+def _sampled(
+    logits: torch.Tensor, temperature: float, chances: Sequence[torch.Generator]
+) -> torch.Tensor:
+    """For each row a token drawn by the row's own generator.
+
+    The token that comes first in a race in which each runs for an exponential time at the rate of
+    its probability. Inversion of the distribution function would need a single number per token,
+    but with a large vocabulary its steps lie so close together that the rounding of sums decides.
+    """
+    rates = (logits.double() / temperature).softmax(dim=-1)
+    times = torch.empty_like(rates)
+    for row, generator in zip(times, chances, strict=True):
+        row.exponential_(generator=generator)
+    return (rates / times).argmax(dim=-1)

@@ -1,0 +1,36 @@
+"""Signs of illness in an answer, from its text alone.
+
+What a template without the assistant header, a missing stop token or a training that diverged leave
+behind can be seen afterwards. Each sign has false alarms, such as a dialogue that was asked for.
+"""
+
+import re
+import zlib
+
+ROLE = r"(?:assistant|user|system|human|ai|bot)"
+STARTS_WITH_ROLE = re.compile(rf"\s*(?:<\|im_start\|>|<\|)?\s*{ROLE}(?:\s*:|\s*\n|\|>|\s*$)", re.I)
+NEW_TURN = re.compile(
+    rf"\n\s*(?:\#+\s*)?(?:{ROLE}\s*:?\s*\n|(?:user|human|assistant)\s*:)"
+    r"|<\|(?:im_start|im_end|endoftext|eot_id)\|>|\[/?INST\]|\n\#+\s*(?:instruction|input)\s*:",
+    re.I,
+)
+SHORT = 200
+"""Characters (or bytes) below which an answer is judged neither cut nor repetitive."""
+REPETITIVE = 0.2
+"""Compressed share of its size below which a text repeats itself; prose needs 0.35 to 0.6."""
+
+
+def starts_with_role(text: str) -> bool:
+    """Whether ``text`` begins as a turn of a conversation does, such as ``assistant:``."""
+    return STARTS_WITH_ROLE.match(text) is not None
+
+
+def leaks_turns(text: str) -> bool:
+    """Whether ``text`` goes on with further turns of a conversation."""
+    return NEW_TURN.search(text.strip()) is not None
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether ``text`` says the same again and again; never of a short one."""
+    written = text.encode(errors="replace")
+    return len(written) >= SHORT and len(zlib.compress(written, 9)) < REPETITIVE * len(written)

@@ -1,0 +1,99 @@
+"""What is wrong with an answer, by examples of each fault and of what only looks like it."""
+
+import pytest
+
+from mini_lima.evaluation.health import faults, summary
+from mini_lima.evaluation.pairs import Answer
+from mini_lima.evaluation.questions import Output, Question
+
+PROSE = (
+    "The tide turned before noon, and with it went our last excuse. We folded the chairs, counted "
+    "the children twice, and walked back over the dunes to where the cars stood baking. Nobody "
+    "spoke until somebody found the melon that we had forgotten in the shade, still almost cold."
+)
+ENGLISH = "Which of the two is better for you, and why is that so?"
+
+
+def found(
+    text,
+    *,
+    instruction=ENGLISH,
+    reference="It is the first of them.",
+    cut=False,
+    room=100,
+    error=None,
+):
+    question = Question(Answer(instruction, reference, "gpt4", None), 0, [1, 2], room)
+    return faults(question, Output(text, len(text.split()), cut, error), max_new_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("assistant\nOf course!", "starts_with_role"),
+        ("Assistant: Of course!", "starts_with_role"),
+        ("\nuser\nWho?", "starts_with_role"),
+        ("Of course!\nuser\nAnd now?\nassistant\nNo.", "leaks_turns"),
+        ("Of course!\n\nHuman: And now?", "leaks_turns"),
+        ("Of course!\n### Instruction:\nNow sing.", "leaks_turns"),
+        ("Of course!<|im_end|>\n<|im_start|>user", "leaks_turns"),
+        ("Of course! [/INST] No.", "leaks_turns"),
+        ("no " * 80, "repeats_itself"),
+        ("!" * 200, "repeats_itself"),
+        ("ha" * 400, "repeats_itself"),
+        ("巩俐," * 40, "repeats_itself other_language"),
+        (f"{PROSE}\n" + "and so it went on and on. " * 60, "repeats_itself"),
+        ("Das ist nicht so einfach, wie es auf den ersten Blick scheint.", "other_language"),
+        ("昨天我们去了海边,孩子们玩得很开心。", "other_language"),
+    ],
+)
+def test_each_fault_is_found(text, fault):
+    assert found(text) == fault.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (PROSE, {}),
+        ("42", {}),
+        ("System requirements are low.", {}),
+        ("The assistant: a novel", {}),
+        ("Assistant: Hello!", {"instruction": "Go on with this dialogue.\nUser: Hi!"}),
+        ("A.\nUser: Hi!", {"reference": "Sure:\nUser: Hi!\nBot: Hello!"}),
+        ("Das ist nicht so einfach.", {"instruction": "Say it in German: it is not that easy."}),
+        ("Das ist nicht so einfach und es ist nicht gut.", {"reference": "Das ist es nicht und"}),
+        ("la la la la", {"instruction": "Sing."}),
+        ("| 1 | 2 | 3 |\n" * 3, {}),
+        ("def f(x):\n    return x + 1\n\n\ndef g(x):\n    return f(x) * 2", {}),
+    ],
+)
+def test_what_only_looks_like_a_fault_is_none(text, asked):
+    assert found(text, **asked) == []
+
+
+def test_what_the_engine_tells_is_counted():
+    assert found("Yes.", cut=True) == ["cut_at_limit"]
+    assert found("Yes.", room=99) == ["shortened"]
+    assert found("", error="context_length") == ["failed"]
+    assert found("user\n", cut=True) == ["cut_at_limit", "starts_with_role"]
+
+
+def test_warnings_begin_above_their_thresholds_and_lengths_are_described():
+    outputs = [Output("x" * length, length // 2, False) for length in range(0, 202, 2)]
+    health = summary(
+        outputs, [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
+    )
+    assert health["n"] == 101
+    assert (health["cut_at_limit"], health["empty"], health["repeats_itself"]) == (5, 5, 6)
+    assert health["failed"] == 0
+    [empty, repeating] = health["warnings"]
+    assert empty.startswith("5 of 101 (5.0%) are empty")
+    assert repeating.startswith("6 of 101 (5.9%)")
+    assert health["mean_length_characters"] == 100
+    characters = health["lengths"]["characters"]
+    assert characters == {
+        "min": 0, "p5": 10, "p25": 50, "median": 100, "p75": 150, "p95": 190, "max": 200,
+    }  # fmt: skip
+    assert health["lengths"]["tokens"]["median"] == health["mean_length_tokens"] == 50

@@ -1,0 +1,85 @@
+"""What the settings of an attempt mean, in PyTorch (and peft) alone."""
+
+import math
+from typing import Any
+
+import torch
+from tests.sft.attempts import EXAMPLES, OPTIMIZER, SETTINGS, TINY
+
+from mini_lima.language_model import load_model, load_tokenizer
+from mini_lima.rendering import ChatTemplate
+from mini_lima.sft import lora
+from mini_lima.sft.batches import flatten, render
+from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.order import Order
+
+Trained = tuple[list[float], dict[str, torch.Tensor]]
+
+
+def rate(update: int) -> float:
+    """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
+    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
+    return OPTIMIZER["lr"] * min(part, 1.0)
+
+
+def plain_loop(
+    dtype: torch.dtype = torch.float32,
+    added_up_in: torch.dtype = torch.float32,
+    adapter: dict[str, Any] | None = None,
+) -> Trained:
+    """The losses, and the weights at the end.
+
+    Forward and backward passes are in ``dtype``, one example at a time; the gradients are added up
+    in another format; the weights that Adam updates are in float32.
+    """
+    template = ChatTemplate(load_tokenizer(TINY, None))
+    examples = render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
+    model: Any = load_model(TINY, None, 0, dtype)
+    if adapter:
+        model = lora.added(model, adapter, SETTINGS["seed"])
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    master = [each.detach().float().clone() for each in parameters]
+    adam = torch.optim.AdamW(
+        master,
+        betas=tuple(OPTIMIZER["betas"]),
+        eps=OPTIMIZER["eps"],
+        weight_decay=OPTIMIZER["weight_decay"],
+    )
+    order = Order(len(examples), SETTINGS["global_batch_size"], SETTINGS["seed"])
+    losses = []
+    for epoch in range(SETTINGS["epochs"]):
+        for members in order.global_batches(epoch):
+            supervised = sum(len(examples[i].response) for i in members)
+            sums = [torch.zeros_like(each, dtype=added_up_in) for each in master]
+            total = 0.0
+            for member in members:
+                loss = summed_loss(model, flatten([examples[member]])) / supervised
+                loss.backward()
+                total += loss.item()
+                for held, each in zip(sums, parameters, strict=True):
+                    held += each.grad.to(added_up_in)
+                model.zero_grad()
+            losses.append(total)
+            adam.param_groups[0]["lr"] = rate(len(losses))
+            for held, each in zip(sums, master, strict=True):
+                each.grad = held.float()
+            torch.nn.utils.clip_grad_norm_(master, SETTINGS["gradient_clipping"])
+            adam.step()
+            for each, parameter in zip(master, parameters, strict=True):
+                parameter.data.copy_(each)
+    if adapter:
+        model = model.merge_and_unload()
+    return losses, {name: each.detach() for name, each in model.named_parameters()}
+
+
+def mean_distance(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """The mean difference of a weight."""
+    assert some.keys() == others.keys()
+    apart = [(some[key].float() - others[key].float()).abs().flatten() for key in some]
+    return float(torch.cat(apart).mean())
+
+
+def furthest(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    """The largest difference of a weight."""
+    assert some.keys() == others.keys()
+    return max(float((some[key].float() - others[key].float()).abs().max()) for key in some)

@@ -1,0 +1,103 @@
+"""Trainings that really diverge, or run out of memory or disk, and what a person is told."""
+
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import torch
+from tests.sft.attempts import (
+    LORA,
+    OPTIMIZER,
+    OPTIONS,
+    SETTINGS,
+    Attempt,
+    Attempts,
+    allow_files_of_a_megabyte,
+    allow_no_more_memory,
+    on_step,
+)
+
+from mini_lima.errors import UserError
+from mini_lima.files import write_jsonl
+from mini_lima.sft.failures import in_words, less_memory
+from mini_lima.sft.order import Order
+
+
+@pytest.fixture(scope="module", autouse=True)
+def failing(attempts: Attempts) -> dict[str, Future[Attempt]]:
+    long = attempts.data.with_name("long")
+    long.mkdir()
+    example = {"id": "long", "instruction": "Count.", "input": "", "output": "one " * 4000}
+    write_jsonl(long / "examples.jsonl", [example])
+    return {
+        "diverging": attempts.one(optimizer=OPTIMIZER | {"lr": 1e30}, checkpoint_steps=1),
+        "too long": attempts.one(
+            meanwhile=(on_step, (0, 0, allow_no_more_memory)), data=long, max_length=10_000
+        ),
+        "disk full at the end": attempts.one(
+            meanwhile=(on_step, (0, 7, allow_files_of_a_megabyte))
+        ),
+    }
+
+
+def test_divergence_is_told_with_its_step_examples_and_last_good_checkpoint(
+    failing: dict[str, Future[Attempt]],
+) -> None:
+    run = failing["diverging"].result()
+    [said] = run.raised
+
+    # The first two updates have rate 0; the third ruins the weights, which the fourth step sees.
+    assert said.startswith("UserError: training diverged at step 4 of 8: loss nan")
+    [_, second_of_epoch] = Order(9, 8, SETTINGS["seed"]).global_batches(1)
+    assert f"examples: {', '.join(f'number-{i}' for i in second_of_epoch)};" in said
+    assert f"of step 3, is {run.work_dir / 'checkpoint-00000003'}" in said
+
+
+def test_memory_that_runs_out_is_told_with_what_to_change(
+    failing: dict[str, Future[Attempt]],
+) -> None:
+    [said] = failing["too long"].result().raised
+
+    assert said.startswith("UserError: out of memory (")
+    assert "model.micro_batch_size_per_gpu=1 (the result stays the same)" in said
+    assert "\n" not in said
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_is_told(
+    failing: dict[str, Future[Attempt]],
+) -> None:
+    [said] = failing["disk full at the end"].result().raised
+
+    assert said.startswith("UserError: the disk is full (")
+    assert said.endswith("make room and run the same command again")
+
+
+def test_a_gpu_out_of_memory_is_told_in_the_same_words() -> None:
+    told = r"^out of memory \(CUDA out of memory. .*\): try "
+    with pytest.raises(UserError, match=told), in_words(SETTINGS):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_other_failures_pass_as_they_are() -> None:
+    with pytest.raises(ZeroDivisionError), in_words(SETTINGS):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("changes", "ways"),
+    [
+        (
+            {"device": "cuda", "deepspeed": OPTIONS["zero2"], "micro_batch_size_per_gpu": 8},
+            ["micro_batch_size_per_gpu=4", "=zero2_offload", "=zero3_offload", "bf16", "lora"],
+        ),
+        ({"device": "cuda", "precision": "bf16", "adapter": LORA}, ["=1 (", "=zero3_offload"]),
+        ({"micro_batch_size_per_gpu": 1, "precision": "bf16"}, ["lora"]),
+    ],
+)
+def test_only_what_would_help_is_advised(changes: dict[str, Any], ways: list[str]) -> None:
+    told = less_memory(SETTINGS | changes).removeprefix("try ").split(", ")
+    shorter = "sft.max_length below 256 with sft.overlong=drop"
+
+    assert shorter in told
+    told.remove(shorter)
+    assert [way in each for way, each in zip(ways, told, strict=True)] == [True] * len(ways)

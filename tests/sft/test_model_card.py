@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from tests.sft.attempts import SETTINGS, Attempts
+
+from mini_lima.files import read_json, write_json
+from mini_lima.sft.model_card import Lineage, model_card
+
+SUMMARY = {
+    "parameters": 10,
+    "examples": 9,
+    "examples_dropped_as_too_long": 1,
+    "tokens": 345,
+    "supervised_tokens": 123,
+    "steps": 8,
+    "first_loss": 8.27641,
+    "last_loss": 6.09489,
+}
+ON_THE_HUB = {"model": "Qwen/Qwen1.5-0.5B", "revision": "8f445e3628f3500ee69f24e1303c9f10f5342a39"}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "naive-0123456789ab"
+    folder.mkdir()
+    stage = {"identity": {"fingerprint": "0123456789abcdef"}, "provenance": {"label": "naive"}}
+    write_json(folder / "stage.json", stage)
+    return folder
+
+
+def card(data: Path, **changes: Any) -> str:
+    settings = {**SETTINGS, "init_seed": None, **ON_THE_HUB, "data": data, **changes}
+    return model_card(Lineage.of(settings, SUMMARY, {"train_batch_size": 8}))
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    _, front, _ = text.split("---\n", 2)
+    found: dict[str, Any] = yaml.safe_load(front)
+    return found
+
+
+def test_the_hub_reads_the_base_model_and_what_it_is_for(data: Path) -> None:
+    read = ModelCard(card(data)).data
+
+    assert read.base_model == "Qwen/Qwen1.5-0.5B"
+    assert (read.library_name, read.pipeline_tag) == ("transformers", "text-generation")
+    assert front_matter(card(data))["base_model_relation"] == "finetune"
+
+
+def test_the_lineage_names_commit_data_set_and_figures(data: Path) -> None:
+    text = card(data)
+
+    assert text.count("\n# ") == 1
+    assert "- base model: `Qwen/Qwen1.5-0.5B` at commit `8f445e3628f3500ee69f24e1303c9f" in text
+    assert "- data set: `naive`, fingerprint `0123456789abcdef`\n" in text
+    assert "- 9 examples, 1 more left out as too long\n" in text
+    assert "| first loss | 8.2764 |\n| last loss | 6.0949 |\n" in text
+    _, _, rest = text.partition("```json\n")
+    assert json.loads(rest.partition("```")[0]) == {"train_batch_size": 8}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model": "/home/me/secret/qwen-tiny", "revision": None}, {"init_seed": 7}],
+    ids=["a folder", "random weights"],
+)
+def test_a_base_that_the_hub_does_not_have_is_not_named_to_it(
+    data: Path, changes: dict[str, Any]
+) -> None:
+    text = card(data, **changes)
+
+    assert "base_model" not in front_matter(text)
+    assert "secret" not in text
+    assert ("random weights of seed 7" in text) == ("init_seed" in changes)
+
+
+def test_a_data_set_that_does_not_say_what_it_is_goes_by_its_folder(tmp_path: Path) -> None:
+    assert f"- data set: `{tmp_path.name}`\n" in card(tmp_path)
+
+
+def test_every_model_gets_one(attempts: Attempts) -> None:
+    folder = attempts.whole().result().output_dir
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    summary = read_json(folder / "summary.json")
+
+    assert front_matter(text)["library_name"] == "transformers"
+    assert f"| last loss | {summary['last_loss']:.4f} |" in text
+    assert "- base model: `qwen-tiny`, random weights of seed 0\n" in text

@@ -1,0 +1,87 @@
+"""How the choice of an engine, a reference and a template enters the stages of a cell."""
+
+import pytest
+from tests.composing import configured
+
+from mini_lima import pipeline, preflight
+from mini_lima.errors import UserError
+from mini_lima.stages import walk
+
+SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")
+
+
+def outputs(*overrides):
+    """The stages of model outputs: the baseline's and the tuned model's."""
+    cell = pipeline.build_cell(configured("experiment=embedded", *overrides), resolved={})
+    baseline, tuned = (stage for stage in walk([cell.last]) if stage.name == "outputs")
+    return baseline, tuned
+
+
+def fingerprints(*overrides):
+    return [stage.fingerprint for stage in outputs(*overrides)]
+
+
+def test_how_the_work_is_done_is_no_part_of_what_is_written():
+    here, served = fingerprints(), fingerprints(*SERVED)
+    assert fingerprints("evaluation.batch_size=3", "launch.threads=1") == here
+    assert fingerprints(*SERVED[:1], "evaluation.engine.concurrency=1") == served
+    assert fingerprints("evaluation/engine=vllm") == served
+    others = [
+        fingerprints("evaluation.seed=1"),
+        fingerprints(*SERVED, "evaluation.seed=1"),
+        fingerprints(*SERVED, "evaluation.engine.dialect=openai"),
+    ]
+    assert len({each for both in (here, served, *others) for each in both}) == 10
+
+
+def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
+    template = tmp_path / "plain.jinja"
+    template.write_text("{{ messages }}")
+    own = [f"model.baseline_template={template}"]
+    (baseline, tuned), (_, plainly_tuned) = outputs(*own), outputs()
+    assert baseline.files["template"] == template
+    assert tuned.fingerprint == plainly_tuned.fingerprint
+    before = baseline.fingerprint
+    template.write_text("{{ messages }}!")
+    assert outputs(*own)[0].fingerprint != before
+    with pytest.raises(UserError, match=r"model\.baseline_template"):
+        outputs(*own, *SERVED)
+    config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
+    assert preflight.missing(config, set(), pipeline.lookups(config)) == [
+        "/no/such/file: no such file"
+    ]
+
+
+def test_a_reference_that_is_another_file_than_meant_is_refused():
+    sha256 = "0" * 64
+    config = configured("experiment=embedded", f"evaluation.reference_outputs_sha256={sha256}")
+    [line] = preflight.missing(config, set(), pipeline.lookups(config))
+    assert sha256 in line
+    with pytest.raises(UserError, match="reference_outputs_sha256"):
+        configured("evaluation.reference_outputs=https://example.org/rows.json")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["evaluation.engine.base_url=null"],
+        ["evaluation.engine.command=vllm serve"],
+        ["evaluation.engine.base_url=null", "evaluation.engine.command='vllm \"serve'"],
+        ["evaluation.engine.base_url=null", "evaluation.engine.command=''"],
+        ["evaluation.engine.max_retries=-1"],
+        ["evaluation.engine.concurrency=0"],
+    ],
+)
+def test_a_server_is_there_or_is_started(wrong):
+    with pytest.raises(UserError, match=r"evaluation\.engine"):
+        configured("evaluation/engine=openai", *wrong)
+
+
+def test_what_a_server_needs_is_found_beforehand(monkeypatch):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    config = configured(*SERVED, "evaluation.engine.api_key_env=MY_KEY")
+    [line] = preflight.missing(config, {"outputs"}, [])
+    assert "MY_KEY" in line, "and no GPU, which the server has"
+    config = configured(*SERVED[:1], "evaluation/engine=vllm", "evaluation.engine.command=/no/vllm")
+    [line] = preflight.missing(config, {"outputs"}, [])
+    assert "/no/vllm" in line

@@ -44,8 +44,9 @@ def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
     before = baseline.fingerprint
     template.write_text("{{ messages }}!")
     assert outputs(*own)[0].fingerprint != before
-    with pytest.raises(UserError, match=r"model\.baseline_template"):
-        outputs(*own, *SERVED)
+    for key in ("baseline_template", "chat_template"):
+        with pytest.raises(UserError, match=rf"model\.{key}: a server"):
+            outputs(f"model.{key}={template}", *SERVED)
     config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
     assert preflight.missing(config, set(), pipeline.lookups(config)) == [
         "/no/such/file: no such file"

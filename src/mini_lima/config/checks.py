@@ -161,11 +161,12 @@ def _engine(config: Config) -> Iterator[str]:
         yield "evaluation.engine: give base_url, or command, but not both"
     if engine.command is not None and not _is_command(engine.command):
         yield f"evaluation.engine.command={engine.command}: not a command line"
-    if config.model.baseline_template is not None:
-        yield (
-            "model.baseline_template: a server renders prompts itself; give the template to it, or"
-            " choose evaluation/engine=transformers"
-        )
+    for key in ("baseline_template", "chat_template"):
+        if getattr(config.model, key) is not None:
+            yield (
+                f"model.{key}: a server renders the baseline's prompts itself; give the template to"
+                " it, or choose evaluation/engine=transformers"
+            )
 
 
 def _is_command(text: str) -> bool:

@@ -45,11 +45,7 @@ def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
     template.write_text("{{ messages }}!")
     assert outputs(*own)[0].fingerprint != before
     for key in ("baseline_template", "chat_template"):
-<<<<<<< HEAD
         with pytest.raises(UserError, match=rf"model\.{key}"):
-=======
-        with pytest.raises(UserError, match=rf"model\.{key}: a server"):
->>>>>>> sft-fast
             outputs(f"model.{key}={template}", *SERVED)
     config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
     assert preflight.missing(config, set(), pipeline.lookups(config)) == [

@@ -165,19 +165,11 @@ def _engine(config: Config) -> Iterator[str]:
         yield "evaluation.engine: give base_url, or command, but not both"
     if engine.command is not None and not _is_command(engine.command):
         yield f"evaluation.engine.command={engine.command}: not a command line"
-<<<<<<< HEAD
     for key in ("chat_template", "baseline_template"):
         if getattr(config.model, key) is not None:
             yield (
                 f"model.{key}: a server renders prompts with the template in the model's folder;"
                 " put it there, or choose evaluation/engine=transformers"
-=======
-    for key in ("baseline_template", "chat_template"):
-        if getattr(config.model, key) is not None:
-            yield (
-                f"model.{key}: a server renders the baseline's prompts itself; give the template to"
-                " it, or choose evaluation/engine=transformers"
->>>>>>> sft-fast
             )
 
 

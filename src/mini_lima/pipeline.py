@@ -91,6 +91,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     files = [chat.cassette for chat in config.chats().values() if chat.cassette]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
+    files += filter(None, [config.evaluation.length_difficulties])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
@@ -202,7 +203,10 @@ def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stag
             **_interval(config),
         },
         inputs={"model_outputs": outputs},
-        files={"reference_outputs": _references(config)},
+        files={
+            "reference_outputs": _references(config),
+            **_file("difficulties", config.evaluation.length_difficulties),
+        },
         version=2,
     )
 

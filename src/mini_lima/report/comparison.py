@@ -126,7 +126,14 @@ def _entry(found: dict[str, Any]) -> list[str]:
         f"{_figure(found['win_rate'])} {_interval(found)}{incomplete}",
         f"{found['avg_length']:.0f} chars, {health['cut_at_limit']} cut",
         f"n {found['n_total']}, {found['n_failed']} failed",
+        *_length_controlled(found.get("length_controlled") or {}),
     ]
+
+
+def _length_controlled(found: dict[str, Any]) -> list[str]:
+    if found.get("win_rate") is None:
+        return []
+    return [f"length-controlled {_figure(found['win_rate'])} {_interval(found)}"]
 
 
 def _difference(found: dict[str, Any]) -> str:

@@ -34,7 +34,9 @@ from mini_lima.config.schema import (
     Weights,
 )
 from mini_lima.data import filters, improved, naive
+from mini_lima.errors import UserError
 from mini_lima.evaluation import annotation, result
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.report import tracking
 from mini_lima.stages import Stage
 
@@ -262,12 +264,25 @@ def _file(keyword: str, source: str | None) -> dict[str, Path]:
 
 def _references(config: Config) -> Path:
     given = config.evaluation
-    return sources.checked_file(
+    path = sources.checked_file(
         given.reference_outputs,
         given.reference_outputs_sha256,
         _downloads(config),
         given.reference_outputs_revision,
     )
+    if given.reference_answers_sha256 is not None:
+        _check_answers(path, given.reference_answers_sha256)
+    return path
+
+
+@cache
+def _check_answers(path: Path, sha256: str) -> None:
+    found = digest_of_answers(read_answers(path, unnamed="reference"))
+    if found != sha256:
+        raise UserError(
+            f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
+            " that evaluation.reference_answers_sha256 means; correct the one or the other"
+        )
 
 
 def _server(engine: EngineConfig) -> dict[str, Any]:

@@ -323,6 +323,8 @@ class EvaluationConfig:
     ``embedded:<file>``."""
     reference_outputs_revision: str = "main"
     """Branch, tag or commit of a data set on the hub."""
+    reference_answers_sha256: str | None = None
+    """Of its [instruction, output] pairs as a JSON list: the same answers in whatever layout."""
     length_difficulties: str | None = None
     """AlpacaEval's ``df_gamed.csv``, for its length-controlled win rate; null: it is left out."""
     reference_outputs_sha256: str | None = None

@@ -4,6 +4,9 @@ There is one fork server for the whole test run, so it loads what any test modul
 """
 
 import multiprocessing
+import os
+from multiprocessing import forkserver
+from unittest.mock import patch
 
 _wanted: list[str] = []
 
@@ -13,4 +16,16 @@ def preloaded(*modules: str) -> multiprocessing.context.ForkServerContext:
     _wanted.extend(modules)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_wanted)
+    return context
+
+
+def restarted(
+    modules: list[str], surroundings: dict[str, str]
+) -> multiprocessing.context.ForkServerContext:
+    """As `preloaded`, in an environment of their own: the server that runs by now has another."""
+    forkserver._forkserver._stop()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(modules)
+    with patch.dict(os.environ, surroundings):
+        forkserver.ensure_running()
     return context

@@ -5,8 +5,6 @@ thing, `mini_lima.sft.training.train`, with the real DeepSpeed and real signals.
 it is under test in test_launch.py and test_training.py.)
 """
 
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import resource
 import signal
@@ -15,17 +13,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from safetensors import safe_open
+from tests.processes import restarted
 from torch.distributed import TCPStore
 
 from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.sft.ops import compiled_ops
 from mini_lima.sources import ASSETS
 
+SECONDS_TO_NOTICE = 60
 TINY = ASSETS / "qwen-tiny"
 OPTIMIZER = {
     "lr": 0.01,
@@ -184,8 +184,7 @@ class Attempts:
         ]
         for rank in ranks:
             rank.start()
-        for rank in ranks:
-            rank.join()
+        _wait_for(ranks)
         raised = sorted(output_dir.glob("raised-*"), key=lambda path: path.stat().st_mtime_ns)
         return Attempt(
             output_dir,
@@ -194,6 +193,24 @@ class Attempts:
             [path.read_text() for path in raised],
             sorted(path.name for path in work_dir.glob("checkpoint-*")),
         )
+
+
+def _wait_for(ranks: Sequence[Any]) -> None:
+    """Until all have ended; once one has failed, the others get a minute to notice, as under torch.
+
+    A rank that fails before it has met the others would have them wait for ever.
+    """
+    waiting, seconds = list(ranks), None
+    while waiting:
+        ended = wait([rank.sentinel for rank in waiting], seconds)
+        if not ended:
+            for rank in waiting:
+                rank.kill()
+        waiting = [rank for rank in waiting if rank.sentinel not in ended]
+        if any(rank.exitcode for rank in ranks if rank not in waiting):
+            seconds = SECONDS_TO_NOTICE
+    for rank in ranks:
+        rank.join()
 
 
 def _server() -> Any:
@@ -207,11 +224,7 @@ def _server() -> Any:
         **compiled_ops("cpu", offload_optimizer=False),
         **compiled_ops("cpu", offload_optimizer=True),
     }
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.sft.attempts_preloaded"])
-    with patch.dict(os.environ, surroundings):
-        multiprocessing.forkserver.ensure_running()
-    return context
+    return restarted(["tests.sft.attempts_preloaded"], surroundings)
 
 
 def _rank(rank: int, processes: int, port: int, meanwhile: Any, keywords: dict[str, Any]) -> None:

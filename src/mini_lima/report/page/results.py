@@ -1,0 +1,190 @@
+"""The result: what was compared, the table, the contrasts, and length beside the win rate."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from mini_lima.report.comparison import BASELINE, NOTHING
+from mini_lima.report.page.charts import Interval, Point, intervals, points
+from mini_lima.report.page.figures import figure, interval
+from mini_lima.report.page.markup import (
+    MOST_ROWS,
+    Html,
+    element,
+    lines,
+    listed,
+    missing,
+    note,
+    section,
+    shortened,
+    table,
+    together,
+)
+from mini_lima.report.page.markup import (
+    figure as drawn,
+)
+from mini_lima.report.page.material import Evaluated, Material
+
+STUDY: Mapping[str, Mapping[str, float]] = {
+    "qwen-1.8b": {BASELINE: 31.22, "naive": 12.87, "improved": 24.62},
+    "qwen-0.5b": {BASELINE: 8.08, "naive": 6.38, "improved": 14.55},
+}
+"""Win rates that the study published, by model and column."""
+ABOUT_THE_STUDY = (
+    "× marks what the study published for this model. It was measured once, with an annotator that"
+    " has been retired since (gpt-3.5-turbo-0301) and without an interval, so a difference to it"
+    " is no sign that either is wrong."
+)
+LOOKS = {"better": "good", "worse": "bad"}
+MOST_DRAWN = 60
+
+
+def summary(material: Material) -> Html:
+    """Return the heading: what was compared, what did not finish, what has to be known."""
+    cells, finished = material.comparison.cells, material.finished
+    models = ", ".join(dict.fromkeys(cell["model"] for cell in cells))
+    methods = ", ".join(c for c in material.comparison.columns if c != BASELINE)
+    warnings = [note for note in material.comparison.notes if note.startswith("Warning")]
+    parts = [
+        element("h1", f"{shortened(models, 120)}: {methods}"),
+        note(
+            f"Mini-LIMA: {len(cells)} {'cell' if len(cells) == 1 else 'cells'},"
+            f" {len(finished)} finished. Each model was tuned on each data set and judged beside"
+            " itself untuned."
+        ),
+        listed(warnings, "warn") if warnings else "",
+        *(_failed(cell) for cell in cells[:MOST_ROWS] if cell["status"] != "finished"),
+        listed([n for n in material.comparison.notes if n not in warnings], "soft"),
+    ]
+    if material.lost:
+        parts.append(missing(f"{len(material.lost)} files of the store could not be read:"))
+        parts.append(listed(material.lost[:20], "missing"))
+    return element("header", *parts)
+
+
+def _failed(cell: Mapping[str, Any]) -> Html:
+    reason = cell.get("reason", "it was killed, or is still running; run it again to go on")
+    parts = [
+        element("strong", f"{cell['folder']}: {cell['status']}"),
+        element("pre", shortened(reason)),
+    ]
+    if "log" in cell:
+        parts.append(element("div", "Log: ", element("code", cell["log"])))
+    return element("div", *parts, class_="failed")
+
+
+def win_rates(material: Material) -> Html:
+    """Return the study's table, and the same as a picture beside the study's figures."""
+    comparison = material.comparison
+    rows = [
+        [name, *(lines(row.get(column, ["not run"])) for column in comparison.columns)]
+        for name, row in comparison.rows.items()
+    ]
+    parts = [table(["model", *comparison.columns], rows, "Win rates")]
+    known = [each for each in material.evaluated if each.found.get("win_rate") is not None]
+    if known:
+        groups = {
+            row: [_interval(each) for each in group]
+            for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
+        }
+        studied = any(each.study is not None for group in groups.values() for each in group)
+        caption = f"Win rate with its interval. {ABOUT_THE_STUDY if studied else ''}"
+        parts.append(drawn(intervals(groups, "Win rates with intervals", "win rate, %"), caption))
+        if len(known) > MOST_DRAWN:
+            parts.append(missing(f"The first {MOST_DRAWN} of {len(known)} are drawn."))
+    else:
+        parts.append(missing("No cell has a win rate yet."))
+    return section("win-rates", "Win rates", *parts)
+
+
+def _interval(each: Evaluated) -> Interval:
+    found = each.found
+    return Interval(
+        name=each.column,
+        column=each.column,
+        value=found["win_rate"],
+        low=found.get("low"),
+        high=found.get("high"),
+        figure=figure(found["win_rate"]) + (" (part)" if found.get("incomplete") else ""),
+        study=STUDY.get(each.model.lower(), {}).get(each.column),
+    )
+
+
+def contrasts(material: Material) -> Html:
+    """Return the differences between cells with their verdicts in words."""
+    comparison = material.comparison
+    if not comparison.contrasts:
+        return section("contrasts", "Contrasts", missing("There is nothing to contrast yet."))
+    told = comparison.lines()
+    rows = [
+        [_verdict(text) if name == "verdict" else text for name, text in line.items()]
+        for line in told
+    ]
+    known = [each for each in comparison.contrasts if each["difference"] is not None]
+    shown = {
+        each["name"]: [
+            Interval(
+                name=each["verdict"],
+                column=each["name"].rpartition(": ")[2].partition(" ")[0],
+                value=each["difference"],
+                low=each["low"],
+                high=each["high"],
+                figure=figure(each["difference"], sign="+"),
+            )
+        ]
+        for each in known[:MOST_DRAWN]
+    }
+    parts: list[Html] = [table([*told[0]], rows, "Contrasts")]
+    if shown:
+        picture = intervals(shown, "Differences with intervals", "difference, points")
+        parts.append(drawn(picture, "Right of zero: the first of the two wins more often."))
+    sentences = [f"{each['name']} – {each['words']}" for each in known if each.get("words")]
+    parts.append(listed(sentences[:MOST_DRAWN], "soft"))
+    return section("contrasts", "Contrasts", *parts)
+
+
+def _verdict(text: str) -> Html:
+    return element("span", text, class_=LOOKS.get(text))
+
+
+def rate_and_length(material: Material) -> Html:
+    """Return win rates over mean lengths: is it the annotator's taste for length?"""
+    shown = [
+        Point(
+            each.row,
+            each.column,
+            each.found["avg_length"],
+            each.found["win_rate"],
+            each.found.get("low"),
+            each.found.get("high"),
+        )
+        for each in material.evaluated
+        if None not in (each.found.get("avg_length"), each.found.get("win_rate"))
+    ]
+    title = "Win rate and length"
+    if not shown:
+        return section("length", title, missing("No cell has both a win rate and a length yet."))
+    picture = points(shown, "Win rate over mean answer length", "characters", "win rate, %")
+    caption = (
+        "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved). Marks"
+        " that rise from left to right fit an annotator that rewards length; they do not prove one."
+    )
+    rows = [
+        [
+            each.name,
+            figure(each.found.get("avg_length"), 0),
+            figure(each.found.get("avg_length_reference"), 0),
+            figure(each.found.get("win_rate")),
+            _same_length(each.found.get("same_length") or {}),
+        ]
+        for each in material.evaluated
+    ]
+    header = ["answers", "mean length", "reference's", "win rate", "win rate at similar length"]
+    parts = together([drawn(picture, caption), table(header, rows, "Win rate and length")])
+    return section("length", title, parts)
+
+
+def _same_length(found: Mapping[str, Any]) -> str:
+    if found.get("win_rate") is None:
+        return f"{NOTHING} ({found.get('n_pairs', 0)} such pairs)"
+    return f"{figure(found['win_rate'])} {interval(found)} ({found['n_pairs']} pairs)"

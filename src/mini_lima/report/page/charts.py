@@ -75,7 +75,7 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
     parts = [across(scale, at, 0, height, unit)]
     y = 0.0
     for name, group in groups.items():
-        parts.append(label(0, y + 17, fitting(name, 62), look="head"))
+        parts.append(label(0, y + 17, fitting(name, 52), look="head"))
         y += HEAD
         for each in group:
             middle = y + ROW / 2
@@ -101,7 +101,7 @@ def boxes(groups: Mapping[str, Sequence[Box]], title: str, unit: str) -> Html:
     parts = [across(scale, at, 0, height, unit)]
     y = 0.0
     for name, group in groups.items():
-        parts.append(label(0, y + 17, fitting(name, 62), look="head"))
+        parts.append(label(0, y + 17, fitting(name, 52), look="head"))
         y += HEAD
         for each in group:
             middle = y + ROW / 2
@@ -137,6 +137,8 @@ def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html
         across(x, across_at, 24, HIGH, x_unit),
         upwards(y, up_at, 44, WIDTH - 2 * RIGHT),
     ]
+    names: list[Html] = []
+    taken: list[tuple[float, float]] = []
     for each in shown:
         if each.low is not None and each.high is not None:
             span = line(x(each.x), y(each.low), x(each.x), y(each.high), "span")
@@ -144,12 +146,13 @@ def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html
         says = f"{each.name}, {each.column}: {each.y:.1f} at {each.x:,.0f}"
         parts.append(mark(each.column, x(each.x), y(each.y), says))
         if len(shown) <= MOST_LABELLED:
+            taken.append(_free((x(each.x), y(each.y) + 4), taken))
             left = x(each.x) > 0.7 * WIDTH
-            at, anchor = x(each.x) + (-10 if left else 10), "end" if left else "start"
-            parts.append(
-                label(at, y(each.y) + 4, fitting(each.name, 20), anchor=anchor, look="soft")
+            at, anchor = taken[-1][0] + (-10 if left else 10), "end" if left else "start"
+            names.append(
+                label(at, taken[-1][1], fitting(each.name, 20), anchor=anchor, look="soft")
             )
-    return picture(title, HIGH + FOOT, *parts)
+    return picture(title, HIGH + FOOT, *parts, *names)
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit: str) -> Html:
@@ -181,6 +184,14 @@ def thinned(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return every k-th point of a long curve, and its last."""
     step = -(-len(curve) // LONGEST_CURVE)
     return [*curve[:-1:step], curve[-1]] if curve else []
+
+
+def _free(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Move a name down until no other one is in its way."""
+    x, y = place
+    while any(abs(x - other) < 90 and abs(y - at) < 15 for other, at in taken):
+        y += 15
+    return x, y
 
 
 def _study(x: float, y: float, says: str) -> Html:

@@ -6,10 +6,12 @@ from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
+from mini_lima.report.comparison import rows_of
 from mini_lima.report.page.charts import Box, boxes, curves
 from mini_lima.report.page.figures import counted, figure, interval
 from mini_lima.report.page.markup import (
     Html,
+    beside,
     element,
     listed,
     missing,
@@ -88,25 +90,22 @@ def training(material: Material) -> Html:
         drawn(curves(series, f"Training loss of {row}", "step"), row)
         for row, series in [*by_row.items()][:MOST_DRAWN]
     ]
-    parts = [
-        element("div", *pictures, class_="charts")
-        if pictures
-        else missing("No training has written its losses yet.")
-    ]
+    parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
     parts += [
         missing(f"{each.row}, {each.column}: the loss of {each.not_finite} steps is not a number.")
         for each in material.trainings
         if each.not_finite
     ]
+    cells = material.comparison.cells
     rows = [
         [
-            f"{cell['model']}: {cell['method']}",
+            f"{row}: {cell['method']}",
             *(figure(done.get(key)) for key in ("parameters", "examples", "steps", "tokens")),
             figure(done.get("first_loss"), 3),
             figure(done.get("last_loss"), 3),
         ]
-        for cell in material.finished
-        if (done := cell["result"].get("training", {}))
+        for row, cell in zip(rows_of(cells), cells, strict=True)
+        if (done := cell.get("result", {}).get("training"))
     ]
     header = ["model", "parameters", "examples", "steps", "tokens", "first loss", "last loss"]
     if rows:

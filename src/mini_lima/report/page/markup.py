@@ -110,6 +110,11 @@ def shortened(content: object, most: int = LONGEST) -> Html:
     return text(whole if len(whole) <= most else f"{whole[:most]} … ({len(whole):,} characters)")
 
 
+def beside(*parts: object) -> Html:
+    """Put parts beside one another where the screen is wide enough."""
+    return element("div", *parts, class_="charts")
+
+
 def figure(picture: object, caption: object) -> Html:
     """Return a picture with its caption."""
     return element("figure", picture, element("figcaption", caption))

@@ -1,15 +1,17 @@
 """The result: what was compared, the table, the contrasts, and length beside the win rate."""
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
 from mini_lima.report.comparison import BASELINE, NOTHING
 from mini_lima.report.page.charts import Interval, Point, intervals, points
-from mini_lima.report.page.figures import figure, interval
+from mini_lima.report.page.figures import counted, figure, interval
 from mini_lima.report.page.markup import (
     MOST_ROWS,
     Html,
+    beside,
     element,
     lines,
     listed,
@@ -18,7 +20,6 @@ from mini_lima.report.page.markup import (
     section,
     shortened,
     table,
-    together,
 )
 from mini_lima.report.page.markup import (
     figure as drawn,
@@ -35,6 +36,7 @@ ABOUT_THE_STUDY = (
     " has been retired since (gpt-3.5-turbo-0301) and without an interval, so a difference to it"
     " is no sign that either is wrong."
 )
+WARNING = "Warning"
 LOOKS = {"better": "good", "worse": "bad"}
 MOST_DRAWN = 60
 
@@ -44,17 +46,18 @@ def summary(material: Material) -> Html:
     cells, finished = material.comparison.cells, material.finished
     models = ", ".join(dict.fromkeys(cell["model"] for cell in cells))
     methods = ", ".join(c for c in material.comparison.columns if c != BASELINE)
-    warnings = [note for note in material.comparison.notes if note.startswith("Warning")]
+    warnings = [line for line in material.comparison.notes if line.startswith(WARNING)]
+    verdicts = Counter(each["verdict"] for each in material.comparison.contrasts)
     parts = [
         element("h1", f"{shortened(models, 120)}: {methods}"),
         note(
             f"Mini-LIMA: {len(cells)} {'cell' if len(cells) == 1 else 'cells'},"
             f" {len(finished)} finished. Each model was tuned on each data set and judged beside"
             " itself untuned."
+            + (f" Contrasts by verdict: {counted(verdicts)}." if verdicts else "")
         ),
         listed(warnings, "warn") if warnings else "",
         *(_failed(cell) for cell in cells[:MOST_ROWS] if cell["status"] != "finished"),
-        listed([n for n in material.comparison.notes if n not in warnings], "soft"),
     ]
     if material.lost:
         parts.append(missing(f"{len(material.lost)} files of the store could not be read:"))
@@ -80,21 +83,28 @@ def win_rates(material: Material) -> Html:
         [name, *(lines(row.get(column, ["not run"])) for column in comparison.columns)]
         for name, row in comparison.rows.items()
     ]
-    parts = [table(["model", *comparison.columns], rows, "Win rates")]
+    said = [line for line in comparison.notes if not line.startswith(WARNING)]
+    shown = beside(_drawn(material), listed(said, "soft"))
+    whole = table(["model", *comparison.columns], rows, "Win rates")
+    return section("win-rates", "Win rates", whole, shown)
+
+
+def _drawn(material: Material) -> Html:
     known = [each for each in material.evaluated if each.found.get("win_rate") is not None]
-    if known:
-        groups = {
-            row: [_interval(each) for each in group]
-            for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
-        }
-        studied = any(each.study is not None for group in groups.values() for each in group)
-        caption = f"Win rate with its interval. {ABOUT_THE_STUDY if studied else ''}"
-        parts.append(drawn(intervals(groups, "Win rates with intervals", "win rate, %"), caption))
-        if len(known) > MOST_DRAWN:
-            parts.append(missing(f"The first {MOST_DRAWN} of {len(known)} are drawn."))
-    else:
-        parts.append(missing("No cell has a win rate yet."))
-    return section("win-rates", "Win rates", *parts)
+    if not known:
+        return missing("No cell has a win rate yet.")
+    groups = {
+        row: [_interval(each) for each in group]
+        for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
+    }
+    caption = "Win rate with its interval."
+    if any(each.study is not None for group in groups.values() for each in group):
+        caption += f" {ABOUT_THE_STUDY}"
+    if any(each.found.get("incomplete") for each in known):
+        caption += " * Incomplete: too many verdicts failed."
+    if len(known) > MOST_DRAWN:
+        caption += f" The first {MOST_DRAWN} of {len(known)} are drawn."
+    return drawn(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
 
 
 def _interval(each: Evaluated) -> Interval:
@@ -105,7 +115,7 @@ def _interval(each: Evaluated) -> Interval:
         value=found["win_rate"],
         low=found.get("low"),
         high=found.get("high"),
-        figure=figure(found["win_rate"]) + (" (part)" if found.get("incomplete") else ""),
+        figure=figure(found["win_rate"]) + ("*" if found.get("incomplete") else ""),
         study=STUDY.get(each.model.lower(), {}).get(each.column),
     )
 
@@ -134,13 +144,15 @@ def contrasts(material: Material) -> Html:
         ]
         for each in known[:MOST_DRAWN]
     }
-    parts: list[Html] = [table([*told[0]], rows, "Contrasts")]
-    if shown:
-        picture = intervals(shown, "Differences with intervals", "difference, points")
-        parts.append(drawn(picture, "Right of zero: the first of the two wins more often."))
-    sentences = [f"{each['name']} – {each['words']}" for each in known if each.get("words")]
-    parts.append(listed(sentences[:MOST_DRAWN], "soft"))
-    return section("contrasts", "Contrasts", *parts)
+    words = listed(
+        [f"{each['name']} – {each['words']}" for each in known if each.get("words")], "soft"
+    )
+    whole = table([*told[0]], rows, "Contrasts")
+    if not shown:
+        return section("contrasts", "Contrasts", whole, words)
+    picture = intervals(shown, "Differences with intervals", "difference, points")
+    caption = "Right of zero: the first of the two wins more often."
+    return section("contrasts", "Contrasts", whole, beside(drawn(picture, caption), words))
 
 
 def _verdict(text: str) -> Html:
@@ -180,8 +192,7 @@ def rate_and_length(material: Material) -> Html:
         for each in material.evaluated
     ]
     header = ["answers", "mean length", "reference's", "win rate", "win rate at similar length"]
-    parts = together([drawn(picture, caption), table(header, rows, "Win rate and length")])
-    return section("length", title, parts)
+    return section("length", title, drawn(picture, caption), table(header, rows, title))
 
 
 def _same_length(found: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from mini_lima.report.page.axes import fitting
 from mini_lima.report.page.markup import (
     Html,
     element,
@@ -15,7 +16,6 @@ from mini_lima.report.page.markup import (
     missing,
     note,
     section,
-    shortened,
     text,
     together,
 )
@@ -24,6 +24,7 @@ from mini_lima.report.page.material import Evaluated, Material
 MOST = 20
 MOST_ROWS = 8
 LONGEST = 1500
+SUMMARY = 110
 BUDGET = 900_000
 """Bytes for all answers together, as they are written."""
 WORDS: Mapping[float, tuple[str, str | None]] = {
@@ -43,7 +44,7 @@ def answers(material: Material) -> Html:
     shown = [each for each in judged if each.row in rows]
     verdicts = [_by_instruction(each) for each in shown]
     asked = spread(list(dict.fromkeys(row["instruction"] for row in judged[0].verdicts)))
-    most = BUDGET // (len(asked) * (len(shown) + 2))
+    most = BUDGET // (len(asked) * (len(shown) + len(rows) + 1))
     parts: list[Html] = [
         note(
             f"{len(asked)} instructions, evenly spread over the evaluation set. A verdict is on the"
@@ -56,15 +57,13 @@ def answers(material: Material) -> Html:
         reference = next(
             (found[instruction][0]["output_1"] for found in verdicts if instruction in found), ""
         )
-        blocks = [
-            element("div", cut(instruction, most), class_="text", dir="auto"),
-            element("div", _card("reference", "", reference, "", most), class_="answers"),
-        ]
+        blocks = [element("div", cut(instruction, most), class_="text", dir="auto")]
         pairs = zip(shown, verdicts, strict=True)
         for row, group in groupby(pairs, key=lambda pair: pair[0].row):
             cards = [_answer(each, found.get(instruction, []), most) for each, found in group]
+            cards.append(_card("reference", "", reference, "", most))
             blocks += [element("h3", row), element("div", *cards, class_="answers")]
-        parts.append(folded(shortened(" ".join(instruction.split()), 110), *blocks))
+        parts.append(folded(fitting(" ".join(instruction.split()), SUMMARY), *blocks))
     return section("answers", title, *parts)
 
 

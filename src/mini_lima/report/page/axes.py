@@ -36,7 +36,7 @@ class Scale:
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return round numbers that reach from ``low`` or below to ``high`` or above."""
-    if not high > low:
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         low, high = low - 0.5, low + 0.5
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))

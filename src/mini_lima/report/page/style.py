@@ -24,7 +24,7 @@ p, ul { max-width: 48rem; } ul { padding-left: 1.2rem; margin: .5rem 0; }
 .soft, figcaption { color: var(--soft); font-size: .9rem; }
 .missing { color: var(--soft); font-style: italic; }
 .warn li, .bad { color: var(--alarm); } .good { color: var(--good); }
-.good, .bad { font-weight: 600; white-space: nowrap; }
+.good, .bad { font-weight: 600; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; width: max-content; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
@@ -43,7 +43,7 @@ figure { margin: .8rem 0; max-width: 36rem; min-width: 0; }
 details { border-top: 1px solid var(--line); } details details { border: 0; }
 summary { cursor: pointer; padding: .5rem 0; }
 .answers { display: grid; gap: .8rem; margin: .5rem 0 1.2rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 14rem), 1fr)); }
 .answer { background: var(--raised); border-radius: 6px; padding: .6rem .8rem; min-width: 0;
   border-top: 3px solid var(--line); }
 .answer.baseline { border-color: var(--baseline); } .answer.naive { border-color: var(--naive); }

@@ -31,8 +31,8 @@ def summarise(folders: Sequence[Path], into: Path) -> None:
     """Print the comparison of the cells in ``folders`` and write its report ``into`` a folder."""
     found = compare(folders)
     table.write_report(into, found)
-    page.write_page(into, found)
     table.show(found)
+    page.write_page(into, found)
     print(f"{into / 'report.md'}\n{into / 'report.html'}")
 
 

@@ -15,7 +15,7 @@ from mini_lima.report.page import SECTIONS, as_page, gather, write_page
 from mini_lima.report.page.answers import cut, spread
 from mini_lima.report.page.axes import ticks
 from mini_lima.report.page.charts import thinned
-from mini_lima.report.page.markup import UNPRINTABLE, element, table
+from mini_lima.report.page.markup import UNPRINTABLE, element, listed, table
 from mini_lima.sweep import compare, summarise
 
 HOSTILE = (
@@ -218,13 +218,19 @@ def test_unknown_win_rates_and_losses_that_are_no_numbers_are_said(sweep, tmp_pa
 def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):
     models = [f"model-{number}" for number in range(40)]
     sweep = finished.build(tmp_path, models, answer="<é" * 1500)
+    finished.with_every_text(sweep, lambda value: value + "&" * 400)
     write_page(sweep, compare([sweep]))
     assert 300_000 < (sweep / "report.html").stat().st_size < 2_000_000
 
 
 def test_many_rows_are_cut_and_it_is_said():
-    said = Read(str(table(["a", "b"], [[n, n] for n in range(1000)], "numbers"))).said
-    assert "800 more rows are not shown" in said
+    said = Read(str(table(["a", "b"], [["x" * 5000] * 5] * 12, "numbers"))).said
+    assert "7 more rows are not shown" in said
+
+
+def test_a_long_list_is_cut_and_it_is_said():
+    said = Read(str(listed([f"item {number}" for number in range(100)]))).said
+    assert "item 39… and 60 more" in said
 
 
 def test_a_cut_answer_keeps_to_its_bytes_and_names_its_length():

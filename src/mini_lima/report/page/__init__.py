@@ -13,6 +13,7 @@ from mini_lima.report.page.markup import Html, element
 from mini_lima.report.page.material import Material, gather
 from mini_lima.report.page.style import STYLE
 
+NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'"
 SECTIONS = {
     "win-rates": ("Win rates", results.win_rates),
     "contrasts": ("Contrasts", results.contrasts),
@@ -41,6 +42,7 @@ def as_page(material: Material) -> str:
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=NOTHING_FROM_ELSEWHERE),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title[:200]),
         element("style", Html(STYLE)),

@@ -25,7 +25,7 @@ MOST = 20
 MOST_ROWS = 8
 LONGEST = 1500
 SUMMARY = 110
-BUDGET = 900_000
+BUDGET = 700_000
 """Bytes for all answers together, as they are written."""
 WORDS: Mapping[float, tuple[str, str | None]] = {
     1.0: ("loses", "bad"),
@@ -62,7 +62,10 @@ def answers(material: Material) -> Html:
         for row, group in groupby(pairs, key=lambda pair: pair[0].row):
             cards = [_answer(each, found.get(instruction, []), most) for each, found in group]
             cards.append(_card("reference", "", reference, "", most))
-            blocks += [element("h3", row), element("div", *cards, class_="answers")]
+            blocks += [
+                element("h3", fitting(row, SUMMARY)),
+                element("div", *cards, class_="answers"),
+            ]
         parts.append(folded(fitting(" ".join(instruction.split()), SUMMARY), *blocks))
     return section("answers", title, *parts)
 

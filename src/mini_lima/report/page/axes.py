@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mini_lima.report.page.markup import Html, element, together
 
 WIDTH = 480
+LONGEST_HINT = 120
 COLUMNS = ("baseline", "naive", "improved")
 
 
@@ -63,8 +64,13 @@ def mark(column: str, x: float, y: float, says: str) -> Html:
         "improved": f"M{x:.1f} {y - 7:.1f}l6 7l-6 7l-6 -7z",
         "other": f"M{x:.1f} {y - 6:.1f}l6 11h-12z",
     }[kind(column)]
-    shape = element("path", element("title", says), d=path, class_="shape")
+    shape = element("path", hint(says), d=path, class_="shape")
     return element("g", shape, class_=kind(column))
+
+
+def hint(says: str) -> Html:
+    """Return what a pointer that rests on a shape is told."""
+    return element("title", fitting(says, LONGEST_HINT))
 
 
 def label(x: float, y: float, says: object, *, anchor: str = "start", look: str = "") -> Html:
@@ -109,6 +115,7 @@ def plain(value: float) -> str:
 
 def picture(title: str, height: float, *parts: object) -> Html:
     """Return the SVG of ``parts``, which ``title`` describes to who cannot see it."""
+    title = fitting(title, LONGEST_HINT)
     return element(
         "svg",
         element("title", title),

@@ -9,6 +9,7 @@ from mini_lima.report.page.axes import (
     across,
     decades,
     fitting,
+    hint,
     kind,
     label,
     line,
@@ -109,7 +110,7 @@ def boxes(groups: Mapping[str, Sequence[Box]], title: str, unit: str) -> Html:
             says = f"{name}, {each.name}: {', '.join(f'{number:,.0f}' for number in each.five)}"
             box = element(
                 "rect",
-                element("title", says),
+                hint(says),
                 x=f"{scale(low):.1f}",
                 y=f"{middle - 7:.1f}",
                 width=f"{max(1, scale(high) - scale(low)):.1f}",
@@ -168,7 +169,7 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit
     ]
     for number, (column, curve) in enumerate(series.items()):
         drawn = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in thinned(curve))
-        says = element("title", f"{column}: from {curve[0][1]:.3f} to {curve[-1][1]:.3f}")
+        says = hint(f"{column}: from {curve[0][1]:.3f} to {curve[-1][1]:.3f}")
         parts.append(
             element(
                 "g", element("polyline", says, points=drawn, class_="curve"), class_=kind(column)
@@ -196,4 +197,4 @@ def _free(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> t
 
 def _study(x: float, y: float, says: str) -> Html:
     cross = f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"
-    return element("path", element("title", says), d=cross, class_="study")
+    return element("path", hint(says), d=cross, class_="study")

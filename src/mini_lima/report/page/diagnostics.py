@@ -7,6 +7,7 @@ from statistics import quantiles
 from typing import Any
 
 from mini_lima.report.comparison import rows_of
+from mini_lima.report.page.axes import fitting
 from mini_lima.report.page.charts import Box, boxes, curves
 from mini_lima.report.page.figures import counted, figure, interval
 from mini_lima.report.page.markup import (
@@ -87,7 +88,7 @@ def training(material: Material) -> Html:
         if each.losses:
             by_row[each.row][each.column] = each.losses
     pictures = [
-        drawn(curves(series, f"Training loss of {row}", "step"), row)
+        drawn(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
         for row, series in [*by_row.items()][:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
@@ -182,5 +183,5 @@ def health(material: Material) -> Html:
     warnings = [f"{each.name}: {line}" for each, s in found for line in s.get("warnings", ())]
     parts = [table(header, rows, title)]
     if warnings:
-        parts.insert(0, listed(list(dict.fromkeys(warnings))[:MOST_DRAWN], "warn"))
+        parts.insert(0, listed(list(dict.fromkeys(warnings)), "warn"))
     return section("health", title, together(parts))

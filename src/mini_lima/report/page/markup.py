@@ -11,8 +11,10 @@ from html import escape
 
 LONGEST = 2000
 """Characters of a text in a cell of a table."""
-MOST_ROWS = 200
-"""Of a table: a sweep of a thousand cells must still make a page that opens."""
+MOST_BYTES = 60_000
+"""Of a table's rows: a sweep of a thousand cells must still make a page that opens."""
+MOST_ITEMS = 40
+LONGEST_ITEM = 400
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 WITHOUT_END = ("line", "rect", "circle", "path", "polyline", "meta")
 
@@ -63,8 +65,11 @@ def missing(what: str) -> Html:
 
 
 def listed(items: Sequence[object], class_: str | None = None) -> Html:
-    """Return a list."""
-    return element("ul", *(element("li", item) for item in items), class_=class_)
+    """Return a list; of a long one its beginning, and how much more there is."""
+    shown = [element("li", shortened(item, LONGEST_ITEM)) for item in items[:MOST_ITEMS]]
+    if len(items) > MOST_ITEMS:
+        shown.append(element("li", f"… and {len(items) - MOST_ITEMS} more"))
+    return element("ul", *shown, class_=class_)
 
 
 def folded(summary: object, *parts: object) -> Html:
@@ -75,14 +80,15 @@ def folded(summary: object, *parts: object) -> Html:
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], label: str) -> Html:
     """Return a table that scrolls in a box of its own; a row's first entry is its name."""
     head = element("tr", *(element("th", name, scope="col") for name in header))
-    body = [
-        element(
-            "tr",
-            element("th", shortened(first), scope="row"),
-            *(element("td", shortened(entry)) for entry in rest),
-        )
-        for first, *rest in rows[:MOST_ROWS]
-    ]
+    body: list[Html] = []
+    size = 0
+    for first, *rest in rows:
+        entries = (element("td", shortened(entry)) for entry in rest)
+        row = element("tr", element("th", shortened(first), scope="row"), *entries)
+        size += len(row.encode())
+        if body and size > MOST_BYTES:
+            break
+        body.append(row)
     box = element(
         "div",
         element("table", element("thead", head), element("tbody", *body)),
@@ -91,10 +97,10 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]], label: str
         aria_label=label,
         tabindex=0,
     )
-    if len(rows) > MOST_ROWS:
-        left = f"{len(rows) - MOST_ROWS} more rows are not shown; report.json has all cells."
-        return together([box, missing(left)])
-    return box
+    if len(body) == len(rows):
+        return box
+    left = f"{len(rows) - len(body)} more rows are not shown; report.json has all cells."
+    return together([box, missing(left)])
 
 
 def lines(parts: Iterable[object]) -> Html:

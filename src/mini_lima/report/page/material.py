@@ -90,9 +90,11 @@ def gather(comparison: Comparison) -> Material:
     order = {column: number for number, column in enumerate(comparison.columns)}
     rows = {row: number for number, row in enumerate(comparison.rows)}
     material.evaluated.extend(
-        sorted(evaluated.values(), key=lambda each: (rows[each.row], order[each.column]))
+        sorted(
+            evaluated.values(), key=lambda each: (rows.get(each.row, len(rows)), order[each.column])
+        )
     )
-    material.trainings.sort(key=lambda each: (rows[each.row], order[each.column]))
+    material.trainings.sort(key=lambda each: (rows.get(each.row, len(rows)), order[each.column]))
     return material
 
 

@@ -9,7 +9,7 @@ from mini_lima.report.comparison import BASELINE, NOTHING
 from mini_lima.report.page.charts import Interval, Point, intervals, points
 from mini_lima.report.page.figures import counted, figure, interval
 from mini_lima.report.page.markup import (
-    MOST_ROWS,
+    MOST_ITEMS,
     Html,
     beside,
     element,
@@ -47,6 +47,7 @@ def summary(material: Material) -> Html:
     models = ", ".join(dict.fromkeys(cell["model"] for cell in cells))
     methods = ", ".join(c for c in material.comparison.columns if c != BASELINE)
     warnings = [line for line in material.comparison.notes if line.startswith(WARNING)]
+    failed = [cell for cell in cells if cell["status"] != "finished"]
     verdicts = Counter(each["verdict"] for each in material.comparison.contrasts)
     parts = [
         element("h1", f"{shortened(models, 120)}: {methods}"),
@@ -57,11 +58,12 @@ def summary(material: Material) -> Html:
             + (f" Contrasts by verdict: {counted(verdicts)}." if verdicts else "")
         ),
         listed(warnings, "warn") if warnings else "",
-        *(_failed(cell) for cell in cells[:MOST_ROWS] if cell["status"] != "finished"),
+        *(_failed(cell) for cell in failed[:MOST_ITEMS]),
+        missing(f"… and {len(failed) - MOST_ITEMS} more") if len(failed) > MOST_ITEMS else "",
     ]
     if material.lost:
         parts.append(missing(f"{len(material.lost)} files of the store could not be read:"))
-        parts.append(listed(material.lost[:20], "missing"))
+        parts.append(listed(material.lost, "missing"))
     return element("header", *parts)
 
 
@@ -170,7 +172,7 @@ def rate_and_length(material: Material) -> Html:
             each.found.get("low"),
             each.found.get("high"),
         )
-        for each in material.evaluated
+        for each in material.evaluated[:MOST_DRAWN]
         if None not in (each.found.get("avg_length"), each.found.get("win_rate"))
     ]
     title = "Win rate and length"

@@ -18,6 +18,7 @@ from mini_lima.report.page.markup import (
 from mini_lima.report.page.material import Material
 
 COSTS = ("replies", "input_tokens", "cached_input_tokens", "output_tokens")
+MOST_SHOWN = 20
 NOT_THERE = "(not there)"
 
 
@@ -26,7 +27,7 @@ def data(material: Material) -> Html:
     if not material.data_sets:
         return section("data", "Data", missing("No data set is to be had."))
     parts: list[Html] = []
-    for name, stats in material.data_sets.items():
+    for name, stats in [*material.data_sets.items()][:MOST_SHOWN]:
         teacher = f"teacher {stats.get('teacher', '–')}, {figure(stats.get('examples'))} examples"
         parts += [element("h3", name), note(teacher)]
         rows = [
@@ -46,6 +47,8 @@ def data(material: Material) -> Html:
             if rows
             else missing("Its figures have no funnel.")
         )
+    if len(material.data_sets) > MOST_SHOWN:
+        parts.append(missing(f"… and {len(material.data_sets) - MOST_SHOWN} more"))
     return section("data", "Data", *parts)
 
 

@@ -32,6 +32,7 @@ class Job:
     zero: dict[str, Any]
     micro_batch_size: int
     memory_fraction: float | None = None
+    activation_checkpointing: bool = False
 
     @property
     def rows(self) -> list[dict[str, list[int]]]:
@@ -42,10 +43,11 @@ def ours(job: Job) -> Any:
     """Our own trainer under DeepSpeed, as a run of the sft stage sets it up."""
     from mini_lima.rendering import Conversation
     from mini_lima.sft import ops
-    from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+    from mini_lima.sft.deepspeed_config import Batches
 
     ops.load(job.device, offload_optimizer=job.zero["offload_optimizer"])
     from deepspeed import init_distributed
+    from transformers import TrainingArguments
 
     from mini_lima.sft.order import MicroBatches, Order
     from mini_lima.sft.trainer import SftTrainer
@@ -63,22 +65,7 @@ def ours(job: Job) -> Any:
     for row in job.rows:
         prompt = row["labels"].count(-100)
         conversations.append(Conversation(row["input_ids"][:prompt], row["input_ids"][prompt:]))
-    optimizer = {"lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
-    warmup = {"warmup_min_lr": 0.0, "warmup_num_steps": 2, "warmup_type": "linear"}
-    engine = deepspeed_config(
-        optimizer=optimizer | warmup,
-        zero=job.zero,
-        batches=division,
-        precision=job.precision,
-        gradient_clipping=1.0,
-        device=job.device,
-    )
-    given = {**arguments(job), "per_device_train_batch_size": division.micro}
-    given |= {"gradient_accumulation_steps": division.accumulation, "deepspeed": engine}
-    given |= {"adam_beta1": 0.9, "warmup_steps": 2, "weight_decay": 0.0}
-    from transformers import TrainingArguments
-
-    settings = TrainingArguments(**given)
+    settings = TrainingArguments(**arguments(job), **under_deepspeed(job))
     init_distributed()
     tokens = [each.tokens for each in conversations]
     return SftTrainer(
@@ -101,10 +88,17 @@ def trainer(job: Job) -> Any:
     )
 
 
-def trl(job: Job, **options: Any) -> Any:
-    """TRL's SFTTrainer."""
+def trl(job: Job, *, packed: bool = False, deepspeed: bool = False, **options: Any) -> Any:
+    """TRL's SFTTrainer; ``packed``: each global batch in one row by its own `pack_dataset`."""
     from trl import SFTConfig, SFTTrainer
 
+    if deepspeed:
+        from mini_lima.sft import ops
+
+        ops.load(job.device, offload_optimizer=job.zero["offload_optimizer"])
+        options |= under_deepspeed(job)
+    if packed:
+        options |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
     settings = SFTConfig(
         **{**arguments(job), **options},
         max_length=None,
@@ -113,7 +107,7 @@ def trl(job: Job, **options: Any) -> Any:
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     data = data_set(job)
-    if options.get("per_device_train_batch_size") == 1:
+    if packed:
         from datasets import concatenate_datasets
         from trl import pack_dataset
 
@@ -122,7 +116,10 @@ def trl(job: Job, **options: Any) -> Any:
         longest = max(sum(len(row["input_ids"]) for row in batch) for batch in job.batches)
         data = concatenate_datasets([pack_dataset(each, longest, "bfd") for each in together])
     return SFTTrainer(
-        model=network(job), args=settings, train_dataset=data, processing_class=tokenizer(job)
+        model=network(job, half=deepspeed),
+        args=settings,
+        train_dataset=data,
+        processing_class=tokenizer(job),
     )
 
 
@@ -143,10 +140,10 @@ def llamafactory(job: Job, callback: Any) -> None:
     folder = Path(job.model).parent / "tokens"
     masked = data_set(job).map(lambda row: {"attention_mask": [1] * len(row["input_ids"])})
     DatasetDict({"train": masked}).save_to_disk(folder)
-    given = {k: v for k, v in arguments(job).items() if k != "remove_unused_columns"}
+    not_there = ("remove_unused_columns", "activation_checkpointing")
     run_exp(
         {
-            **given,
+            **{key: value for key, value in arguments(job).items() if key not in not_there},
             "stage": "sft",
             "do_train": True,
             "finetuning_type": "full",
@@ -167,7 +164,8 @@ CONTENDERS = {
     "Trainer, by length": trainer,
     "TRL": trl,
     "TRL, padding-free": lambda job: trl(job, padding_free=True),
-    "TRL, packed": lambda job: trl(job, padding_free=True, per_device_train_batch_size=1),
+    "TRL, packed": lambda job: trl(job, packed=True, padding_free=True),
+    "TRL, padding-free, DeepSpeed": lambda job: trl(job, deepspeed=True, padding_free=True),
 }
 
 
@@ -177,7 +175,8 @@ def arguments(job: Job) -> dict[str, Any]:
         "output_dir": str(Path(job.model).parent / "out"),
         "use_cpu": job.device == "cpu",
         "bf16": job.precision == "bf16",
-        "per_device_train_batch_size": len(job.batches[0]),
+        "per_device_train_batch_size": job.micro_batch_size,
+        "gradient_accumulation_steps": len(job.batches[0]) // job.micro_batch_size,
         "num_train_epochs": 1,
         "learning_rate": LEARNING_RATE,
         "logging_steps": 1,
@@ -186,8 +185,25 @@ def arguments(job: Job) -> dict[str, Any]:
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": job.device == "cuda",
-        "gradient_checkpointing": False,
+        "activation_checkpointing": job.activation_checkpointing,
     }
+
+
+def under_deepspeed(job: Job) -> dict[str, Any]:
+    """The rest of the TrainingArguments of a contender under DeepSpeed."""
+    from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+
+    adam = {"lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
+    warmup = {"warmup_min_lr": 0.0, "warmup_num_steps": 2, "warmup_type": "linear"}
+    engine = deepspeed_config(
+        optimizer=adam | warmup,
+        zero=job.zero,
+        batches=Batches(job.micro_batch_size, len(job.batches[0]) // job.micro_batch_size, 1),
+        precision=job.precision,
+        gradient_clipping=1.0,
+        device=job.device,
+    )
+    return {"deepspeed": engine, "warmup_steps": 2, "weight_decay": 0.0}
 
 
 def network(job: Job, *, half: bool = False) -> Any:
@@ -245,7 +261,7 @@ def stopwatch() -> Any:
 
 def main(name: str, job_file: str, result_file: str) -> None:
     job = Job(**json.loads(Path(job_file).read_text(encoding="utf-8")))
-    if name == "mini-lima":
+    if name == "mini-lima" or name.endswith("DeepSpeed"):
         alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
         os.environ.update(alone | {"MASTER_PORT": "0"})
     import torch

@@ -1,12 +1,18 @@
 """How the choice of an engine, a reference and a template enters the stages of a cell."""
 
+import json
+
 import pytest
 from tests.composing import configured
 
 from mini_lima import pipeline, preflight
 from mini_lima.errors import UserError
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.files import read_json
+from mini_lima.sources import ASSETS
 from mini_lima.stages import walk
 
+SHIPPED = ASSETS / "evaluation_set.json"
 SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")
 
 
@@ -44,8 +50,9 @@ def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
     before = baseline.fingerprint
     template.write_text("{{ messages }}!")
     assert outputs(*own)[0].fingerprint != before
-    with pytest.raises(UserError, match=r"model\.baseline_template"):
-        outputs(*own, *SERVED)
+    for key in ("baseline_template", "chat_template"):
+        with pytest.raises(UserError, match=rf"model\.{key}"):
+            outputs(f"model.{key}={template}", *SERVED)
     config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
     assert preflight.missing(config, set(), pipeline.lookups(config)) == [
         "/no/such/file: no such file"
@@ -85,3 +92,19 @@ def test_what_a_server_needs_is_found_beforehand(monkeypatch):
     config = configured(*SERVED[:1], "evaluation/engine=vllm", "evaluation.engine.command=/no/vllm")
     [line] = preflight.missing(config, {"outputs"}, [])
     assert "/no/vllm" in line
+
+
+def test_a_reference_with_other_answers_than_meant_is_refused_whatever_its_layout(tmp_path):
+    rows = read_json(SHIPPED)
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows, indent=4))
+    same = digest_of_answers(read_answers(SHIPPED, unnamed="reference"))
+    own = ("experiment=embedded", f"evaluation.reference_outputs={file}")
+    pinned = f"evaluation.reference_answers_sha256={same}"
+    pipeline.build_cell(configured(*own, pinned), {})
+    rows[3]["output"] += "!"
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(rows))
+    config = configured("experiment=embedded", f"evaluation.reference_outputs={other}", pinned)
+    with pytest.raises(UserError, match=r"other\.json.*reference_answers_sha256"):
+        pipeline.build_cell(config, {})

@@ -38,3 +38,19 @@ def test_how_the_loss_and_its_gradients_are_computed_is_part_of_the_identity(tmp
     differing = {key for key in plain if plain[key].fingerprint != other[key].fingerprint}
     assert ("sft", "qwen-tiny-improved") in differing
     assert ("outputs", "qwen-tiny-baseline") not in differing
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed"),
+    [
+        (["sft.checkpoint_steps=7", "launch.processes=auto", "launch.threads=1"], False),
+        (["adapter=lora"], True),
+        (["adapter.rank=4"], False),
+    ],
+)
+def test_how_a_training_is_run_is_no_part_of_its_identity_and_an_adapter_is(
+    tmp_path, overrides, changed
+):
+    plain, other = stages(tmp_path), stages(tmp_path, *overrides)
+    key = ("sft", "qwen-tiny-improved")
+    assert (plain[key].fingerprint != other[key].fingerprint) == changed

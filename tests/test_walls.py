@@ -84,7 +84,9 @@ def test_the_store_of_stages_knows_nothing_of_the_project():
     assert [name for name in ours if name.split(".")[1] not in below] == []
 
 
-@pytest.mark.parametrize("module", ["sft/training.py", "evaluation/generation.py", "launch.py"])
+@pytest.mark.parametrize(
+    "module", ["sft/training.py", "evaluation/generation.py", "evaluation/served.py", "launch.py"]
+)
 def test_worker_processes_never_come_near_the_configuration(module):
     seen, waiting = set(), [SOURCE / module]
     while waiting:

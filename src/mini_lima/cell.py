@@ -97,7 +97,17 @@ def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
         which: str(store.path(cell.result.inputs[f"{which}_annotations"]))
         for which in ("baseline", "sft")
     }
-    built = {"result": result, "costs": costs, "annotations": annotations}
+    others: dict[str, dict[str, str]] = {}
+    for keyword, stage in cell.result.inputs.items():
+        which, by, name = keyword.partition(" by ")
+        if by:
+            others.setdefault(name, {})[which] = str(store.path(stage))
+    built = {
+        "result": result,
+        "costs": costs,
+        "annotations": annotations,
+        "other_annotations": others,
+    }
     try:
         store.build(cell.last)
     except StageFailed as error:

@@ -23,6 +23,7 @@ from mini_lima import evaluation, sft, sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import (
     AdapterMethod,
+    AnnotatorConfig,
     ChatConfig,
     Config,
     Engine,
@@ -33,7 +34,9 @@ from mini_lima.config.schema import (
     Weights,
 )
 from mini_lima.data import filters, improved, naive
+from mini_lima.errors import UserError
 from mini_lima.evaluation import annotation, result
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.report import tracking
 from mini_lima.stages import Stage
 
@@ -65,15 +68,21 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
     tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
 
+    others = {
+        f"{which} by {name}": _annotations(config, judge, outputs)
+        for name, judge in config.other_annotators.items()
+        for which, outputs in (("baseline", baseline_outputs), ("sft", tuned_outputs))
+    }
     found = _result(
         config,
         label=tuned.label,
         data=data_set,
         sft=tuned,
         baseline_outputs=baseline_outputs,
-        baseline_annotations=_annotations(config, baseline_outputs),
+        baseline_annotations=_annotations(config, config.annotator, baseline_outputs),
         sft_outputs=tuned_outputs,
-        sft_annotations=_annotations(config, tuned_outputs),
+        sft_annotations=_annotations(config, config.annotator, tuned_outputs),
+        **others,
     )
     if config.tracking.mode is TrackingMode.disabled:
         return Cell(result=found, last=found)
@@ -82,8 +91,9 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
-    files = [c.cassette for c in (config.teacher, config.annotator.chat) if c and c.cassette]
+    files = [chat.cassette for chat in config.chats().values() if chat.cassette]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
+    files += filter(None, [config.evaluation.length_difficulties])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
@@ -181,22 +191,24 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
     )
 
 
-def _annotations(config: Config, outputs: Stage) -> Stage:
-    judge = config.annotator.chat
+def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stage:
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{config.annotator.name}",
+        label=f"{outputs.label}-{judge.name}",
         function=annotation.annotate,
         params={
-            "annotator": config.annotator.name,
-            "chat": _chat(config, judge) if judge else None,
-            **{key: getattr(config.annotator, key) for key in judging},
+            "annotator": judge.name,
+            "chat": _chat(config, judge.chat) if judge.chat else None,
+            **{key: getattr(judge, key) for key in judging},
             "limit": config.evaluation.limit,
             **_interval(config),
         },
         inputs={"model_outputs": outputs},
-        files={"reference_outputs": _references(config)},
+        files={
+            "reference_outputs": _references(config),
+            **_file("difficulties", config.evaluation.length_difficulties),
+        },
         version=2,
     )
 
@@ -252,12 +264,25 @@ def _file(keyword: str, source: str | None) -> dict[str, Path]:
 
 def _references(config: Config) -> Path:
     given = config.evaluation
-    return sources.checked_file(
+    path = sources.checked_file(
         given.reference_outputs,
         given.reference_outputs_sha256,
         _downloads(config),
         given.reference_outputs_revision,
     )
+    if given.reference_answers_sha256 is not None:
+        _check_answers(path, given.reference_answers_sha256)
+    return path
+
+
+@cache
+def _check_answers(path: Path, sha256: str) -> None:
+    found = digest_of_answers(read_answers(path, unnamed="reference"))
+    if found != sha256:
+        raise UserError(
+            f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
+            " that evaluation.reference_answers_sha256 means; correct the one or the other"
+        )
 
 
 def _server(engine: EngineConfig) -> dict[str, Any]:

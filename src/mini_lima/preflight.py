@@ -40,8 +40,10 @@ def missing(
             lines.append(str(error))
     if "data" in to_do:
         lines += _key("teacher", config.teacher)
-    if "annotations" in to_do and config.annotator.chat:
-        lines += _key("annotator", config.annotator.chat)
+    if "annotations" in to_do:
+        judges = {key: chat for key, chat in config.chats().items() if key != "teacher"}
+        for key, chat in judges.items():
+            lines += _key(key.removesuffix(".chat"), chat)
     engine = config.evaluation.engine
     if "outputs" in to_do and engine.name is Engine.openai:
         lines += _server(engine)

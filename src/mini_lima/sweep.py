@@ -46,10 +46,9 @@ def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     judged: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row, cell in zip(comparison.rows_of(cells), cells, strict=True):
-        for which, folder in cell.get("annotations", {}).items():
-            path = Path(folder, "annotations.json")
-            if path.is_file():
-                judged[row, BASELINE if which == BASELINE else cell["method"]] = read_json(path)
+        for which in ("baseline", "sft"):
+            if verdicts := _verdicts(cell, which):
+                judged[row, BASELINE if which == "baseline" else cell["method"]] = verdicts
     if not judged:
         return []
     settings = next(cell["result"] for cell in cells if "annotations" in cell)
@@ -75,3 +74,15 @@ def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for each in compared(same, **drawn)
     ]
+
+
+def _verdicts(cell: dict[str, Any], which: str) -> list[dict[str, Any]]:
+    """The verdicts of all annotators of ``cell`` that are still in the store."""
+    folders = {"": cell["annotations"][which]} if "annotations" in cell else {}
+    folders |= {name: each[which] for name, each in cell.get("other_annotations", {}).items()}
+    rows = []
+    for name, folder in folders.items():
+        path = Path(folder, "annotations.json")
+        if path.is_file():
+            rows += [{**row, "annotator": name or row["annotator"]} for row in read_json(path)]
+    return rows

@@ -11,6 +11,7 @@ VALUES = {
     "model.source": "me/mine",
     "teacher.model": "mine",
     "annotator.chat.model": "mine",
+    "evaluation.reference_outputs": "rows.json",
 }
 
 # DeepSpeed cannot do the study's bf16 without ZeRO, and the configuration is refused.

@@ -307,5 +307,22 @@ def killed_before(rank: int, given: tuple[str, str]) -> None:
     setattr(module_, function, die)
 
 
+def saving_gradients(rank: int, file: Path) -> None:
+    """What the optimizer of the last step is given is saved, whole, by the first rank."""
+    from deepspeed import DeepSpeedEngine
+    from deepspeed.utils import safe_get_full_grad
+    from safetensors.torch import save_file
+
+    update = DeepSpeedEngine.step
+
+    def step(engine: Any, *others: Any, **more: Any) -> None:
+        found = {n: safe_get_full_grad(p) for n, p in engine.module.named_parameters()}
+        if rank == 0:
+            save_file(found, file)
+        update(engine, *others, **more)
+
+    DeepSpeedEngine.step = step
+
+
 def without_deepspeed(rank: int, given: None) -> None:
     os.environ["ACCELERATE_USE_CPU"] = "true"

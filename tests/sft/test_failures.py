@@ -88,10 +88,19 @@ def test_other_failures_pass_as_they_are() -> None:
     [
         (
             {"device": "cuda", "deepspeed": OPTIONS["zero2"], "micro_batch_size_per_gpu": 8},
-            ["micro_batch_size_per_gpu=4", "=zero2_offload", "=zero3_offload", "bf16", "lora"],
+            [
+                *("micro_batch_size_per_gpu=4", "activation_checkpointing=true"),
+                *("=zero2_offload", "=zero3_offload", "bf16", "lora"),
+            ],
         ),
-        ({"device": "cuda", "precision": "bf16", "adapter": LORA}, ["=1 (", "=zero3_offload"]),
-        ({"micro_batch_size_per_gpu": 1, "precision": "bf16"}, ["lora"]),
+        (
+            {"device": "cuda", "precision": "bf16", "adapter": LORA},
+            ["=1 (", "activation_checkpointing=true", "=zero3_offload"],
+        ),
+        (
+            {"micro_batch_size_per_gpu": 1, "precision": "bf16", "activation_checkpointing": True},
+            ["lora"],
+        ),
     ],
 )
 def test_only_what_would_help_is_advised(changes: dict[str, Any], ways: list[str]) -> None:

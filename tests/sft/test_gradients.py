@@ -1,23 +1,22 @@
 """One gradient, however it is computed: padded, flattened, accumulated, and by two processes."""
 
-import os
-from dataclasses import asdict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.sft.attempts import Attempt, Attempts, saving_gradients
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
-from mini_lima import launch
+from mini_lima.files import write_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate, Conversation
 from mini_lima.sft.attention import attend_per_sequence
-from mini_lima.sft.batches import flatten
+from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.ops import compiled_ops
 from mini_lima.sft.order import balanced
 from mini_lima.sources import ASSETS
 
@@ -34,10 +33,36 @@ TEXTS = [  # of 7, so that one of the micro-batches of two is not full
 ]
 
 
+ROWS = [
+    {"id": str(number), "instruction": question, "input": "", "output": answer}
+    for number, (question, answer) in enumerate(TEXTS)
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared(attempts: Attempts, tmp_path_factory: Any) -> dict[str, tuple[Path, Future[Attempt]]]:
+    """By two processes that accumulate: the file with the gradients, and the run."""
+    folder = tmp_path_factory.mktemp("shared")
+    write_jsonl(folder / "examples.jsonl", ROWS)
+    runs = {}
+    for reduction in ("global_batch", "micro_batch"):
+        file = folder / f"{reduction}.safetensors"
+        run = attempts.one(
+            SHARED.processes,
+            meanwhile=(saving_gradients, file),
+            data=folder,
+            epochs=1,
+            micro_batch_size_per_gpu=SHARED.micro,
+            loss_reduction=reduction,
+        )
+        runs[reduction] = (file, run)
+    return runs
+
+
 @pytest.fixture(scope="module")
 def conversations() -> list[Conversation]:
     template = ChatTemplate(load_tokenizer(TINY, None))
-    return [template.conversation(question, "", answer) for question, answer in TEXTS]
+    return render(ROWS, template, max_length=256, overlong="refuse").conversations
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +83,10 @@ def padded(model: Any, conversations: list[Conversation]) -> dict[str, torch.Ten
     return gradients(model, padded_loss(model, conversations) / supervised(conversations))
 
 
-@pytest.fixture(scope="module")
-def two_processes(conversations: list[Conversation], tmp_path_factory: Any) -> Path:
-    """The folder of what DeepSpeed gave its optimizer; see gradient_job.py."""
-    folder = tmp_path_factory.mktemp("gradients")
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    compiled = compiled_ops("cpu", offload_optimizer=True)
-    launch.run(
-        "gradient_job",
-        processes=SHARED.processes,
-        threads=1,
-        environment={"DS_ACCELERATOR": "cpu", **compiled, "PYTHONPATH": os.pathsep.join(paths)},
-        output_dir=folder,
-        model=str(TINY),
-        batches=asdict(SHARED),
-        data=[[each.prompt, each.response] for each in conversations],
-    )
-    return folder
+def given_to_optimizer(run: tuple[Path, Future[Attempt]]) -> dict[str, torch.Tensor]:
+    file, ended = run
+    assert ended.result().codes == [0, 0], ended.result().raised
+    return load_file(file)
 
 
 def supervised(conversations: list[Conversation]) -> int:
@@ -102,13 +114,13 @@ def test_accumulated_micro_batches_have_the_gradients_of_a_padded_batch(
 
 
 def test_two_accumulating_processes_have_the_gradients_of_a_padded_batch(
-    two_processes: Path, padded: dict[str, torch.Tensor]
+    shared: dict[str, Any], padded: dict[str, torch.Tensor]
 ) -> None:
-    assert_same_to_1e_5(load_file(two_processes / "global_batch.safetensors"), padded)
+    assert_same_to_1e_5(given_to_optimizer(shared["global_batch"]), padded)
 
 
 def test_by_micro_batch_the_gradient_is_the_mean_of_the_micro_batches_means(
-    two_processes: Path, model: Any, conversations: list[Conversation]
+    shared: dict[str, Any], model: Any, conversations: list[Conversation]
 ) -> None:
     parts = [
         [conversations[i] for i in part]
@@ -117,4 +129,4 @@ def test_by_micro_batch_the_gradient_is_the_mean_of_the_micro_batches_means(
     means = [padded_loss(model, part) / supervised(part) for part in parts]
     expected = gradients(model, torch.stack(means).mean())
 
-    assert_same_to_1e_5(load_file(two_processes / "micro_batch.safetensors"), expected)
+    assert_same_to_1e_5(given_to_optimizer(shared["micro_batch"]), expected)

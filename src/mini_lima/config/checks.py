@@ -9,6 +9,7 @@ from math import inf
 
 from mini_lima.config.schema import (
     AdapterMethod,
+    AnnotatorConfig,
     Config,
     DataConfig,
     Engine,
@@ -44,7 +45,6 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "evaluation.engine.timeout": config.evaluation.engine.timeout,
         "evaluation.engine.total_timeout": config.evaluation.engine.total_timeout,
         "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
-        "annotator.reading_attempts": config.annotator.reading_attempts,
         "launch.nodes": config.launch.nodes,
         "adapter.rank": config.adapter.rank,
         "adapter.alpha": config.adapter.alpha,
@@ -63,14 +63,13 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"adapter.dropout={config.adapter.dropout}: must be at least 0 and below 1"
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
-    for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
-        if chat is not None:
-            positive[f"{name}.concurrency"] = chat.concurrency
-            positive[f"{name}.timeout"] = chat.timeout
-            positive[f"{name}.total_timeout"] = chat.total_timeout
-            for limit in ("requests_per_minute", "tokens_per_minute"):
-                if getattr(chat, limit) is not None:
-                    positive[f"{name}.{limit}"] = getattr(chat, limit)
+    for name, chat in config.chats().items():
+        positive[f"{name}.concurrency"] = chat.concurrency
+        positive[f"{name}.timeout"] = chat.timeout
+        positive[f"{name}.total_timeout"] = chat.total_timeout
+        for limit in ("requests_per_minute", "tokens_per_minute"):
+            if getattr(chat, limit) is not None:
+                positive[f"{name}.{limit}"] = getattr(chat, limit)
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
@@ -83,22 +82,27 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
-    if not 1 <= config.annotator.repeats <= 1000:
-        yield f"annotator.repeats={config.annotator.repeats}: must be 1 to 1000"
-    if not 0 <= config.annotator.most_failed <= 1:
-        yield f"annotator.most_failed={config.annotator.most_failed}: must lie between 0 and 1"
+    yield from _judging("annotator", config.annotator)
+    for name, judge in config.other_annotators.items():
+        yield from _judging(f"other_annotators.{name}", judge)
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
 
 
+def _judging(key: str, judge: AnnotatorConfig) -> Iterator[str]:
+    for name in ("repeats", "reading_attempts"):
+        if not 1 <= getattr(judge, name) <= 1000:
+            yield f"{key}.{name}={getattr(judge, name)}: must be 1 to 1000"
+    if not 0 <= judge.most_failed <= 1:
+        yield f"{key}.most_failed={judge.most_failed}: must lie between 0 and 1"
+
+
 def _money(config: Config) -> Iterator[str]:
     if config.budget_usd is not None and not config.budget_usd >= 0:
         yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
-    for name, chat in (("teacher", config.teacher), ("annotator.chat", config.annotator.chat)):
-        if chat is None:
-            continue
+    for name, chat in config.chats().items():
         if chat.max_retries < 0:
             yield f"{name}.max_retries={chat.max_retries}: must be 0 or greater"
         yield from _prices(f"{name}.prices", chat.prices)
@@ -161,11 +165,12 @@ def _engine(config: Config) -> Iterator[str]:
         yield "evaluation.engine: give base_url, or command, but not both"
     if engine.command is not None and not _is_command(engine.command):
         yield f"evaluation.engine.command={engine.command}: not a command line"
-    if config.model.baseline_template is not None:
-        yield (
-            "model.baseline_template: a server renders prompts itself; give the template to it, or"
-            " choose evaluation/engine=transformers"
-        )
+    for key in ("chat_template", "baseline_template"):
+        if getattr(config.model, key) is not None:
+            yield (
+                f"model.{key}: a server renders prompts with the template in the model's folder;"
+                " put it there, or choose evaluation/engine=transformers"
+            )
 
 
 def _is_command(text: str) -> bool:

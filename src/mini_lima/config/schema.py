@@ -323,6 +323,10 @@ class EvaluationConfig:
     ``embedded:<file>``."""
     reference_outputs_revision: str = "main"
     """Branch, tag or commit of a data set on the hub."""
+    reference_answers_sha256: str | None = None
+    """Of its [instruction, output] pairs as a JSON list: the same answers in whatever layout."""
+    length_difficulties: str | None = None
+    """AlpacaEval's ``df_gamed.csv``, for its length-controlled win rate; null: it is left out."""
     reference_outputs_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -405,6 +409,8 @@ class Config:
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    other_annotators: dict[str, AnnotatorConfig] = field(default_factory=dict)
+    """Further judges of the same answers, by a name of yours: +annotator@other_annotators.x=…"""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
@@ -416,3 +422,11 @@ class Config:
     """Dollars that this command may spend on teacher and annotator; null: no limit."""
     plan: bool = False
     """Show what is done, what is to do and what it will cost, and stop."""
+
+    def chats(self) -> dict[str, ChatConfig]:
+        """Every model that is asked over an endpoint, by the key under which it is configured."""
+        judges = {"annotator": self.annotator} | {
+            f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
+        }
+        found = {f"{key}.chat": judge.chat for key, judge in judges.items() if judge.chat}
+        return {"teacher": self.teacher} | found

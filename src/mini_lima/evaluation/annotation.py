@@ -44,6 +44,7 @@ def annotate(
     seed: int,
     bootstrap_samples: int,
     confidence: float,
+    difficulties: Path | None = None,
 ) -> None:
     """Write annotations.json and leaderboard.json into ``output_dir``.
 
@@ -62,6 +63,7 @@ def annotate(
             bootstrap.
         bootstrap_samples: Resamples behind the interval.
         confidence: Of the interval, for example 0.95.
+        difficulties: AlpacaEval's file, for its length-controlled win rate.
 
     Raises:
         UserError: what a person can put right in the inputs, the annotator or the endpoint.
@@ -89,6 +91,7 @@ def annotate(
         "repeats": repeats,
         **_figures(
             rows,
+            difficulties,
             most_failed=most_failed,
             seed=seed,
             confidence=confidence,
@@ -180,6 +183,7 @@ def _completion(reply: Reply, chat: Chat, attempts: int) -> Completion:
 
 def _figures(
     rows: Sequence[dict[str, Any]],
+    difficulties: Path | None,
     *,
     most_failed: float,
     seed: int,
@@ -188,6 +192,7 @@ def _figures(
 ) -> dict[str, Any]:
     """What ``rows`` add up to, as JSON types."""
     from mini_lima.evaluation.length import lengths
+    from mini_lima.evaluation.length_controlled import length_controlled
     from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
 
     verdicts = tabulate(rows)
@@ -206,6 +211,9 @@ def _figures(
             "n_pairs": matched.n_matched,
             **asdict(matched.win_rate_matched),
         },
+        "length_controlled": asdict(
+            length_controlled(rows, difficulties, seed=seed, confidence=confidence)
+        ),
         "alpaca_eval": theirs,
     }
 

@@ -5,6 +5,7 @@ instructions gets a win rate on that half, and one that occurs twice on both sid
 times. Here both sides must hold the same instructions; repeated ones are paired in order.
 """
 
+import hashlib
 import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
@@ -70,6 +71,13 @@ def read_answers(path: Path, *, unnamed: str) -> list[Answer]:
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: a JSON list of instructions with outputs was expected")
     return [_answer(row, f"{path}, row {k}", unnamed) for k, row in enumerate(rows, start=1)]
+
+
+def digest_of_answers(answers: Sequence[Answer]) -> str:
+    """Return the sha256 of the [instruction, output] pairs, in order, as a JSON list."""
+    pairs = [[answer.instruction, answer.output] for answer in answers]
+    text = json.dumps(pairs, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _answer(row: Any, place: str, unnamed: str) -> Answer:

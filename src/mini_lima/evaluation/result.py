@@ -21,6 +21,7 @@ def summarise(
     seed: int,
     bootstrap_samples: int,
     confidence: float,
+    **others: Path,
 ) -> None:
     """Write ``result.json``.
 
@@ -37,16 +38,18 @@ def summarise(
         seed: Of the bootstrap.
         bootstrap_samples: Resamples behind the interval of the difference.
         confidence: Of that interval.
+        **others: Verdicts of further annotators: ``baseline by NAME`` and ``sft by NAME``.
     """
-    from mini_lima.evaluation.statistics import paired_difference, tabulate
-
-    difference = paired_difference(
-        tabulate(read_json(sft_annotations / "annotations.json")),
-        tabulate(read_json(baseline_annotations / "annotations.json")),
-        seed=seed,
-        confidence=confidence,
-        samples=bootstrap_samples,
-    )
+    drawn: dict[str, Any] = {
+        "seed": seed,
+        "confidence": confidence,
+        "samples": bootstrap_samples,
+    }
+    judged = {"": (baseline_annotations, sft_annotations)}
+    for key, baseline in others.items():
+        which, _, name = key.partition(" by ")
+        if which == "baseline":
+            judged[name] = baseline, others[f"sft by {name}"]
     document = {
         "model": model,
         "method": method,
@@ -57,9 +60,42 @@ def summarise(
         "training": read_json(sft / "summary.json"),
         "baseline": _evaluated(baseline_outputs, baseline_annotations),
         "sft": _evaluated(sft_outputs, sft_annotations),
-        "sft_minus_baseline": asdict(difference),
+        "sft_minus_baseline": _difference(*judged.pop(""), **drawn),
+        "other_annotators": {
+            name: {
+                "baseline": read_json(baseline / "leaderboard.json"),
+                "sft": read_json(tuned / "leaderboard.json"),
+                "sft_minus_baseline": _difference(baseline, tuned, **drawn),
+                "agreement": _agreement(sft_annotations, tuned, name, **drawn),
+            }
+            for name, (baseline, tuned) in judged.items()
+        },
     }
     write_json(output_dir / "result.json", document)
+
+
+def _difference(baseline: Path, tuned: Path, **drawn: Any) -> dict[str, Any]:
+    from mini_lima.evaluation.statistics import paired_difference, tabulate
+
+    return asdict(
+        paired_difference(
+            tabulate(read_json(tuned / "annotations.json")),
+            tabulate(read_json(baseline / "annotations.json")),
+            **drawn,
+        )
+    )
+
+
+def _agreement(one: Path, other: Path, name: str, **drawn: Any) -> dict[str, Any]:
+    """How often two annotators say the same of the tuned model's outputs."""
+    from mini_lima.evaluation.statistics import consistency, tabulate
+
+    rows = [*read_json(one / "annotations.json")]
+    rows += [
+        {**row, "annotator": f"other: {name}"} for row in read_json(other / "annotations.json")
+    ]
+    (agreement,) = consistency(tabulate(rows), **drawn).agreements
+    return asdict(agreement)
 
 
 def _evaluated(outputs: Path, annotations: Path) -> dict[str, Any]:

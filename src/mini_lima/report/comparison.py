@@ -42,9 +42,11 @@ class Comparison:
 
     def lines(self) -> list[dict[str, str]]:
         """The contrasts as texts by column; without a column that would say nothing."""
+        several = len({each["annotator"] for each in self.contrasts}) > 1
         lines = [
             {
                 "contrast": each["name"],
+                "annotator": each["annotator"] if several else NOTHING,
                 "difference": f"{_figure(each['difference'], '+')} {_interval(each, '+')}",
                 "by length alone": _by_length(each["under_longest"]),
                 "p": f"{each['p_holm']:.3f}",
@@ -124,7 +126,14 @@ def _entry(found: dict[str, Any]) -> list[str]:
         f"{_figure(found['win_rate'])} {_interval(found)}{incomplete}",
         f"{found['avg_length']:.0f} chars, {health['cut_at_limit']} cut",
         f"n {found['n_total']}, {found['n_failed']} failed",
+        *_length_controlled(found.get("length_controlled") or {}),
     ]
+
+
+def _length_controlled(found: dict[str, Any]) -> list[str]:
+    if found.get("win_rate") is None:
+        return []
+    return [f"length-controlled {_figure(found['win_rate'])} {_interval(found)}"]
 
 
 def _difference(found: dict[str, Any]) -> str:

@@ -55,6 +55,8 @@ def less_memory(settings: Mapping[str, Any]) -> str:
     ways = []
     if micro > 1:
         ways.append(f"model.micro_batch_size_per_gpu={micro // 2} (the result stays the same)")
+    if not settings["activation_checkpointing"]:
+        ways.append("sft.activation_checkpointing=true (slower)")
     if settings["device"] == "cuda" and not zero["offload_optimizer"]:
         ways.append("deepspeed=zero2_offload")
     if settings["device"] == "cuda" and not zero["offload_parameters"]:

@@ -50,6 +50,13 @@ def cell(store, model, method):
             "baseline": evaluated(8.25, f"{model}-baseline"),
             "sft": evaluated(14.75, f"{model}-{method}"),
             "sft_minus_baseline": {"difference": 6.5, "low": -1.25, "high": 14.2, "n": 24},
+            "other_annotators": {
+                "judge-2": {
+                    "baseline": evaluated(31.5, f"{model}-baseline"),
+                    "sft": evaluated(33.25, f"{model}-{method}"),
+                    "agreement": {"agreement": 81.5, "kappa": 0.25, "n": 46},
+                }
+            },
         },
     }
 
@@ -72,6 +79,7 @@ def evaluated(win_rate, generator):
         "high_if_failures_win": 12.0,
         "consistency": {"win_rate_first": 47.0, "win_rate_second": 8.0, "order_effect": 39.0},
         "same_length": {"n_pairs": 0, "win_rate": None},
+        "length_controlled": {"win_rate": 21.25, "low": 20.0, "high": 22.5},
         "health": {"n": 24, "cut_at_limit": 3, "mean_length_tokens": 30.0, "warnings": ["3 cut"]},
     }
 

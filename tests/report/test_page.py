@@ -77,6 +77,10 @@ def test_it_says_all_that_is_known(sweep):
         "14.8 [9.8, 19.8]",  # win rate
         "qwen-0.5b: improved − naive",  # contrast
         "cannot tell",
+        "33.2 [28.2, 38.2]",  # another annotator
+        "81.5%, κ 0.25 (n 46)",
+        "other: naive, by judge-2",
+        "21.2 [20.0, 22.5]",  # length-controlled
         "+39.0",  # effect of the order
         "no verdict in the reply: 2",
         "2 of 48 – incomplete",
@@ -188,7 +192,7 @@ def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(swe
 OPTIONAL = ("stages", "annotations", "costs")
 OF_AN_ENTRY = (
     *("consistency", "same_length", "failures", "incomplete", "low_if_failures_lose"),
-    *("high_if_failures_win", "avg_length_reference"),
+    *("high_if_failures_win", "avg_length_reference", "length_controlled", "other_annotators"),
 )
 
 
@@ -196,7 +200,8 @@ OF_AN_ENTRY = (
 def test_records_of_an_older_version_have_a_page(sweep, absent):
     for path in sweep.glob("*/cell.json"):
         record = read_json(path)
-        for holder in (record, record["result"]["baseline"], record["result"]["sft"]):
+        result = record["result"]
+        for holder in (record, result, result["baseline"], result["sft"]):
             holder.pop(absent, None)
         write_json(path, record)
     assert "14.8 [9.8, 19.8]" in Read(page_of(sweep)).said

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mini_lima.files import write_text
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.page import answers, diagnostics, results, setup
+from mini_lima.report.page import answers, diagnostics, length, results, setup
 from mini_lima.report.page.markup import Html, element
 from mini_lima.report.page.material import Material, gather
 from mini_lima.report.page.style import STYLE
@@ -17,8 +17,8 @@ NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'"
 SECTIONS = {
     "win-rates": ("Win rates", results.win_rates),
     "contrasts": ("Contrasts", results.contrasts),
-    "length": ("Win rate and length", results.rate_and_length),
-    "lengths": ("Lengths", diagnostics.lengths),
+    "length": ("Win rate and length", length.rate_and_length),
+    "lengths": ("Lengths", length.lengths),
     "training": ("Training", diagnostics.training),
     "judging": ("Order and failures", diagnostics.judging),
     "health": ("Health", diagnostics.health),

@@ -48,7 +48,8 @@ def answers(material: Material) -> Html:
     parts: list[Html] = [
         note(
             f"{len(asked)} instructions, evenly spread over the evaluation set. A verdict is on the"
-            " model's answer against the reference; first and second say where it stood."
+            " model's answer against the reference, by the first annotator where there are several;"
+            " first and second say where the model's answer stood."
         )
     ]
     if len(rows) < len({each.row for each in judged}):

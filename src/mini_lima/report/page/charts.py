@@ -86,10 +86,10 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
             if each.low is not None and each.high is not None:
                 span = line(scale(each.low), middle, scale(each.high), middle, "span")
                 parts.append(element("g", span, class_=kind(each.column)))
-            if each.study is not None:
-                parts.append(_study(scale(each.study), middle, f"the study: {each.study}"))
             if each.value is not None:
                 parts.append(mark(each.column, scale(each.value), middle, says))
+            if each.study is not None:
+                parts.append(_study(scale(each.study), middle, f"the study: {each.study}"))
             y += ROW
     return picture(title, height + FOOT, *parts)
 
@@ -196,5 +196,5 @@ def _free(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> t
 
 
 def _study(x: float, y: float, says: str) -> Html:
-    cross = f"M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"
+    cross = f"M{x - 6:.1f} {y - 6:.1f}l12 12m0 -12l-12 12"
     return element("path", hint(says), d=cross, class_="study")

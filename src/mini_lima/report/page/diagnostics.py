@@ -1,15 +1,13 @@
 """What may be wrong with a win rate: lengths, losses, the order of answers, failures, health."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from statistics import quantiles
+from collections.abc import Mapping
 from typing import Any
 
 from mini_lima.report.comparison import rows_of
 from mini_lima.report.page.axes import fitting
-from mini_lima.report.page.charts import Box, boxes, curves
-from mini_lima.report.page.figures import counted, figure, interval
+from mini_lima.report.page.charts import curves
+from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     Html,
     beside,
@@ -19,66 +17,16 @@ from mini_lima.report.page.markup import (
     note,
     section,
     table,
+    telling,
     together,
 )
 from mini_lima.report.page.markup import (
     figure as drawn,
 )
-from mini_lima.report.page.material import Evaluated, Material
+from mini_lima.report.page.material import Material
 
 NOT_FAULTS = ("n", "mean_length_characters", "mean_length_tokens", "lengths", "warnings")
 MOST_DRAWN = 40
-
-
-def lengths(material: Material) -> Html:
-    """Return how long the outputs in the data are, and how long the answers."""
-    data = [box for name, stats in material.data_sets.items() if (box := _data_box(name, stats))]
-    answers = {
-        row: [box for each in group if (box := _answer_box(each))]
-        for row, group in groupby(material.evaluated[:MOST_DRAWN], key=lambda each: each.row)
-    }
-    groups = {"Outputs in the training data": data, **_references(material)}
-    groups |= {f"Answers of {row}": shown for row, shown in answers.items()}
-    groups = {name: shown for name, shown in groups.items() if shown}
-    if not groups:
-        return section("lengths", "Lengths", missing("No lengths are known yet."))
-    picture = boxes(groups, "Lengths of data and answers", "characters, logarithmic")
-    caption = (
-        "Line: from the shortest to the longest; box: the middle half; bar and figure: the median."
-        " What is shorter than one character stands at 1."
-    )
-    return section("lengths", "Lengths of data and answers", drawn(picture, caption))
-
-
-def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:
-    found = stats.get("output_lengths", {}).get("characters")
-    if found is None:
-        return None
-    names = ("min", "quartile_1", "median", "quartile_3", "max")
-    least, low, median, high, greatest = (found[each] for each in names)
-    method = stats.get("method", name)
-    return Box(method, method, (least, low, median, high, greatest))
-
-
-def _answer_box(each: Evaluated) -> Box | None:
-    answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
-    return _box(each.column, [len(answer) for answer in answers.values()])
-
-
-def _references(material: Material) -> dict[str, list[Box]]:
-    judged = next((each.verdicts for each in material.evaluated if each.verdicts), [])
-    answers = {row["instruction"]: row["output_1"] for row in judged}
-    box = _box("reference", [len(answer) for answer in answers.values()])
-    return {"Reference answers": [box]} if box else {}
-
-
-def _box(column: str, numbers: Sequence[int]) -> Box | None:
-    if not numbers:
-        return None
-    low, median, high = (
-        quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
-    )
-    return Box(column, column, (min(numbers), low, median, high, max(numbers)))
 
 
 def training(material: Material) -> Html:
@@ -116,46 +64,48 @@ def training(material: Material) -> Html:
 
 def judging(material: Material) -> Html:
     """Return whether the annotator's verdicts depend on the order, and which failed and why."""
-    rows = [_judged(each) for each in material.evaluated]
+    rows = [
+        row
+        for each in material.evaluated
+        for row in (
+            _judged(each.name, each.found),
+            *(_judged(f"{each.name}, by {name}", found) for name, found in each.others.items()),
+        )
+    ]
     title = "Order and failures"
     if not rows:
         return section("judging", title, missing("Nothing has been judged yet."))
     header = [
         *("answers", "wins when first", "when second", "effect of order", "orders disagree"),
-        *("ties", "failed", "causes", "if failed ones lose … win"),
+        *("asked again, changes", "ties", "failed", "causes", "if failed ones lose … win"),
     ]
     about = note(
         "A verdict should not depend on which answer stood first. Failed verdicts could not be read"
         " and are left out of the win rate; the last column is the win rate if all of them had gone"
         " one way."
     )
-    return section("judging", title, about, table(header, rows, title))
+    return section("judging", title, about, table(*telling(header, rows), title))
 
 
-def _judged(each: Evaluated) -> list[object]:
-    found = each.found
+def _judged(name: str, found: Mapping[str, Any]) -> list[object]:
     seen = found.get("consistency") or {}
     effect = f"{figure(seen.get('order_effect'), sign='+')} {interval(seen, '+', 'order_effect_')}"
-    failed = f"{figure(found.get('n_failed'))} of {_all(found)}"
+    failed = f"{figure(found.get('n_failed'))} of {everything(found)}"
     if found.get("incomplete"):
         failed += " – incomplete"
     low, high = found.get("low_if_failures_lose"), found.get("high_if_failures_win")
     return [
-        each.name,
+        name,
         figure(seen.get("win_rate_first")),
         figure(seen.get("win_rate_second")),
         effect,
         _percent(seen.get("order_disagreement")),
+        _percent(seen.get("flip_rate")),
         _percent(seen.get("tie_rate")),
         element("span", failed, class_="bad" if found.get("incomplete") else None),
         counted(found.get("failures") or {}),
         f"{figure(low)} … {figure(high)}",
     ]
-
-
-def _all(found: Mapping[str, Any]) -> str:
-    read, failed = found.get("n_total"), found.get("n_failed")
-    return figure(None if read is None or failed is None else read + failed)
 
 
 def _percent(value: object) -> str:

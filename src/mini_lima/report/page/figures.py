@@ -36,3 +36,9 @@ def counted(counts: Mapping[str, Any]) -> str:
     """Return what was counted, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda each: -each[1])
     return ", ".join(f"{name}: {number}" for name, number in ordered) or "none"
+
+
+def everything(found: Mapping[str, Any]) -> str:
+    """Return how many verdicts were asked for: those that were read and those that failed."""
+    read, failed = found.get("n_total"), found.get("n_failed")
+    return figure(None if read is None or failed is None else read + failed)

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from mini_lima.report.comparison import NOTHING
+
 LONGEST = 2000
 """Characters of a text in a cell of a table."""
 MOST_BYTES = 60_000
@@ -101,6 +103,14 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]], label: str
         return box
     left = f"{len(rows) - len(body)} more rows are not shown; report.json has all cells."
     return together([box, missing(left)])
+
+
+def telling(
+    header: Sequence[object], rows: Sequence[Sequence[object]]
+) -> tuple[list[object], list[list[object]]]:
+    """Return header and rows without the columns in which nothing is known of any row."""
+    kept = [number for number in range(len(header)) if {row[number] for row in rows} != {NOTHING}]
+    return [header[n] for n in kept], [[row[n] for n in kept] for row in rows]
 
 
 def lines(parts: Iterable[object]) -> Html:

@@ -23,6 +23,7 @@ class Evaluated:
         model: Name of the model, which is also the row where nothing else differs.
         column: ``baseline`` or a data method.
         found: Win rate, health and all else, as the result has it.
+        others: The same by the names of further annotators, and how they agree with the first.
         verdicts: Rows of annotations.json; empty where it is not to be had.
     """
 
@@ -30,6 +31,7 @@ class Evaluated:
     model: str
     column: str
     found: Mapping[str, Any]
+    others: dict[str, dict[str, Any]]
     verdicts: list[dict[str, Any]]
 
     @property
@@ -85,7 +87,8 @@ def gather(comparison: Comparison) -> Material:
         for which, column in ((BASELINE, BASELINE), ("sft", cell["method"])):
             if which in result and (row, column) not in evaluated:
                 verdicts = _read(material, judged.get(which), "annotations.json") or []
-                entry = Evaluated(row, cell["model"], column, result[which], verdicts)
+                others = _others(result, which)
+                entry = Evaluated(row, cell["model"], column, result[which], others, verdicts)
                 evaluated[row, column] = entry
     order = {column: number for number, column in enumerate(comparison.columns)}
     rows = {row: number for number, row in enumerate(comparison.rows)}
@@ -96,6 +99,13 @@ def gather(comparison: Comparison) -> Material:
     )
     material.trainings.sort(key=lambda each: (rows.get(each.row, len(rows)), order[each.column]))
     return material
+
+
+def _others(result: Mapping[str, Any], which: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: {**found[which], "agreement": found["agreement"] if which == "sft" else None}
+        for name, found in result.get("other_annotators", {}).items()
+    }
 
 
 def _read_stages(material: Material, row: str, cell: Mapping[str, Any]) -> None:

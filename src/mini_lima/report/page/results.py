@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from mini_lima.report.comparison import BASELINE, NOTHING
-from mini_lima.report.page.charts import Interval, Point, intervals, points
-from mini_lima.report.page.figures import counted, figure, interval
+from mini_lima.report.page.charts import Interval, intervals
+from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     MOST_ITEMS,
     Html,
@@ -20,6 +20,7 @@ from mini_lima.report.page.markup import (
     section,
     shortened,
     table,
+    together,
 )
 from mini_lima.report.page.markup import (
     figure as drawn,
@@ -88,7 +89,33 @@ def win_rates(material: Material) -> Html:
     said = [line for line in comparison.notes if not line.startswith(WARNING)]
     shown = beside(_drawn(material), listed(said, "soft"))
     whole = table(["model", *comparison.columns], rows, "Win rates")
-    return section("win-rates", "Win rates", whole, shown)
+    return section("win-rates", "Win rates", whole, shown, _other_annotators(material))
+
+
+def _other_annotators(material: Material) -> Html:
+    """What further annotators made of the same answers; nothing if none was asked."""
+    rows = [
+        [
+            each.name,
+            annotator,
+            f"{figure(found.get('win_rate'))} {interval(found)}",
+            f"{figure(found.get('n_failed'))} of {everything(found)}",
+            _agreement(found.get("agreement") or {}),
+        ]
+        for each in material.evaluated
+        for annotator, found in each.others.items()
+    ]
+    if not rows:
+        return together([])
+    header = ["answers", "annotator", "win rate", "failed", "agrees with the first"]
+    title = "Win rates by other annotators"
+    return together([element("h3", title), table(header, rows, title)])
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found.get("agreement") is None:
+        return NOTHING
+    return f"{figure(found['agreement'])}%, κ {figure(found.get('kappa'), 2)} (n {found.get('n')})"
 
 
 def _drawn(material: Material) -> Html:
@@ -133,8 +160,9 @@ def contrasts(material: Material) -> Html:
         for line in told
     ]
     known = [each for each in comparison.contrasts if each["difference"] is not None]
+    several = len({each["annotator"] for each in known}) > 1
     shown = {
-        each["name"]: [
+        f"{each['name']} ({each['annotator']})" if several else each["name"]: [
             Interval(
                 name=each["verdict"],
                 column=each["name"].rpartition(": ")[2].partition(" ")[0],
@@ -146,9 +174,8 @@ def contrasts(material: Material) -> Html:
         ]
         for each in known[:MOST_DRAWN]
     }
-    words = listed(
-        [f"{each['name']} – {each['words']}" for each in known if each.get("words")], "soft"
-    )
+    sentences = zip(shown, known, strict=False)
+    words = listed([f"{name} – {each['words']}" for name, each in sentences], "soft")
     whole = table([*told[0]], rows, "Contrasts")
     if not shown:
         return section("contrasts", "Contrasts", whole, words)
@@ -159,45 +186,3 @@ def contrasts(material: Material) -> Html:
 
 def _verdict(text: str) -> Html:
     return element("span", text, class_=LOOKS.get(text))
-
-
-def rate_and_length(material: Material) -> Html:
-    """Return win rates over mean lengths: is it the annotator's taste for length?"""
-    shown = [
-        Point(
-            each.row,
-            each.column,
-            each.found["avg_length"],
-            each.found["win_rate"],
-            each.found.get("low"),
-            each.found.get("high"),
-        )
-        for each in material.evaluated[:MOST_DRAWN]
-        if None not in (each.found.get("avg_length"), each.found.get("win_rate"))
-    ]
-    title = "Win rate and length"
-    if not shown:
-        return section("length", title, missing("No cell has both a win rate and a length yet."))
-    picture = points(shown, "Win rate over mean answer length", "characters", "win rate, %")
-    caption = (
-        "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved). Marks"
-        " that rise from left to right fit an annotator that rewards length; they do not prove one."
-    )
-    rows = [
-        [
-            each.name,
-            figure(each.found.get("avg_length"), 0),
-            figure(each.found.get("avg_length_reference"), 0),
-            figure(each.found.get("win_rate")),
-            _same_length(each.found.get("same_length") or {}),
-        ]
-        for each in material.evaluated
-    ]
-    header = ["answers", "mean length", "reference's", "win rate", "win rate at similar length"]
-    return section("length", title, drawn(picture, caption), table(header, rows, title))
-
-
-def _same_length(found: Mapping[str, Any]) -> str:
-    if found.get("win_rate") is None:
-        return f"{NOTHING} ({found.get('n_pairs', 0)} such pairs)"
-    return f"{figure(found['win_rate'])} {interval(found)} ({found['n_pairs']} pairs)"

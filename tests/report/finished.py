@@ -13,7 +13,8 @@ def build(folder: Path, models=("qwen-0.5b", "other"), questions=24, answer="An 
     """Write sweep and store of the grid of ``models``; return the sweep's folder."""
     store, sweep = folder / "store", folder / "sweep"
     for method in METHODS:
-        write_stage(store, f"data {method}-1", {"stats.json": stats(method)})
+        files = {"stats.json": stats(method), "ledger.json": ledger()}
+        write_stage(store, f"data {method}-1", files)
     for model in models:
         for which in ("baseline", *METHODS):
             rows = verdicts(questions, f"{which} of {model}: {answer}")
@@ -29,7 +30,6 @@ def build(folder: Path, models=("qwen-0.5b", "other"), questions=24, answer="An 
 def cell(store, model, method):
     names = [f"data {method}-1", f"sft {model}-{method}-1"]
     names += [f"annotations {model}-{which}-1" for which in ("baseline", method)]
-    used = {"replies": 40, "input_tokens": 1234, "cached_input_tokens": 0, "output_tokens": 567}
     return {
         "model": model,
         "method": method,
@@ -40,7 +40,7 @@ def cell(store, model, method):
             "baseline": str(place(store, names[2])),
             "sft": str(place(store, names[3])),
         },
-        "costs": {f"data {method}-1": {**used, "usd": 0.25, "unpriced": 0, "warnings": []}},
+        "costs": {f"data {method}-1": {**ledger()["value"], "warnings": []}},
         "config": {"model": {"name": model, "weights": "pretrained"}, "sft": {"epochs": 3}},
         "result": {
             "confidence": 0.95,
@@ -82,6 +82,11 @@ def evaluated(win_rate, generator):
         "length_controlled": {"win_rate": 21.25, "low": 20.0, "high": 22.5},
         "health": {"n": 24, "cut_at_limit": 3, "mean_length_tokens": 30.0, "warnings": ["3 cut"]},
     }
+
+
+def ledger():
+    value = {"replies": 40, "input_tokens": 1234, "cached_input_tokens": 0, "output_tokens": 567}
+    return {"value": {**value, "usd": 0.25, "unpriced": 0}, "warnings": ["2 models answered"]}
 
 
 def stats(method):

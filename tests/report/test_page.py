@@ -87,6 +87,7 @@ def test_it_says_all_that_is_known(sweep):
         "3 cut",  # warning about the answers
         "echo: 4",  # funnel
         "$0.25",
+        "data naive-1: 2 models answered",
         "$0.50",  # both data sets together
         "model.name",  # setting that differs
         "sft.epochs",  # setting that does not
@@ -174,18 +175,20 @@ def test_without_the_store_there_is_what_the_cells_say(sweep, tmp_path):
     said = Read(page_of(sweep)).said
     assert "14.8 [9.8, 19.8]" in said
     assert "There is nothing to contrast yet." in said
+    assert f"{tmp_path / 'store/data/naive-1'}: not there" in said
 
 
 def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(sweep):
     for path in sweep.glob("*/cell.json"):
         record = read_json(path)
-        kept = {key: record[key] for key in ("model", "method", "overrides", "config")}
+        kept = {k: record[k] for k in ("model", "method", "overrides", "config", "stages")}
         failed = {"status": "failed", "reason": "out of memory\non card 0", "log": "logs/sft.log"}
         write_json(path, kept | failed)
     said = Read(page_of(sweep)).said
     assert said.count("out of memory\non card 0") == 4
     assert "logs/sft.log" in said
     assert "4 cells, 0 finished" in said
+    assert "$0.50" in said, "what their data cost is spent"
     assert "No cell has a win rate yet." in said
 
 

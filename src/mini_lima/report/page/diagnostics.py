@@ -1,4 +1,4 @@
-"""What may be wrong with a win rate: lengths, losses, the order of answers, failures, health."""
+"""What may be wrong behind a win rate: the training, the order of answers, failures, health."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     Html,
     beside,
+    captioned,
     element,
     listed,
     missing,
@@ -19,9 +20,6 @@ from mini_lima.report.page.markup import (
     table,
     telling,
     together,
-)
-from mini_lima.report.page.markup import (
-    figure as drawn,
 )
 from mini_lima.report.page.material import Material
 
@@ -36,7 +34,7 @@ def training(material: Material) -> Html:
         if each.losses:
             by_row[each.row][each.column] = each.losses
     pictures = [
-        drawn(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
+        captioned(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
         for row, series in [*by_row.items()][:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]

@@ -8,8 +8,7 @@ from typing import Any
 from mini_lima.report.comparison import NOTHING
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.figures import figure, interval
-from mini_lima.report.page.markup import Html, missing, section, table, telling
-from mini_lima.report.page.markup import figure as drawn
+from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
 from mini_lima.report.page.material import Evaluated, Material
 
 MOST_DRAWN = 40
@@ -56,7 +55,9 @@ def rate_and_length(material: Material) -> Html:
         "win rate at similar length",
         "length-controlled",
     ]
-    return section("length", title, drawn(picture, caption), table(*telling(header, rows), title))
+    return section(
+        "length", title, captioned(picture, caption), table(*telling(header, rows), title)
+    )
 
 
 def _same_length(found: Mapping[str, Any]) -> str:
@@ -88,7 +89,7 @@ def lengths(material: Material) -> Html:
         "Line: from the shortest to the longest; box: the middle half; bar and figure: the median."
         " What is shorter than one character stands at 1."
     )
-    return section("lengths", "Lengths of data and answers", drawn(picture, caption))
+    return section("lengths", "Lengths of data and answers", captioned(picture, caption))
 
 
 def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:

@@ -131,6 +131,6 @@ def beside(*parts: object) -> Html:
     return element("div", *parts, class_="charts")
 
 
-def figure(picture: object, caption: object) -> Html:
+def captioned(picture: object, caption: object) -> Html:
     """Return a picture with its caption."""
     return element("figure", picture, element("figcaption", caption))

@@ -5,11 +5,12 @@ name stages that have been moved or pruned since: what is not there is noted and
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mini_lima.chat import LEDGER
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.report.comparison import BASELINE, Comparison, rows_of
 
@@ -59,6 +60,7 @@ class Material:
         evaluated: Entries of the table, by row and column.
         trainings: By row and column.
         data_sets: ``stats.json`` by the name of the data set's stage.
+        costs: Tokens, dollars and warnings of what was asked, by the name of the stage.
         stages: ``stage.json`` by the name of the stage.
         lost: What could not be read.
     """
@@ -67,6 +69,7 @@ class Material:
     evaluated: list[Evaluated] = field(default_factory=list)
     trainings: list[Training] = field(default_factory=list)
     data_sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
@@ -92,12 +95,12 @@ def gather(comparison: Comparison) -> Material:
                 evaluated[row, column] = entry
     order = {column: number for number, column in enumerate(comparison.columns)}
     rows = {row: number for number, row in enumerate(comparison.rows)}
-    material.evaluated.extend(
-        sorted(
-            evaluated.values(), key=lambda each: (rows.get(each.row, len(rows)), order[each.column])
-        )
-    )
-    material.trainings.sort(key=lambda each: (rows.get(each.row, len(rows)), order[each.column]))
+
+    def place(each: Evaluated | Training) -> tuple[int, int]:
+        return rows.get(each.row, len(rows)), order[each.column]
+
+    material.evaluated.extend(sorted(evaluated.values(), key=place))
+    material.trainings.sort(key=place)
     return material
 
 
@@ -109,25 +112,30 @@ def _others(result: Mapping[str, Any], which: str) -> dict[str, dict[str, Any]]:
 
 
 def _read_stages(material: Material, row: str, cell: Mapping[str, Any]) -> None:
+    material.costs.update(cell.get("costs", {}))
     for name, folder in cell.get("stages", {}).items():
-        if name not in material.stages:
-            # A folder appears when its stage is complete: an unfinished cell has lost nothing.
-            if "result" not in cell and not Path(folder).is_dir():
-                continue
-            if (record := _read(material, folder, "stage.json")) is not None:
-                material.stages[name] = record
-        if name not in material.stages:
+        if not Path(folder).is_dir():
+            # The folder of a stage appears when it is complete: an unfinished cell lost nothing.
+            if "result" in cell:
+                _lose(material, f"{folder}: not there")
             continue
+        if name not in material.stages and (record := _read(material, folder, "stage.json")):
+            material.stages[name] = record
+        if Path(folder, LEDGER).is_file() and (book := _read(material, folder, LEDGER)):
+            material.costs[name] = {**book["value"], "warnings": book["warnings"]}
         kind = name.partition(" ")[0]
         if kind == "data" and name not in material.data_sets:
-            if (stats := _read(material, folder, "stats.json")) is not None:
+            if stats := _read(material, folder, "stats.json"):
                 material.data_sets[name] = stats
         elif kind == "sft":
             steps = _read(material, folder, "metrics.jsonl") or []
-            losses = [(step["step"], step["loss"]) for step in steps if "loss" in step]
-            finite = [(x, y) for x, y in losses if y is not None and math.isfinite(y)]
-            lost = len(losses) - len(finite)
-            material.trainings.append(Training(row, cell["method"], finite, lost))
+            material.trainings.append(_training(row, cell["method"], steps))
+
+
+def _training(row: str, column: str, steps: Sequence[Mapping[str, Any]]) -> Training:
+    losses = [(step["step"], step["loss"]) for step in steps if {"step", "loss"} <= step.keys()]
+    finite = [(at, loss) for at, loss in losses if loss is not None and math.isfinite(loss)]
+    return Training(row, column, finite, len(losses) - len(finite))
 
 
 def _read(material: Material, folder: str | None, name: str) -> Any:
@@ -139,7 +147,10 @@ def _read(material: Material, folder: str | None, name: str) -> Any:
         return read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-        line = f"{path}: {reason}"
-        if line not in material.lost:
-            material.lost.append(line)
+        _lose(material, f"{path}: {reason}")
         return None
+
+
+def _lose(material: Material, line: str) -> None:
+    if line not in material.lost:
+        material.lost.append(line)

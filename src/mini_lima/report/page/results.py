@@ -1,4 +1,4 @@
-"""The result: what was compared, the table, the contrasts, and length beside the win rate."""
+"""The result: what was compared and what did not finish, the table, the contrasts."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from mini_lima.report.page.markup import (
     MOST_ITEMS,
     Html,
     beside,
+    captioned,
     element,
     lines,
     listed,
@@ -21,9 +22,6 @@ from mini_lima.report.page.markup import (
     shortened,
     table,
     together,
-)
-from mini_lima.report.page.markup import (
-    figure as drawn,
 )
 from mini_lima.report.page.material import Evaluated, Material
 
@@ -133,7 +131,7 @@ def _drawn(material: Material) -> Html:
         caption += " * Incomplete: too many verdicts failed."
     if len(known) > MOST_DRAWN:
         caption += f" The first {MOST_DRAWN} of {len(known)} are drawn."
-    return drawn(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
+    return captioned(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
 
 
 def _interval(each: Evaluated) -> Interval:
@@ -162,7 +160,7 @@ def contrasts(material: Material) -> Html:
     known = [each for each in comparison.contrasts if each["difference"] is not None]
     several = len({each["annotator"] for each in known}) > 1
     shown = {
-        f"{each['name']} ({each['annotator']})" if several else each["name"]: [
+        _title(each, several): [
             Interval(
                 name=each["verdict"],
                 column=each["name"].rpartition(": ")[2].partition(" ")[0],
@@ -174,14 +172,17 @@ def contrasts(material: Material) -> Html:
         ]
         for each in known[:MOST_DRAWN]
     }
-    sentences = zip(shown, known, strict=False)
-    words = listed([f"{name} – {each['words']}" for name, each in sentences], "soft")
+    words = listed([f"{_title(each, several)} – {each['words']}" for each in known], "soft")
     whole = table([*told[0]], rows, "Contrasts")
     if not shown:
         return section("contrasts", "Contrasts", whole, words)
     picture = intervals(shown, "Differences with intervals", "difference, points")
     caption = "Right of zero: the first of the two wins more often."
-    return section("contrasts", "Contrasts", whole, beside(drawn(picture, caption), words))
+    return section("contrasts", "Contrasts", whole, beside(captioned(picture, caption), words))
+
+
+def _title(contrast: Mapping[str, Any], several: bool) -> str:
+    return f"{contrast['name']} ({contrast['annotator']})" if several else contrast["name"]
 
 
 def _verdict(text: str) -> Html:

@@ -54,9 +54,9 @@ def data(material: Material) -> Html:
 
 def cost(material: Material) -> Html:
     """Return what the answers of teacher and annotator cost, and how long the stages took."""
-    costs = {name: c for cell in material.finished for name, c in cell.get("costs", {}).items()}
+    costs = material.costs
     rows = [[name, *(figure(c.get(key)) for key in COSTS), _usd(c)] for name, c in costs.items()]
-    parts = []
+    parts: list[Html] = []
     if rows:
         total = {key: sum(c.get(key, 0) for c in costs.values()) for key in COSTS}
         money = {key: sum(c.get(key, 0) for c in costs.values()) for key in ("usd", "unpriced")}
@@ -65,6 +65,9 @@ def cost(material: Material) -> Html:
         parts += [
             note("What the replies cost when they were made; shared stages count once."),
             table(header, rows, "Cost by stage"),
+            listed(
+                [f"{name}: {line}" for name, c in costs.items() for line in c.get("warnings", ())]
+            ),
         ]
     else:
         parts.append(missing("No stage has asked a teacher or an annotator that keeps a ledger."))

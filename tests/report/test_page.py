@@ -126,7 +126,7 @@ def test_no_text_of_models_data_or_configuration_becomes_markup(tmp_path):
     assert "\x00" not in seen.said
 
 
-@given(st.text())
+@given(st.text(st.one_of(st.sampled_from("<>&'\"/=b"), st.characters())))
 def test_text_stays_text_in_elements_and_attributes(said):
     seen = Read(str(element("p", said, title=said)))
     printable = UNPRINTABLE.sub("\ufffd", said)
@@ -221,6 +221,16 @@ def test_unknown_win_rates_and_losses_that_are_no_numbers_are_said(sweep, tmp_pa
     said = Read(page_of(sweep)).said
     assert "No cell has a win rate yet." in said
     assert said.count("the loss of 1 steps is not a number") == 4
+
+
+def test_tokens_that_nobody_reported_are_no_zeros(tmp_path):
+    sweep = finished.build(tmp_path)
+    for path in tmp_path.rglob("ledger.json"):
+        book = read_json(path)
+        unknown = {"input_tokens": 0, "output_tokens": 0, "usd": 0.0, "unpriced": 40}
+        write_json(path, book | {"value": book["value"] | unknown})
+    section = Read(page_of(sweep).partition('id="cost"')[2].partition("</section>")[0]).said
+    assert section.count("–––not known") == 3
 
 
 def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):

@@ -19,7 +19,6 @@ from mini_lima.report.page.markup import (
     section,
     table,
     telling,
-    together,
 )
 from mini_lima.report.page.material import Material
 
@@ -129,7 +128,5 @@ def health(material: Material) -> Html:
     ]
     header = ["answers", "n", *(fault.replace("_", " ") for fault in faults), "mean tokens"]
     warnings = [f"{each.name}: {line}" for each, s in found for line in s.get("warnings", ())]
-    parts = [table(header, rows, title)]
-    if warnings:
-        parts.insert(0, listed(list(dict.fromkeys(warnings)), "warn"))
-    return section("health", title, together(parts))
+    unique = list(dict.fromkeys(warnings))
+    return section("health", title, listed(unique, "warn"), table(header, rows, title))

@@ -68,6 +68,8 @@ def missing(what: str) -> Html:
 
 def listed(items: Sequence[object], class_: str | None = None) -> Html:
     """Return a list; of a long one its beginning, and how much more there is."""
+    if not items:
+        return Html()
     shown = [element("li", shortened(item, LONGEST_ITEM)) for item in items[:MOST_ITEMS]]
     if len(items) > MOST_ITEMS:
         shown.append(element("li", f"… and {len(items) - MOST_ITEMS} more"))

@@ -56,7 +56,7 @@ def summary(material: Material) -> Html:
             " itself untuned."
             + (f" Contrasts by verdict: {counted(verdicts)}." if verdicts else "")
         ),
-        listed(warnings, "warn") if warnings else "",
+        listed(warnings, "warn"),
         *(_failed(cell) for cell in failed[:MOST_ITEMS]),
         missing(f"… and {len(failed) - MOST_ITEMS} more") if len(failed) > MOST_ITEMS else "",
     ]
@@ -104,7 +104,7 @@ def _other_annotators(material: Material) -> Html:
         for annotator, found in each.others.items()
     ]
     if not rows:
-        return together([])
+        return Html()
     header = ["answers", "annotator", "win rate", "failed", "agrees with the first"]
     title = "Win rates by other annotators"
     return together([element("h3", title), table(header, rows, title)])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mini_lima.report.comparison import NOTHING
 from mini_lima.report.page.figures import counted, duration, figure
 from mini_lima.report.page.markup import (
     Html,
@@ -17,7 +18,7 @@ from mini_lima.report.page.markup import (
 )
 from mini_lima.report.page.material import Material
 
-COSTS = ("replies", "input_tokens", "cached_input_tokens", "output_tokens")
+TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 MOST_SHOWN = 20
 NOT_THERE = "(not there)"
 
@@ -55,12 +56,12 @@ def data(material: Material) -> Html:
 def cost(material: Material) -> Html:
     """Return what the answers of teacher and annotator cost, and how long the stages took."""
     costs = material.costs
-    rows = [[name, *(figure(c.get(key)) for key in COSTS), _usd(c)] for name, c in costs.items()]
+    rows = [[name, *_asked(c), _usd(c)] for name, c in costs.items()]
     parts: list[Html] = []
     if rows:
-        total = {key: sum(c.get(key, 0) for c in costs.values()) for key in COSTS}
-        money = {key: sum(c.get(key, 0) for c in costs.values()) for key in ("usd", "unpriced")}
-        rows.append(["together", *(figure(total[key]) for key in COSTS), _usd(total | money)])
+        summed = ("replies", *TOKENS, "usd", "unpriced")
+        total = {key: sum(c.get(key, 0) for c in costs.values()) for key in summed}
+        rows.append(["together", *_asked(total), _usd(total)])
         header = ["stage", "replies", "input tokens", "cached of these", "output tokens", "USD"]
         parts += [
             note("What the replies cost when they were made; shared stages count once."),
@@ -86,6 +87,14 @@ def cost(material: Material) -> Html:
 def _sum(spent: Mapping[str, list[float]]) -> tuple[int, str]:
     every = [seconds for each in spent.values() for seconds in each]
     return len(every), duration(sum(every))
+
+
+def _asked(found: Mapping[str, Any]) -> list[str]:
+    """Return replies and tokens; an answer of no tokens is one whose usage nobody reported."""
+    known = figure(found.get("replies"))
+    if not found.get("output_tokens"):
+        return [known, *[NOTHING] * len(TOKENS)]
+    return [known, *(figure(found.get(key)) for key in TOKENS)]
 
 
 def _usd(found: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the cells of a sweep say together: the table, and the contrasts between its cells.
+"""What the cells of a sweep say together: the table, the contrasts between its cells, the page.
 
 Made from what the cells left in their folders and in the store, so it can be made again at any
 time, and over several sweeps at once.
@@ -11,7 +11,7 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
-from mini_lima.report import comparison, table
+from mini_lima.report import comparison, page, table
 from mini_lima.report.comparison import BASELINE, Comparison
 
 
@@ -32,7 +32,8 @@ def summarise(folders: Sequence[Path], into: Path) -> None:
     found = compare(folders)
     table.write_report(into, found)
     table.show(found)
-    print(f"{into / 'report.md'}")
+    page.write_page(into, found)
+    print(f"{into / 'report.md'}\n{into / 'report.html'}")
 
 
 def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ def _health(finished: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         f"Answers of {found['generator']}: {'; '.join(found['health']['warnings'])}."
         for found in evaluated
-        if found["health"]["warnings"]
+        if found["health"].get("warnings")
     ]
     return list(dict.fromkeys(lines))
 

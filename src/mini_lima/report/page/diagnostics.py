@@ -1,0 +1,132 @@
+"""What may be wrong behind a win rate: the training, the order of answers, failures, health."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from mini_lima.report.comparison import rows_of
+from mini_lima.report.page.axes import fitting
+from mini_lima.report.page.charts import curves
+from mini_lima.report.page.figures import counted, everything, figure, interval
+from mini_lima.report.page.markup import (
+    Html,
+    beside,
+    captioned,
+    element,
+    listed,
+    missing,
+    note,
+    section,
+    table,
+    telling,
+)
+from mini_lima.report.page.material import Material
+
+NOT_FAULTS = ("n", "mean_length_characters", "mean_length_tokens", "lengths", "warnings")
+MOST_DRAWN = 40
+
+
+def training(material: Material) -> Html:
+    """Return the loss curves, a picture per row of the table."""
+    by_row: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
+    for each in material.trainings:
+        if each.losses:
+            by_row[each.row][each.column] = each.losses
+    pictures = [
+        captioned(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
+        for row, series in [*by_row.items()][:MOST_DRAWN]
+    ]
+    parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
+    parts += [
+        missing(f"{each.row}, {each.column}: the loss of {each.not_finite} steps is not a number.")
+        for each in material.trainings
+        if each.not_finite
+    ]
+    cells = material.comparison.cells
+    rows = [
+        [
+            f"{row}: {cell['method']}",
+            *(figure(done.get(key)) for key in ("parameters", "examples", "steps", "tokens")),
+            figure(done.get("first_loss"), 3),
+            figure(done.get("last_loss"), 3),
+        ]
+        for row, cell in zip(rows_of(cells), cells, strict=True)
+        if (done := cell.get("result", {}).get("training"))
+    ]
+    header = ["model", "parameters", "examples", "steps", "tokens", "first loss", "last loss"]
+    if rows:
+        parts.append(table(header, rows, "Trainings"))
+    return section("training", "Training", *parts)
+
+
+def judging(material: Material) -> Html:
+    """Return whether the annotator's verdicts depend on the order, and which failed and why."""
+    rows = [
+        row
+        for each in material.evaluated
+        for row in (
+            _judged(each.name, each.found),
+            *(_judged(f"{each.name}, by {name}", found) for name, found in each.others.items()),
+        )
+    ]
+    title = "Order and failures"
+    if not rows:
+        return section("judging", title, missing("Nothing has been judged yet."))
+    header = [
+        *("answers", "wins when first", "when second", "effect of order", "orders disagree"),
+        *("asked again, changes", "ties", "failed", "causes", "if failed ones lose … win"),
+    ]
+    about = note(
+        "A verdict should not depend on which answer stood first. Failed verdicts could not be read"
+        " and are left out of the win rate; the last column is the win rate if all of them had gone"
+        " one way."
+    )
+    return section("judging", title, about, table(*telling(header, rows), title))
+
+
+def _judged(name: str, found: Mapping[str, Any]) -> list[object]:
+    seen = found.get("consistency") or {}
+    effect = f"{figure(seen.get('order_effect'), sign='+')} {interval(seen, '+', 'order_effect_')}"
+    failed = f"{figure(found.get('n_failed'))} of {everything(found)}"
+    if found.get("incomplete"):
+        failed += " – incomplete"
+    low, high = found.get("low_if_failures_lose"), found.get("high_if_failures_win")
+    return [
+        name,
+        figure(seen.get("win_rate_first")),
+        figure(seen.get("win_rate_second")),
+        effect,
+        _percent(seen.get("order_disagreement")),
+        _percent(seen.get("flip_rate")),
+        _percent(seen.get("tie_rate")),
+        element("span", failed, class_="bad" if found.get("incomplete") else None),
+        counted(found.get("failures") or {}),
+        f"{figure(low)} … {figure(high)}",
+    ]
+
+
+def _percent(value: object) -> str:
+    known = figure(value)
+    return known if not isinstance(value, int | float) else f"{known}%"
+
+
+def health(material: Material) -> Html:
+    """Return what is wrong with the answers whatever an annotator thinks of them."""
+    found = [(each, each.found["health"]) for each in material.evaluated if "health" in each.found]
+    title = "Health of the answers"
+    if not found:
+        return section("health", title, missing("There are no answers yet."))
+    faults = list(dict.fromkeys(k for _, said in found for k in said if k not in NOT_FAULTS))
+    rows = [
+        [
+            each.name,
+            figure(said.get("n")),
+            *(figure(said.get(fault)) for fault in faults),
+            figure(said.get("mean_length_tokens"), 0),
+        ]
+        for each, said in found
+    ]
+    header = ["answers", "n", *(fault.replace("_", " ") for fault in faults), "mean tokens"]
+    warnings = [f"{each.name}: {line}" for each, s in found for line in s.get("warnings", ())]
+    unique = list(dict.fromkeys(warnings))
+    return section("health", title, listed(unique, "warn"), table(header, rows, title))

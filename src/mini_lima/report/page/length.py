@@ -1,0 +1,123 @@
+"""Length: of the data, of the answers, and beside the win rate that it may explain."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from statistics import quantiles
+from typing import Any
+
+from mini_lima.report.comparison import NOTHING
+from mini_lima.report.page.charts import Box, Point, boxes, points
+from mini_lima.report.page.figures import figure, interval
+from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
+from mini_lima.report.page.material import Evaluated, Material
+
+MOST_DRAWN = 40
+
+
+def rate_and_length(material: Material) -> Html:
+    """Return win rates over mean lengths: is it the annotator's taste for length?"""
+    shown = [
+        Point(
+            each.row,
+            each.column,
+            each.found["avg_length"],
+            each.found["win_rate"],
+            each.found.get("low"),
+            each.found.get("high"),
+        )
+        for each in material.evaluated[:MOST_DRAWN]
+        if None not in (each.found.get("avg_length"), each.found.get("win_rate"))
+    ]
+    title = "Win rate and length"
+    if not shown:
+        return section("length", title, missing("No cell has both a win rate and a length yet."))
+    picture = points(shown, "Win rate over mean answer length", "characters", "win rate, %")
+    caption = (
+        "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved). Marks"
+        " that rise from left to right fit an annotator that rewards length; they do not prove one."
+    )
+    rows = [
+        [
+            each.name,
+            figure(each.found.get("avg_length"), 0),
+            figure(each.found.get("avg_length_reference"), 0),
+            figure(each.found.get("win_rate")),
+            _same_length(each.found.get("same_length") or {}),
+            _length_controlled(each.found.get("length_controlled") or {}),
+        ]
+        for each in material.evaluated
+    ]
+    header = [
+        "answers",
+        "mean length",
+        "reference's",
+        "win rate",
+        "win rate at similar length",
+        "length-controlled",
+    ]
+    return section(
+        "length", title, captioned(picture, caption), table(*telling(header, rows), title)
+    )
+
+
+def _same_length(found: Mapping[str, Any]) -> str:
+    if found.get("win_rate") is None:
+        return f"{NOTHING} ({found.get('n_pairs', 0)} such pairs)"
+    return f"{figure(found['win_rate'])} {interval(found)} ({found['n_pairs']} pairs)"
+
+
+def _length_controlled(found: Mapping[str, Any]) -> str:
+    if found.get("win_rate") is None:
+        return NOTHING
+    return f"{figure(found['win_rate'])} {interval(found)}"
+
+
+def lengths(material: Material) -> Html:
+    """Return how long the outputs in the data are, and how long the answers."""
+    data = [box for name, stats in material.data_sets.items() if (box := _data_box(name, stats))]
+    answers = {
+        row: [box for each in group if (box := _answer_box(each))]
+        for row, group in groupby(material.evaluated[:MOST_DRAWN], key=lambda each: each.row)
+    }
+    groups = {"Outputs in the training data": data, **_references(material)}
+    groups |= {f"Answers of {row}": shown for row, shown in answers.items()}
+    groups = {name: shown for name, shown in groups.items() if shown}
+    if not groups:
+        return section("lengths", "Lengths", missing("No lengths are known yet."))
+    picture = boxes(groups, "Lengths of data and answers", "characters, logarithmic")
+    caption = (
+        "Line: from the shortest to the longest; box: the middle half; bar and figure: the median."
+        " What is shorter than one character stands at 1."
+    )
+    return section("lengths", "Lengths of data and answers", captioned(picture, caption))
+
+
+def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:
+    found = stats.get("output_lengths", {}).get("characters")
+    if found is None:
+        return None
+    names = ("min", "quartile_1", "median", "quartile_3", "max")
+    least, low, median, high, greatest = (found[each] for each in names)
+    method = stats.get("method", name)
+    return Box(method, method, (least, low, median, high, greatest))
+
+
+def _answer_box(each: Evaluated) -> Box | None:
+    answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
+    return _box(each.column, [len(answer) for answer in answers.values()])
+
+
+def _references(material: Material) -> dict[str, list[Box]]:
+    judged = next((each.verdicts for each in material.evaluated if each.verdicts), [])
+    answers = {row["instruction"]: row["output_1"] for row in judged}
+    box = _box("reference", [len(answer) for answer in answers.values()])
+    return {"Reference answers": [box]} if box else {}
+
+
+def _box(column: str, numbers: Sequence[int]) -> Box | None:
+    if not numbers:
+        return None
+    low, median, high = (
+        quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
+    )
+    return Box(column, column, (min(numbers), low, median, high, max(numbers)))

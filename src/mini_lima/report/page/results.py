@@ -1,0 +1,189 @@
+"""The result: what was compared and what did not finish, the table, the contrasts."""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from mini_lima.report.comparison import BASELINE, NOTHING
+from mini_lima.report.page.charts import Interval, intervals
+from mini_lima.report.page.figures import counted, everything, figure, interval
+from mini_lima.report.page.markup import (
+    MOST_ITEMS,
+    Html,
+    beside,
+    captioned,
+    element,
+    lines,
+    listed,
+    missing,
+    note,
+    section,
+    shortened,
+    table,
+    together,
+)
+from mini_lima.report.page.material import Evaluated, Material
+
+STUDY: Mapping[str, Mapping[str, float]] = {
+    "qwen-1.8b": {BASELINE: 31.22, "naive": 12.87, "improved": 24.62},
+    "qwen-0.5b": {BASELINE: 8.08, "naive": 6.38, "improved": 14.55},
+}
+"""Win rates that the study published, by model and column."""
+ABOUT_THE_STUDY = (
+    "× marks what the study published for this model. It was measured once, with an annotator that"
+    " has been retired since (gpt-3.5-turbo-0301) and without an interval, so a difference to it"
+    " is no sign that either is wrong."
+)
+WARNING = "Warning"
+LOOKS = {"better": "good", "worse": "bad"}
+MOST_DRAWN = 60
+
+
+def summary(material: Material) -> Html:
+    """Return the heading: what was compared, what did not finish, what has to be known."""
+    cells, finished = material.comparison.cells, material.finished
+    models = ", ".join(dict.fromkeys(cell["model"] for cell in cells))
+    methods = ", ".join(c for c in material.comparison.columns if c != BASELINE)
+    warnings = [line for line in material.comparison.notes if line.startswith(WARNING)]
+    failed = [cell for cell in cells if cell["status"] != "finished"]
+    verdicts = Counter(each["verdict"] for each in material.comparison.contrasts)
+    parts = [
+        element("h1", f"{shortened(models, 120)}: {methods}"),
+        note(
+            f"Mini-LIMA: {len(cells)} {'cell' if len(cells) == 1 else 'cells'},"
+            f" {len(finished)} finished. Each model was tuned on each data set and judged beside"
+            " itself untuned."
+            + (f" Contrasts by verdict: {counted(verdicts)}." if verdicts else "")
+        ),
+        listed(warnings, "warn"),
+        *(_failed(cell) for cell in failed[:MOST_ITEMS]),
+        missing(f"… and {len(failed) - MOST_ITEMS} more") if len(failed) > MOST_ITEMS else "",
+    ]
+    if material.lost:
+        parts.append(missing(f"{len(material.lost)} files of the store could not be read:"))
+        parts.append(listed(material.lost, "missing"))
+    return element("header", *parts)
+
+
+def _failed(cell: Mapping[str, Any]) -> Html:
+    reason = cell.get("reason", "it was killed, or is still running; run it again to go on")
+    parts = [
+        element("strong", f"{cell['folder']}: {cell['status']}"),
+        element("pre", shortened(reason)),
+    ]
+    if "log" in cell:
+        parts.append(element("div", "Log: ", element("code", cell["log"])))
+    return element("div", *parts, class_="failed")
+
+
+def win_rates(material: Material) -> Html:
+    """Return the study's table, and the same as a picture beside the study's figures."""
+    comparison = material.comparison
+    rows = [
+        [name, *(lines(row.get(column, ["not run"])) for column in comparison.columns)]
+        for name, row in comparison.rows.items()
+    ]
+    said = [line for line in comparison.notes if not line.startswith(WARNING)]
+    shown = beside(_drawn(material), listed(said, "soft"))
+    whole = table(["model", *comparison.columns], rows, "Win rates")
+    return section("win-rates", "Win rates", whole, shown, _other_annotators(material))
+
+
+def _other_annotators(material: Material) -> Html:
+    """What further annotators made of the same answers; nothing if none was asked."""
+    rows = [
+        [
+            each.name,
+            annotator,
+            f"{figure(found.get('win_rate'))} {interval(found)}",
+            f"{figure(found.get('n_failed'))} of {everything(found)}",
+            _agreement(found.get("agreement") or {}),
+        ]
+        for each in material.evaluated
+        for annotator, found in each.others.items()
+    ]
+    if not rows:
+        return Html()
+    header = ["answers", "annotator", "win rate", "failed", "agrees with the first"]
+    title = "Win rates by other annotators"
+    return together([element("h3", title), table(header, rows, title)])
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found.get("agreement") is None:
+        return NOTHING
+    return f"{figure(found['agreement'])}%, κ {figure(found.get('kappa'), 2)} (n {found.get('n')})"
+
+
+def _drawn(material: Material) -> Html:
+    known = [each for each in material.evaluated if each.found.get("win_rate") is not None]
+    if not known:
+        return missing("No cell has a win rate yet.")
+    groups = {
+        row: [_interval(each) for each in group]
+        for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
+    }
+    caption = "Win rate with its interval."
+    if any(each.study is not None for group in groups.values() for each in group):
+        caption += f" {ABOUT_THE_STUDY}"
+    if any(each.found.get("incomplete") for each in known):
+        caption += " * Incomplete: too many verdicts failed."
+    if len(known) > MOST_DRAWN:
+        caption += f" The first {MOST_DRAWN} of {len(known)} are drawn."
+    return captioned(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
+
+
+def _interval(each: Evaluated) -> Interval:
+    found = each.found
+    return Interval(
+        name=each.column,
+        column=each.column,
+        value=found["win_rate"],
+        low=found.get("low"),
+        high=found.get("high"),
+        figure=figure(found["win_rate"]) + ("*" if found.get("incomplete") else ""),
+        study=STUDY.get(each.model.lower(), {}).get(each.column),
+    )
+
+
+def contrasts(material: Material) -> Html:
+    """Return the differences between cells with their verdicts in words."""
+    comparison = material.comparison
+    if not comparison.contrasts:
+        return section("contrasts", "Contrasts", missing("There is nothing to contrast yet."))
+    told = comparison.lines()
+    rows = [
+        [_verdict(text) if name == "verdict" else text for name, text in line.items()]
+        for line in told
+    ]
+    known = [each for each in comparison.contrasts if each["difference"] is not None]
+    several = len({each["annotator"] for each in known}) > 1
+    shown = {
+        _title(each, several): [
+            Interval(
+                name=each["verdict"],
+                column=each["name"].rpartition(": ")[2].partition(" ")[0],
+                value=each["difference"],
+                low=each["low"],
+                high=each["high"],
+                figure=figure(each["difference"], sign="+"),
+            )
+        ]
+        for each in known[:MOST_DRAWN]
+    }
+    words = listed([f"{_title(each, several)} – {each['words']}" for each in known], "soft")
+    whole = table([*told[0]], rows, "Contrasts")
+    if not shown:
+        return section("contrasts", "Contrasts", whole, words)
+    picture = intervals(shown, "Differences with intervals", "difference, points")
+    caption = "Right of zero: the first of the two wins more often."
+    return section("contrasts", "Contrasts", whole, beside(captioned(picture, caption), words))
+
+
+def _title(contrast: Mapping[str, Any], several: bool) -> str:
+    return f"{contrast['name']} ({contrast['annotator']})" if several else contrast["name"]
+
+
+def _verdict(text: str) -> Html:
+    return element("span", text, class_=LOOKS.get(text))

@@ -32,19 +32,25 @@ def following(run: Run, config: Mapping[str, Any], folders: Sequence[Path]) -> I
     files = [str(folder / METRICS) for folder in folders]
     try:
         process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches it as the end of its stdin, in order
         )
     except OSError as error:
         log.warning("not live in Weights & Biases: %s", error)
         yield
         return
-    threading.Thread(target=_listen, args=[process], daemon=True).start()
+    listener = threading.Thread(target=_listen, args=[process], daemon=True)
+    listener.start()
     _say(process, order(run, config, follow=files))
     try:
         yield
         _say(process, FINISHED)
     finally:
         _end(process)
+        listener.join(SECONDS_TO_END)
 
 
 def _say(process: "subprocess.Popen[bytes]", words: bytes) -> None:
@@ -61,6 +67,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:
+        log.info("Weights & Biases: not all rows were sent in time, the rest follows the result")
         process.kill()
         process.wait()
 

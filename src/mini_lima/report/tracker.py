@@ -15,11 +15,10 @@ It answers in lines on stdout, the last of which is the reason when the exit cod
 import json
 import os
 import select
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mini_lima.files import read_json, write_json
 
@@ -34,8 +33,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 Say = Callable[[str], None]
 
 
-def main() -> NoReturn:
-    """Do what stdin says, and leave without the library's own farewell, which may hang."""
+def main() -> None:
+    """Do what stdin says; after a failure leave without the library's farewell, which may hang."""
     say = _own_voice()
     stdin = open(0, "rb", buffering=0)  # noqa: SIM115 - what is read ahead would escape select
     call = json.loads(stdin.readline())
@@ -48,7 +47,6 @@ def main() -> NoReturn:
         said = " ".join(str(error).split())
         say(f"{type(error).__name__}: {said}" if said else type(error).__name__)
         os._exit(1)
-    os._exit(0)
 
 
 def complete(
@@ -159,4 +157,4 @@ def _own_voice() -> Say:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -140,12 +140,22 @@ def _key_variables(value: Any) -> Iterator[str]:
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | int | None]:
-    """Flatten a result: a win rate never travels without its interval, n and failures."""
-    figures = ("win_rate", "standard_error", "low", "high", "n_total", "n_failed", "avg_length")
-    flat = {
-        f"{which}/{figure}": result[which][figure]
-        for which in ("baseline", "sft")
-        for figure in figures
-    }
-    difference = {f"sft_minus_baseline/{k}": v for k, v in result["sft_minus_baseline"].items()}
-    return flat | difference
+    """Flatten a result, by annotator: its name stands before the figures of all but the first."""
+    flat = _figures(result)
+    for name, judged in result["other_annotators"].items():
+        flat |= {f"{name}/{key}": value for key, value in _figures(judged).items()}
+    return flat
+
+
+def _figures(judged: dict[str, Any]) -> dict[str, float | int | None]:
+    """Both win rates and their difference; none travels without its interval, n and failures."""
+    names = ("win_rate", "standard_error", "low", "high", "n_total", "n_failed", "avg_length")
+    flat: dict[str, float | int | None] = {}
+    for which in ("baseline", "sft"):
+        found = judged[which]
+        flat |= {f"{which}/{name}": found[name] for name in names}
+        controlled = found["length_controlled"]
+        if controlled["win_rate"] is not None:
+            flat[f"{which}/length_controlled_winrate"] = controlled["win_rate"]
+            flat |= {f"{which}/length_controlled_{k}": controlled[k] for k in ("low", "high")}
+    return flat | {f"sft_minus_baseline/{k}": v for k, v in judged["sft_minus_baseline"].items()}

@@ -213,7 +213,13 @@ def test_each_cell_is_a_weights_and_biases_run_that_can_be_read_back(grids):
     [started] = [row["run"] for row in rows if row["type"] == "run"]
     assert (started["display_name"], started["run_group"]) == ("qwen-tiny-naive", "test")
     assert started["config"]["update"]["sft"]["global_batch_size"] == 8
-    for logged in ("sft/loss", "sft/win_rate", "baseline/n_failed", "sft_minus_baseline/low"):
+    for logged in (
+        "sft/loss",
+        "sft/win_rate",
+        "baseline/n_failed",
+        "sft_minus_baseline/low",
+        "answers",
+    ):
         assert logged in read_back
 
 

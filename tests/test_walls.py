@@ -16,7 +16,7 @@ ONLY_IN = {
     "omegaconf": ("config/entry.py", "config/mistakes.py"),
     "openai": ("chat/",),
     "httpx2": ("chat/",),
-    "wandb": ("report/tracking.py",),
+    "wandb": ("report/tracker.py",),
     "alpaca_eval": ("evaluation/",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),

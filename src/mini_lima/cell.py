@@ -9,6 +9,7 @@ a cell needs is not taken from it.
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.plan import Plan
+from mini_lima.report import live
 from mini_lima.stages import StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,8 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> int
 
 
 def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
-    result = read_json(store.build(cell.result) / "result.json")
+    with _live(cell, store):
+        result = read_json(store.build(cell.result) / "result.json")
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk([cell.result])}
     costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
     annotations = {
@@ -115,6 +118,15 @@ def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
         built["not_tracked"] = str(error)
     return built
+
+
+def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
+    """Show the training in Weights & Biases while it runs, if that is wanted and still to be."""
+    sft, tracked = cell.result.inputs["sft"], cell.last.params.get("run")
+    if tracked is None or tracked.mode != "online" or store.is_finished(sft):
+        return nullcontext()
+    folders = [store.path(sft), store.work_dir(sft)]
+    return live.following(tracked, cell.last.settings["config"], folders)
 
 
 def _cost(ledger: Path) -> dict[str, Any]:

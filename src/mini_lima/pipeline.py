@@ -230,13 +230,17 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
 
 
 def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: Stage) -> Stage:
+    given = config.tracking
+    identity = tracking.run_id(given.project, given.group, tuned.label, found.fingerprint)
+    judged = ("baseline_annotations", "sft_annotations")
     return Stage(
         name="tracking",
         label=tuned.label,
         function=tracking.track,
-        params={**asdict(config.tracking), "name": tuned.label},
-        inputs={"sft": tuned, "result": found},
+        params={"run": tracking.Run(**asdict(given), name=tuned.label, id=identity)},
+        inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in judged}},
         settings={"config": resolved},
+        version=2,
     )
 
 

@@ -192,6 +192,10 @@ class Store:
         """Whether the stage's output is there."""
         return self._find(stage) is not None
 
+    def work_dir(self, stage: Stage) -> Path:
+        """Return the folder that outlives attempts at the stage, and is gone with the last."""
+        return self.root / stage.name / ".work" / stage.key
+
     def build(self, stage: Stage) -> Path:
         """Return the stage's finished directory; whatever is missing for it is made first.
 
@@ -214,7 +218,7 @@ class Store:
 
     def _execute(self, stage: Stage, inputs: Mapping[str, Path]) -> None:
         target = self.root / stage.name / stage.directory
-        work_dir = self.root / stage.name / ".work" / stage.key
+        work_dir = self.work_dir(stage)
         log = target.parent / "logs" / f"{target.name}.log"
         started = datetime.now(UTC)
         try:

@@ -1,83 +1,161 @@
-"""One Weights & Biases run per cell: its configuration, loss curve and win rates.
+"""One Weights & Biases run per cell: its configuration, loss curve, win rates and answers.
 
-The only module that knows wandb. The run is written once the numbers are there, so a network that
-fails costs no result; the run's id is not drawn, it follows from what is tracked.
+The run is completed once the numbers are there, so a network that fails costs no result, and a
+server that hangs no more than `SECONDS_TO_TRACK`. Its id follows from what is tracked: `live` can
+begin it while training runs, and a cell that is tracked again goes on in the same run.
 """
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.files import read_json, read_jsonl, write_json
+from mini_lima.files import read_json, write_json
+from mini_lima.report.answers import table
 
-SECONDS_TO_CONNECT = 20
+METRICS = "metrics.jsonl"
+COMMAND = (sys.executable, "-m", "mini_lima.report.tracker")
+SECONDS_TO_TRACK = 24
+"""With what ending the live run may take, less than half a minute."""
+HIDDEN = "(hidden)"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as W&B knows it.
+
+    Attributes:
+        id: See `run_id`.
+        mode: ``online``, or ``offline`` for a later ``wandb sync``.
+        project: W&B project.
+        entity: W&B user or team; None is the user's default.
+        group: The sweep.
+        name: For people.
+    """
+
+    id: str
+    mode: Literal["online", "offline"]
+    project: str
+    entity: str | None
+    group: str
+    name: str
+
+
+class NotTracked(Exception):  # noqa: N818 - it reads as the sentence it stands for
+    """The cell is not in Weights & Biases; its result is where it was."""
+
+
+def run_id(project: str, group: str, name: str, result: str) -> str:
+    """Return the id of the run that shows ``result``, a fingerprint, as ``name`` in ``group``."""
+    identity = json.dumps([project, group, name, result]).encode()
+    return hashlib.sha256(identity).hexdigest()[:16]
 
 
 def track(
     output_dir: Path,
     *,
-    mode: Literal["online", "offline"],
-    project: str,
-    entity: str | None,
-    group: str,
-    name: str,
-    config: dict[str, Any],
+    run: Run,
+    config: Mapping[str, Any],
     sft: Path,
     result: Path,
+    baseline_annotations: Path,
+    sft_annotations: Path,
 ) -> None:
-    """Log the cell, online or to ``output_dir/wandb`` for a later ``wandb sync``.
+    """Log the cell, online or to ``output_dir/wandb``.
 
     Args:
-        output_dir: Receives wandb's files and ``run.json`` with the run's id and address.
-        mode: ``online`` or ``offline``.
-        project: W&B project.
-        entity: W&B user or team; None is the user's default.
-        group: The sweep.
-        name: The run's name.
-        config: The composed configuration; holds names of key variables, never a key.
+        output_dir: Receives wandb's files, ``answers.json`` with the table that is logged, and
+            ``run.json`` with the run's id and address.
+        run: The run.
+        config: The composed configuration.
         sft: The tuned model, for its loss curve.
         result: The cell's result.
-    """
-    import wandb
+        baseline_annotations: The verdicts on the untuned model's answers.
+        sft_annotations: Those on the tuned model's.
 
-    found = read_json(result / "result.json")
-    settings = wandb.Settings(
-        init_timeout=SECONDS_TO_CONNECT,
-        finish_timeout=SECONDS_TO_CONNECT,
-        finish_timeout_raises=False,
-        console="off",
-        silent=True,
-    )
-    identity = json.dumps([group, name, found], sort_keys=True).encode()
-    with wandb.init(
-        dir=output_dir,
-        mode=mode,
-        project=project,
-        entity=entity,
-        group=group,
-        name=name,
-        id=hashlib.sha256(identity).hexdigest()[:16],
-        job_type="cell",
-        config=config,
-        settings=settings,
-    ) as run:
-        run.define_metric("step")
-        run.define_metric("sft/*", step_metric="step")
-        for row in read_jsonl(sft / "metrics.jsonl"):
-            step = row.pop("step")
-            run.log({"step": step, **{f"sft/{key}": value for key, value in row.items()}})
-        run.summary.update(summary(found))
-        write_json(output_dir / "run.json", {"id": run.id, "url": run.url, "mode": mode})
+    Raises:
+        NotTracked: W&B refused, or did not take it in time.
+    """
+    answers = output_dir / "answers.json"
+    judged = {"baseline": baseline_annotations, "sft": sft_annotations}
+    rows = {which: read_json(path / "annotations.json") for which, path in judged.items()}
+    write_json(answers, table(rows))
+    todo = {
+        "output_dir": str(output_dir),
+        "metrics": str(sft / METRICS),
+        "summary": summary(read_json(result / "result.json")),
+        "answers": str(answers),
+    }
+    limit = SECONDS_TO_TRACK if run.mode == "online" else None
+    call = order(run, config, complete=todo)
+    try:
+        done = subprocess.run(
+            COMMAND, input=call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotTracked(f"Weights & Biases took more than {limit} s") from error
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip().splitlines()
+        raise NotTracked(said[-1] if said else f"its tracker ended with code {done.returncode}")
+
+
+def order(run: Run, config: Mapping[str, Any], **what: Any) -> bytes:
+    """Return the line that tells the tracker to do ``what`` with ``run``."""
+    line = {"run": asdict(run), "config": without_secrets(config, os.environ), **what}
+    return json.dumps(line).encode() + b"\n"
+
+
+def without_secrets(config: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``config`` with the values of the key variables that it names hidden in all texts.
+
+    The configuration names variables and holds no keys, but a URL or a command may have been
+    composed of one.
+    """
+    keys = [value for name in set(_key_variables(config)) if (value := environment.get(name))]
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: cleaned(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [cleaned(each) for each in value]
+        if isinstance(value, str):
+            for key in keys:
+                value = value.replace(key, HIDDEN)
+        return value
+
+    return {key: cleaned(value) for key, value in config.items()}
+
+
+def _key_variables(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if key == "api_key_env" and isinstance(each, str):
+                yield each
+            yield from _key_variables(each)
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | int | None]:
-    """Flatten a result: a win rate never travels without its interval, n and failures."""
-    figures = ("win_rate", "standard_error", "low", "high", "n_total", "n_failed", "avg_length")
-    flat = {
-        f"{which}/{figure}": result[which][figure]
-        for which in ("baseline", "sft")
-        for figure in figures
-    }
-    difference = {f"sft_minus_baseline/{k}": v for k, v in result["sft_minus_baseline"].items()}
-    return flat | difference
+    """Flatten a result, by annotator: its name stands before the figures of all but the first."""
+    flat = _figures(result)
+    for name, judged in result["other_annotators"].items():
+        flat |= {f"{name}/{key}": value for key, value in _figures(judged).items()}
+    return flat
+
+
+def _figures(judged: dict[str, Any]) -> dict[str, float | int | None]:
+    """Both win rates and their difference; none travels without its interval, n and failures."""
+    names = ("win_rate", "standard_error", "low", "high", "n_total", "n_failed", "avg_length")
+    flat: dict[str, float | int | None] = {}
+    for which in ("baseline", "sft"):
+        found = judged[which]
+        flat |= {f"{which}/{name}": found[name] for name in names}
+        controlled = found["length_controlled"]
+        if controlled["win_rate"] is not None:
+            flat[f"{which}/length_controlled_winrate"] = controlled["win_rate"]
+            flat |= {f"{which}/length_controlled_{k}": controlled[k] for k in ("low", "high")}
+    return flat | {f"sft_minus_baseline/{k}": v for k, v in judged["sft_minus_baseline"].items()}

@@ -182,11 +182,10 @@ def run(
         ahead = [str(peers), os.environ.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(ahead)
     if name == "mini-lima" or name.endswith("DeepSpeed"):
-        from mini_lima.sft.ops import compiled_ops
+        from mini_lima.sft import surroundings
 
         offloads = job["zero"]["offload_optimizer"]
-        variables |= {"DS_ACCELERATOR": job["device"]}
-        variables |= compiled_ops(job["device"], offload_optimizer=offloads)
+        variables |= surroundings(job["device"], offload_optimizer=offloads)
     command = [python, str(HERE / "sft_contenders.py"), name, *map(str, files)]
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if not files[1].exists():

@@ -11,6 +11,10 @@ from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
 
+KEEPING_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""Has glibc keep what a process frees. Otherwise every large tensor is made of new pages from the
+kernel, a tenth of all processor time of a small model with a large vocabulary."""
+
 
 def train(
     output_dir: Path,
@@ -32,7 +36,7 @@ def train(
     each = process_count(processes, device)
     if found := checkpoints.last(work_dir):
         checkpoints.refuse_other_launch(found, Launch(each * nodes, device))
-    ops = compiled_ops(device, offload_optimizer=deepspeed["offload_optimizer"])
+    environment = surroundings(device, offload_optimizer=deepspeed["offload_optimizer"])
     settings = {**given, "device": device, "deepspeed": deepspeed}
     try:
         launch.run(
@@ -40,10 +44,16 @@ def train(
             processes=each,
             threads=threads,
             nodes=Nodes(nodes, rendezvous, starter, work_dir if nodes > 1 else None),
-            environment={"DS_ACCELERATOR": device, **ops},
+            environment=environment,
             output_dir=output_dir,
             work_dir=work_dir,
             **settings,
         )
     except WorkerKilled as killed:
         raise WorkerKilled(f"{killed}; if it was memory, {less_memory(settings)}") from killed
+
+
+def surroundings(device: str, *, offload_optimizer: bool) -> dict[str, str]:
+    """Return the environment variables of a worker, once DeepSpeed's extensions are compiled."""
+    ops = compiled_ops(device, offload_optimizer=offload_optimizer)
+    return {"DS_ACCELERATOR": device, **ops, **(KEEPING_MEMORY if device == "cpu" else {})}

@@ -28,6 +28,7 @@ SMALL = (
     "sft.epochs=1",
 )
 SECRET = "sk-0123456789abcdef0123456789abcdef01234567"
+SFT = "mini_lima.sft.training"
 STAGES_OF_A_GRID = {
     "data": 2,
     "sft": 4,
@@ -99,6 +100,7 @@ def grids(tmp_path_factory) -> Grids:
     training = folder / "store/sft/.partial"
     poll(lambda: killed.poll() is not None or any(training.glob("*")), seconds=60)
     assert killed.poll() is None, finish(killed).stdout
+    poll(lambda: SFT in command_lines(), seconds=60)
     arguments = command_lines()
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
@@ -132,7 +134,7 @@ def test_a_secret_in_the_environment_is_found_nowhere_else(grids):
     written = [path for path in grids.folder.rglob("*") if path.is_file()]
     assert any("wandb" in str(path) for path in written)
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-    assert "mini_lima.sft.training" in grids.arguments
+    assert SFT in grids.arguments
     assert SECRET not in grids.arguments + "".join(each.stdout for each in grids.finished)
 
 
@@ -173,7 +175,7 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
         for which in ("baseline", "sft"):
             found = result[which]
             assert found["low"] <= found["win_rate"] <= found["high"]
-            assert (found["n_total"], found["n_failed"]) == (8, 0)
+            assert (found["n_total"], found["n_failed"]) == (16, 0), "8 instructions in both orders"
             assert found["annotator"] == "longest"
         difference = result["sft_minus_baseline"]
         expected = result["sft"]["win_rate"] - result["baseline"]["win_rate"]
@@ -182,6 +184,12 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
     shown = grids.finished[0].stdout
     assert "baseline" in shown
     assert "say nothing about Qwen" in shown
+    assert Counter(each["kind"] for each in report["contrasts"]) == {
+        "sft": 4,
+        "data": 2,
+        "interaction": 1,
+    }
+    assert (grids.sweep("0") / "report.html").stat().st_size < 2e6
 
 
 def test_every_stage_says_where_it_came_from(grids):
@@ -245,6 +253,6 @@ def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_
     rows = read_json(folder / "annotations.json")
     read = [row for row in rows if not row["is_failed"]]
     found = improved["result"]["sft"]
-    assert (found["n_total"], found["n_failed"]) == (len(read), 1) == (7, 1)
+    assert (found["n_total"], found["n_failed"]) == (len(read), 2) == (14, 2)
     first = sum(row["model_first"] for row in read)
     assert found["win_rate"] == pytest.approx(100 * first / len(read))

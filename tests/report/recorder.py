@@ -25,7 +25,7 @@ class Recorder:
     Attributes:
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
-        history: Rows by run.
+        history: Rows by run, in the order of arrival: one that is sent twice is here twice.
         summary: The last summary by run.
         runs: The variables of `UpsertBucket`, merged, by run.
         exits: Exit codes by run.
@@ -175,8 +175,7 @@ class Recorder:
         for name, chunk in (sent.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":
-                # A chunk that is sent again stands where it stood.
-                self.history[run][chunk["offset"] :] = lines
+                self.history[run] += lines
             elif name == "wandb-summary.json":
                 self.summary[run] = lines[-1]
         if sent.get("complete"):

@@ -51,7 +51,8 @@ TARGETS = {
     ("0.5b", "fp32"): {"Trainer": 2.4},
     ("0.5b", "bf16"): {"Trainer": 3.5},
 }
-ZERO = {"zero_stage": 0, "offload_optimizer": False, "offload_parameters": False}
+SHARDING = {"offload_optimizer": False, "offload_parameters": False}
+STAGES = {"fp32": 0, "bf16": 1}  # 0 would add up gradients in bf16, and is refused by us
 
 Result = dict[str, Any]
 
@@ -71,7 +72,8 @@ def main() -> None:
         folder = Path(temporary)
         save_model(folder / "model", options.size)
         job = {"model": str(folder / "model"), "precision": options.precision, "device": "cpu"}
-        job |= {"zero": ZERO, "micro_batch_size": BATCH}
+        job |= {"zero": SHARDING | {"zero_stage": STAGES[options.precision]}}
+        job |= {"micro_batch_size": BATCH}
 
         def take(name: str, given: list[Rows]) -> Result:
             where = {"peers": options.peers, "llamafactory": options.llamafactory}

@@ -85,7 +85,7 @@ def take(store: Path) -> list[Item]:
     for path in sorted(store.glob("[!.]*/[!.]*/stage.json")):
         item = Item(path.parent, read_json(path))
         items[item.fingerprint] = item
-    for cell, folders in _cells(store):
+    for cell, folders in sorted(_cells(store)):
         for item in _with_inputs([folder.rpartition("-")[2] for folder in folders], items):
             item.users.append(cell)
     return list(items.values())

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def qwen2(**given: Any) -> Any:
-    return Qwen2ForCausalLM(Qwen2Config(**SIZE, **given))
+    return Qwen2ForCausalLM(Qwen2Config(**SIZE | given))
 
 
 MODELS = {
@@ -50,6 +50,29 @@ def test_gradients_are_those_of_a_padded_batch(made: Any, checkpointing: bool) -
     assert model.config._attn_implementation == PER_SEQUENCE
     assert loss.item() == pytest.approx(padded.item(), rel=1e-5)
     assert_same_to_1e_5(gradients(model, loss), expected)
+
+
+def test_what_checkpointing_is_asked_to_drop_is_not_kept() -> None:
+    kept = []
+    for checkpointing in (False, True):
+        model = qwen2(num_hidden_layers=6)
+        attend_per_sequence(model, CPU)
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model.train()
+        numbers: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, numbers: dict[int, int] = numbers) -> torch.Tensor:
+            numbers[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        own = {each.untyped_storage().data_ptr() for each in model.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = summed_loss(model, flatten(CONVERSATIONS))
+        kept.append(sum(count for place, count in numbers.items() if place not in own))
+        loss.backward()
+
+    assert kept[1] < kept[0] / 4
 
 
 def test_no_tensor_grows_with_the_square_of_the_batch() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 2**26
-"""Logits at a time: 256 MB of float32; less would make the matrix products too thin to be fast."""
+CHUNK = 2**27
+"""Logits at a time: 512 MB of float32; less would make the matrix products too thin to be fast."""
 
 
 class CrossEntropy(torch.autograd.Function):

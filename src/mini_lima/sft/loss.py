@@ -9,7 +9,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from mini_lima.sft.attention import sequence_arguments
 from mini_lima.sft.batches import IGNORED
@@ -37,26 +36,23 @@ def summed_loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     supervised = torch.nonzero(labels != IGNORED).squeeze(1)
     targets = labels[supervised]
 
-    def outputs() -> CausalLMOutputWithPast:
-        found = model(
+    def logits() -> torch.Tensor:
+        outputs = model(
             input_ids=batch["input_ids"],
             position_ids=batch["position_ids"],
             logits_to_keep=supervised - 1,  # a position predicts the token that follows it
             use_cache=False,
             **sequence_arguments(network, batch["sequence_lengths"], labels.device),
         )
-        assert isinstance(found, CausalLMOutputWithPast)
-        return found
+        assert isinstance(outputs.logits, torch.Tensor)
+        return outputs.logits
 
     head = network.get_output_embeddings()
     if type(head) is torch.nn.Linear and _ends_with_head.get(network, True):
         with scoring(head, targets) as returned:
-            loss = outputs().logits
-        assert loss is not None
+            loss = logits()
         if network not in _ends_with_head and len(targets):
             _ends_with_head[network] = torch.equal(loss.detach().flatten(), returned[0].flatten())
         if _ends_with_head.get(network, True):
             return loss.squeeze()
-    logits = outputs().logits
-    assert logits is not None
-    return torch.nn.functional.cross_entropy(logits[0].float(), targets, reduction="sum")
+    return torch.nn.functional.cross_entropy(logits()[0].float(), targets, reduction="sum")

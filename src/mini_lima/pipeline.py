@@ -157,7 +157,7 @@ def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
         inputs={"data": data_set},
         files={**base_model.files, **_file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
-        version=2,
+        version=3,
     )
 
 

@@ -20,9 +20,12 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 class Recorder:
-    """Remembers requests; ``hang`` is set to let every further request wait until the end.
+    """Remembers requests.
 
     Attributes:
+        hang: Set to let every further request wait until the end.
+        hang_at: Name of the GraphQL operation with which that begins.
+        refuse: Name of the GraphQL operation that is answered with an error.
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
         history: Rows by run, in the order of arrival: one that is sent twice is here twice.
@@ -50,6 +53,7 @@ class Recorder:
         self.charts: dict[str, dict[str, Any]] = {}
         self.keys_seen = 0
         self.hang = False
+        self.hang_at = self.refuse = ""
         self.changed = threading.Condition()
         self._over = threading.Event()
 
@@ -70,6 +74,8 @@ class Recorder:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if recorder.hang_at and f"mutation {recorder.hang_at}".encode() in body:
+                    recorder.hang = True
                 if recorder.hang:
                     recorder._over.wait()
                     self.close_connection = True
@@ -117,6 +123,8 @@ class Recorder:
         self.requests.append(body)
         if path == "/graphql":
             asked = json.loads(body)
+            if self.refuse and f"mutation {self.refuse}" in asked["query"]:
+                return {"data": None, "errors": [{"message": "not in this project"}]}
             return {"data": self._graphql(asked["query"], asked.get("variables") or {})}
         if path.endswith("/file_stream"):
             self._stream(path.split("/")[-2], json.loads(body))

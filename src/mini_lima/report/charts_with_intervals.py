@@ -1,7 +1,7 @@
 """Two pictures that W&B's own panels lack: win rates, and contrasts, each with its interval.
 
 They are Vega-Lite over tables that runs log. W&B puts the rows of all runs that are shown into the
-data set ``wandb``, so a baseline that several cells have in common is there several times over: what
+data set ``wandb``, where a baseline that several cells have in common is several times over: what
 has the same figures is one mark. ``${field:x}`` is how W&B has a column named.
 """
 

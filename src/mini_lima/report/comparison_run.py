@@ -40,24 +40,26 @@ def track(comparison: Comparison, folder: Path) -> str | None:
     run = _run(cells)
     if run is None or len(cells) < 2:
         return None
-    kept = without_secrets(
-        {
-            "run": asdict(run),
-            "tables": _tables(comparison, cells),
-            "summary": _summary(comparison.contrasts),
-            "page": (folder / PAGE).read_text(encoding="utf-8"),
-            "cells": [cell["folder"] for cell in cells],
-            "configs": [cell["config"] for cell in cells],  # name the keys that are to be hidden
-        },
-        os.environ,
-    )
     output_dir = folder.absolute() / "tracking"
     try:
+        kept = without_secrets(
+            {
+                "run": asdict(run),
+                "tables": _tables(comparison),
+                "summary": _summary(comparison.contrasts),
+                "page": (folder / PAGE).read_text(encoding="utf-8"),
+                "cells": [cell["folder"] for cell in cells],
+                "configs": [cell["config"] for cell in cells],  # name the keys to be hidden
+            },
+            os.environ,
+        )
         if not _is_there(output_dir, kept):
             _send(output_dir, kept)
         address = read_json(output_dir / DONE)["url"]
-    except (errand.NotTracked, OSError) as error:
+    except errand.NotTracked as error:
         return f"The comparison is not in Weights & Biases: {error}"
+    except Exception as error:  # an old record, a full disk: the report is there all the same
+        return f"The comparison is not in Weights & Biases: {type(error).__name__}: {error}"
     return f"The comparison in Weights & Biases: {address or output_dir / 'wandb'}"
 
 
@@ -91,8 +93,9 @@ def _send(output_dir: Path, kept: dict[str, Any]) -> None:
 
 
 def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
-    """Where the first of the ``cells`` that is tracked is; in a group for each sweep they are of."""
-    tracked = [t for cell in cells if (t := cell["config"]["tracking"])["mode"] != "disabled"]
+    """Where the first of the ``cells`` that is tracked is; None if none is."""
+    told = [cell["config"].get("tracking", {"mode": "disabled"}) for cell in cells]
+    tracked = [each for each in told if each["mode"] != "disabled"]
     if not tracked:
         return None
     first = tracked[0]
@@ -108,7 +111,7 @@ def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
     )
 
 
-def _tables(comparison: Comparison, cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _tables(comparison: Comparison) -> dict[str, Any]:
     names = zip(rows_of(comparison.cells), comparison.cells, strict=True)
     results = [
         {**cell["result"], "model": name} for name, cell in names if cell["status"] == "finished"

@@ -33,3 +33,6 @@ def _key_variables(value: Any) -> Iterator[str]:
             if key == "api_key_env" and isinstance(each, str):
                 yield each
             yield from _key_variables(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _key_variables(each)

@@ -10,7 +10,7 @@ from mini_lima.files import read_json, write_json
 SECONDS_TO_CONNECT = 10
 SECONDS_TO_UPLOAD = 12
 MOST_BYTES_TO_DIGEST = 64 * 1024**2
-"""A file that is larger is known by its place: a model of 4 GB takes longer to read than is left."""
+"""What is larger is known by its place: to read a model of 4 GB takes longer than is left."""
 
 
 def open_run(

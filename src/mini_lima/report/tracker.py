@@ -1,9 +1,8 @@
-"""The program that talks to Weights & Biases; with `run_log` and `workspace` all
-that knows wandb.
+"""The program that talks to Weights & Biases, with `run_log` and `workspace`, which know wandb.
 
 It is a process of its own. A server that dies or hangs holds up whoever has called the library, at
-the latest when the interpreter ends: here that is nobody who matters, and `errand` and `live` put an
-end to it when its time is over.
+the latest when the interpreter ends: here that is nobody who matters, and `errand` and `live` put
+an end to it when its time is over.
 
 One line of JSON on stdin says what to do:
 
@@ -38,6 +37,8 @@ def main() -> None:
     say = _own_voice()
     stdin = open(0, "rb", buffering=0)  # noqa: SIM115 - what is read ahead would escape select
     call = json.loads(stdin.readline())
+    # The library reports on itself, of offline runs too: where nothing answers, they wait for it.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         if "complete" in call:
             complete(call["run"], call["config"], **call["complete"])

@@ -1,8 +1,8 @@
 """The comparison workspace of a Weights & Biases project, made by code.
 
-It is one view, found again by its name: made again, it is brought up to date, and what somebody has
-made of it by hand in the meantime is replaced. The pictures with intervals are chart presets of the
-entity, named after what is in them; a server that takes none costs these panels and leaves the rest.
+It is one view, found again by its name: made again, it is brought up to date, and what somebody
+has made of it by hand in the meantime is replaced. The pictures with intervals are chart presets of
+the entity, named after what is in them; a server that takes none costs these panels alone.
 """
 
 import hashlib
@@ -27,14 +27,15 @@ def save(project: str) -> str:
         Its address, and in a second line what could not be made.
 
     Raises:
-        ValueError: There is no such project.
+        ValueError: There is no such project, or nobody whose it could be.
     """
     import wandb
     import wandb_workspaces.workspaces as ws
 
     api = wandb.Api()
     entity, _, name = project.rpartition("/")
-    entity = entity or api.default_entity
+    if not (entity := entity or api.default_entity or ""):
+        raise ValueError("the key belongs to no entity: give ENTITY/PROJECT")
     made = _found_or_new(api, entity, name)
     pictures, refused = _pictures(api, entity)
     made.sections = _sections(pictures)

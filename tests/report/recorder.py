@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,7 @@ class Recorder:
     Attributes:
         hang: Set to let every further request wait until the end.
         hang_at: Name of the GraphQL operation with which that begins.
+        on_hang: Called when it does.
         refuse: Name of the GraphQL operation that is answered with an error.
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
@@ -54,6 +56,7 @@ class Recorder:
         self.keys_seen = 0
         self.hang = False
         self.hang_at = self.refuse = ""
+        self.on_hang: Callable[[], object] = lambda: None
         self.changed = threading.Condition()
         self._over = threading.Event()
 
@@ -75,7 +78,8 @@ class Recorder:
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if recorder.hang_at and f"mutation {recorder.hang_at}".encode() in body:
-                    recorder.hang = True
+                    recorder.hang_at, recorder.hang = "", True
+                    recorder.on_hang()
                 if recorder.hang:
                     recorder._over.wait()
                     self.close_connection = True

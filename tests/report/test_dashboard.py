@@ -26,6 +26,8 @@ def found_in(document, key):
 
 def test_the_workspace_shows_what_cells_have_logged(server, finished, capsys):
     track(finished, artifacts="none")
+    kinds = {artifact["artifactTypeName"] for artifact in server.artifacts.values()}
+    assert kinds == {"run_table"}, "there are artifacts, which were not wanted"
     assert main(["dashboard", "study"]) == 0
     [view] = server.views.values()
     assert capsys.readouterr().out.strip() == f"{server.url}/someone/study?nw=minilimacomparison"

@@ -8,7 +8,6 @@ is given up when it has not moved for the time that any other errand has in all.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -72,17 +71,12 @@ def send(call: bytes, *, seconds: float | None, while_it_moves: bool = False) ->
         NotTracked: W&B refused, or did not take it in time.
     """
     with subprocess.Popen(
-        COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # the library's service ends with it
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
             said = _until_done(process, call, seconds, while_it_moves)
         except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # and the library's service, which it has started, ends by itself
             raise
     if process.returncode:
         lines = said.splitlines()
@@ -108,12 +102,13 @@ def _until_done(
                 began, moved = time.monotonic(), now
 
 
-def _bytes_moved(group: int) -> int:
-    """What the processes of ``group`` have read and written, to files and sockets (Linux)."""
+def _bytes_moved(pid: int) -> int:
+    """What a process and those it has started have read and written, sockets included (Linux)."""
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
-            if os.getpgid(int(process.name)) == group:
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if str(pid) in (process.name, parent):
                 lines = (process / "io").read_text().splitlines()
                 figures = dict(line.split(": ") for line in lines)
                 total += int(figures["rchar"]) + int(figures["wchar"])

@@ -57,7 +57,7 @@ def contrasts() -> dict[str, Any]:
     """
     points: Encoding = {"type": "quantitative", "title": "difference in win rate, points"}
     names = {"type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 320}}
-    place = {"y": {**_column("name"), **names}}
+    place = {"y": {**_column("name"), **names}, "yOffset": _column("annotator")}
     verdict = {**_column("verdict"), "type": "nominal", "scale": VERDICTS, "title": None}
     interval = {"x": {**_column("low"), **points}, "x2": _column("high")}
     dot = {"type": "point", "filled": True, "size": 60, "opacity": 1}

@@ -5,7 +5,6 @@ import re
 import sys
 from dataclasses import fields, is_dataclass
 
-import pytest
 from tests.report.tracked import RUN, track
 
 from mini_lima.cli import main
@@ -111,10 +110,7 @@ def test_what_is_missing_is_said_in_a_line_with_what_to_do(server, capsys, monke
     assert server.views == {}
 
 
-@pytest.mark.parametrize("answers", [False, True])
-def test_a_network_that_does_not_answer_is_given_up(server, capsys, monkeypatch, answers):
+def test_a_network_that_does_not_answer_is_given_up(server, capsys, monkeypatch):
     monkeypatch.setattr(errand, "SECONDS", 2)
-    server.hang = answers
-    if not answers:
-        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert "check the network" in lacks(capsys)
+    server.hang = True
+    assert "took more than 2 s; check the network" in lacks(capsys)

@@ -33,8 +33,8 @@ def track(comparison: Comparison, folder: Path) -> str | None:
         folder: Receives ``tracking/`` with wandb's files, what was logged, and ``run.json``.
 
     Returns:
-        A line about what has become of it; None where there is nothing to log, or nothing new. A
-        cell that is alone has said everything in its own run.
+        A line about what has become of it; None where there is nothing to log: a cell that is
+        alone has said everything in its own run.
     """
     cells = [cell for cell in comparison.cells if cell["status"] == "finished"]
     run = _run(cells)
@@ -64,12 +64,11 @@ def track(comparison: Comparison, folder: Path) -> str | None:
 
 
 def _is_there(output_dir: Path, kept: dict[str, Any]) -> bool:
-    tables, done = output_dir / TABLES, output_dir / DONE
-    return (
-        done.is_file()
-        and read_json(tables) == kept["tables"]
-        and read_json(done)["mode"] == kept["run"]["mode"]
-    )
+    if not (output_dir / DONE).is_file():
+        return False
+    done = read_json(output_dir / DONE)
+    same_run = all(done[key] == kept["run"][key] for key in ("id", "mode"))
+    return same_run and read_json(output_dir / TABLES) == kept["tables"]
 
 
 def _send(output_dir: Path, kept: dict[str, Any]) -> None:

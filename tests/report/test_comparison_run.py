@@ -96,7 +96,7 @@ def test_an_offline_comparison_is_there_once_and_can_be_read_and_synced(server, 
     records = [json.loads(line) for line in seen.splitlines()]
     summaries = [each["summary"]["update"] for each in records if each["type"] == "summary"]
     assert any("qwen-0.5b: improved − naive/difference" in update for update in summaries)
-    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True)
+    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True, cwd=tmp_path)
     [run] = server.runs.values()
     assert run["jobType"] == "comparison"
     assert len(table(server, "comparison")) == 5

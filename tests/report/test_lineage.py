@@ -94,7 +94,7 @@ def test_an_offline_run_has_its_lineage_and_wandb_sync_brings_it(server, finishe
     assert "sft_minus_baseline/difference" in seen
     moved = finished["output"].rename(tmp_path / "moved")  # as the store does with what is complete
     [folder] = moved.glob("wandb/offline-run-*")
-    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True)
+    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True, cwd=tmp_path)
     found = ours(server)
     assert found.keys() == USED | MADE
     assert found["data-naive"]["used"] == [RUN.id]

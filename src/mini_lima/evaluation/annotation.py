@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from mini_lima.chat import Chat, ChatRequest, Reply
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotators import Annotator, Completion, load_annotator
+from mini_lima.evaluation.calls import Call, calls
 from mini_lima.evaluation.library import metric
 from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
-from mini_lima.evaluation.verdicts import Presentation, judge_all, present, read
+from mini_lima.evaluation.verdicts import Judged, Presentation, judge_all, present
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
@@ -73,20 +74,21 @@ def annotate(
     pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
-    asked = [each for each in presentations if each.pair.differs]
     if judge.decide is not None:
-        answers = [Completion(judge.decide(p.shown, f"{p.occasion}, {seed}")) for p in asked]
+        answers = _decided(presentations, judge, seed)
     elif chat is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
     else:
+        _check_room(judge, chat)
+        asked = calls(presentations, judge, seed=seed)
         answers = _ask(asked, judge, chat, output_dir, attempts=reading_attempts)
-    rows = judge_all(presentations, answers, judge)
+    rows = judge_all(presentations, answers, annotator=judge.name)
     write_json(output_dir / "annotations.json", rows)
     leaderboard = {
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
         "annotator": judge.name,
-        "model": chat.model.model if judge.prompt and chat else None,
+        "model": chat.model.model if judge.decide is None and chat else None,
         "orders": orders,
         "repeats": repeats,
         **_figures(
@@ -130,37 +132,62 @@ def expected_requests(
     else:
         pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
+    presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     return [
-        _with(judge, chat).model.request(judge.messages(each.shown), sample=each.repeat)
-        for each in present(pairs, orders=orders, repeats=repeats, seed=seed)
-        if each.pair.differs
+        _with(judge, chat).model.request(call.messages, sample=call.repeat)
+        for call in calls(presentations, judge, seed=seed)
     ]
 
 
+def _decided(
+    presentations: Sequence[Presentation], judge: Annotator, seed: int
+) -> dict[int, Judged]:
+    """Return a control's verdicts."""
+    assert judge.decide is not None
+    found = {}
+    for number, each in enumerate(presentations):
+        if each.pair.differs:
+            said = Completion(judge.decide(each.shown, f"{each.occasion}, {seed}"))
+            found[number] = Judged(said, judge.read(said))
+    return found
+
+
 def _ask(
-    asked: Sequence[Presentation], judge: Annotator, chat: Chat, output_dir: Path, *, attempts: int
-) -> list[Completion]:
+    asked: Sequence[Call], judge: Annotator, chat: Chat, output_dir: Path, *, attempts: int
+) -> dict[int, Judged]:
     """Put each question until its answer can be read, or ``attempts`` times."""
-    found: list[Completion | None] = [None] * len(asked)
-    waiting = list(range(len(asked)))
+    found: dict[int, Judged] = {}
+    waiting = list(asked)
     with _with(judge, chat).session(output_dir) as session:
         for attempt in range(attempts):
             replies = session.ask(
-                [judge.messages(asked[number].shown) for number in waiting],
+                [call.messages for call in waiting],
                 label=f"verdicts by {chat.model.model}" + (", asked again" if attempt else ""),
-                sample=[asked[number].repeat + MOST_REPEATS * attempt for number in waiting],
+                sample=[call.repeat + MOST_REPEATS * attempt for call in waiting],
             )
-            for number, reply in zip(waiting, replies, strict=True):
-                found[number] = _completion(reply, chat, attempt + 1)
-            waiting = [number for number in waiting if _is_worth_asking_again(found[number], judge)]
+            unread = []
+            for call, reply in zip(waiting, replies, strict=True):
+                shares = call.share(_completion(reply, chat, attempt + 1))
+                member = call.judge.name if judge.members else None
+                for number, (part, preference) in shares.items():
+                    found[number] = Judged(part, preference, member, len(shares))
+                if reply.error is None and None in [vote for _, vote in shares.values()]:
+                    unread.append(call)
+            waiting = unread
             if not waiting:
                 break
-    return [completion for completion in found if completion is not None]
+    return found
 
 
-def _is_worth_asking_again(completion: Completion | None, judge: Annotator) -> bool:
-    assert completion is not None
-    return completion.error is None and read(completion, judge) is None
+def _check_room(judge: Annotator, chat: Chat) -> None:
+    """Refuse a length limit that cuts an answer to several pairs short."""
+    needed = max(each.max_tokens for each in (judge, *judge.members))
+    allowed = chat.model.max_tokens
+    if allowed is not None and allowed < needed:
+        raise UserError(
+            f"annotator {judge.name} answers about several instructions at once, in up to {needed} "
+            f"tokens: annotator.chat.max_tokens={allowed} is too few"
+        )
 
 
 def _with(judge: Annotator, chat: Chat) -> Chat:

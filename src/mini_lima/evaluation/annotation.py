@@ -12,13 +12,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import Chat, ChatRequest, Reply
+from mini_lima.chat import Chat, ChatRequest
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotators import Annotator, Completion, load_annotator
-from mini_lima.evaluation.calls import Call, calls
+from mini_lima.evaluation.annotators import load_annotator
+from mini_lima.evaluation.asking import ask, decided, for_reading
+from mini_lima.evaluation.calls import calls
 from mini_lima.evaluation.library import metric
 from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
-from mini_lima.evaluation.verdicts import Judged, Presentation, judge_all, present
+from mini_lima.evaluation.verdicts import judge_all, present
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9
-MOST_REPEATS = 1000
-"""Sample indices below it belong to first attempts, those above to attempts at reading again."""
 
 
 def annotate(
@@ -75,13 +74,12 @@ def annotate(
     judge = load_annotator(annotator)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     if judge.decide is not None:
-        answers = _decided(presentations, judge, seed)
+        answers = decided(presentations, judge, seed)
     elif chat is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
     else:
-        _check_room(judge, chat)
         asked = calls(presentations, judge, seed=seed)
-        answers = _ask(asked, judge, chat, output_dir, attempts=reading_attempts)
+        answers = ask(asked, judge, chat, output_dir, attempts=reading_attempts)
     rows = judge_all(presentations, answers, annotator=judge.name)
     write_json(output_dir / "annotations.json", rows)
     leaderboard = {
@@ -134,78 +132,9 @@ def expected_requests(
     judge = load_annotator(annotator)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     return [
-        _with(judge, chat).model.request(call.messages, sample=call.repeat)
+        for_reading(judge, chat).model.request(call.messages, sample=call.repeat)
         for call in calls(presentations, judge, seed=seed)
     ]
-
-
-def _decided(
-    presentations: Sequence[Presentation], judge: Annotator, seed: int
-) -> dict[int, Judged]:
-    """Return a control's verdicts."""
-    assert judge.decide is not None
-    found = {}
-    for number, each in enumerate(presentations):
-        if each.pair.differs:
-            said = Completion(judge.decide(each.shown, f"{each.occasion}, {seed}"))
-            found[number] = Judged(said, judge.read(said))
-    return found
-
-
-def _ask(
-    asked: Sequence[Call], judge: Annotator, chat: Chat, output_dir: Path, *, attempts: int
-) -> dict[int, Judged]:
-    """Put each question until its answer can be read, or ``attempts`` times."""
-    found: dict[int, Judged] = {}
-    waiting = list(asked)
-    with _with(judge, chat).session(output_dir) as session:
-        for attempt in range(attempts):
-            replies = session.ask(
-                [call.messages for call in waiting],
-                label=f"verdicts by {chat.model.model}" + (", asked again" if attempt else ""),
-                sample=[call.repeat + MOST_REPEATS * attempt for call in waiting],
-            )
-            unread = []
-            for call, reply in zip(waiting, replies, strict=True):
-                shares = call.share(_completion(reply, chat, attempt + 1))
-                member = call.judge.name if judge.members else None
-                for number, (part, preference) in shares.items():
-                    found[number] = Judged(part, preference, member, len(shares))
-                if reply.error is None and None in [vote for _, vote in shares.values()]:
-                    unread.append(call)
-            waiting = unread
-            if not waiting:
-                break
-    return found
-
-
-def _check_room(judge: Annotator, chat: Chat) -> None:
-    """Refuse a length limit that cuts an answer to several pairs short."""
-    needed = max(each.max_tokens for each in (judge, *judge.members))
-    allowed = chat.model.max_tokens
-    if allowed is not None and allowed < needed:
-        raise UserError(
-            f"annotator {judge.name} answers about several instructions at once, in up to {needed} "
-            f"tokens: annotator.chat.max_tokens={allowed} is too few"
-        )
-
-
-def _with(judge: Annotator, chat: Chat) -> Chat:
-    """``chat`` with the parameters that reading the judge's answers depends on."""
-    return replace(chat, model=replace(chat.model, extra={**judge.extra, **chat.model.extra}))
-
-
-def _completion(reply: Reply, chat: Chat, attempts: int) -> Completion:
-    return Completion(
-        text=reply.text,
-        finish_reason=reply.finish_reason,
-        served_model=reply.served_model,
-        logprobs=reply.logprobs,
-        usage=reply.usage,
-        usd=chat.cost(reply),
-        attempts=attempts,
-        error=reply.error,
-    )
 
 
 def _figures(

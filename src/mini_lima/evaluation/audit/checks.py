@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 
 from mini_lima.evaluation.audit.rows import Row, name_of
-from mini_lima.evaluation.statistics import WinRate, tabulate, two_groups_p, win_rate
+from mini_lima.evaluation.statistics import (
+    WinRate,
+    association_p,
+    tabulate,
+    two_groups_p,
+    win_rate,
+)
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
 ORIGINS = (
@@ -97,7 +103,9 @@ def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
     gone = np.array([row["preference"] is None for row in rows])
     first = np.array([row["model_first"] is True for row in rows])
     second = np.array([row["model_first"] is False for row in rows])
-    length = np.array([len(row["output_2"]) if row["output_2"] else np.nan for row in rows])
+    length = np.array(
+        [np.nan if row["output_2"] is None else len(row["output_2"]) for row in rows], dtype=float
+    )
     ordered, measured = first | second, ~np.isnan(length)
     chance = {"seed": seed, "samples": samples}
     return Missing(
@@ -110,7 +118,7 @@ def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
         order_p=_p(gone[ordered].astype(float), first[ordered], **chance),
         median_length=_median(length[gone & measured]),
         median_length_judged=_median(length[~gone & measured]),
-        length_p=_p(np.log(length[measured]), gone[measured], **chance),
+        length_p=_length_p(rows, gone, length, **chance),
     )
 
 
@@ -187,9 +195,35 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
     return Parts(by, parts, p_value)
 
 
+def _length_p(rows: Sequence[Row], gone: Any, length: Any, **chance: Any) -> float | None:
+    """Return the p-value of as many missing verdicts on short answers as on long ones.
+
+    The verdicts on an answer may be missing together, so whole answers are exchanged.
+    """
+    shares: dict[tuple[object, object], list[bool]] = {}
+    for row, is_gone, size in zip(rows, gone, length, strict=True):
+        if not np.isnan(size):
+            shares.setdefault((row["instruction"], row["output_2"]), []).append(bool(is_gone))
+    missing = np.array([np.mean(each) for each in shares.values()])
+    sizes = np.log1p([len(str(output)) for _, output in shares])
+    if not len(missing) or missing.min() == missing.max():
+        return None
+    return association_p(sizes, missing, **chance)
+
+
 def _usage(row: Row) -> str | None:
-    price = row["price_per_example"]
-    return None if price is None else "reported" if price > 0 else "none reported"
+    """Say whether the endpoint reported what the verdict took; None if nobody kept it."""
+    price, usage = row["price_per_example"], row.get("usage")
+    if price is not None:
+        return "reported" if price > 0 else "none reported"
+    if "served_model" not in row or row["raw_completion"] is None:  # not ours, or nobody was asked
+        return None
+    counts = usage.values() if isinstance(usage, dict) else ()
+    return (
+        "reported"
+        if any(isinstance(n, int | float) and n > 0 for n in counts)
+        else ("none reported")
+    )
 
 
 def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:

@@ -12,6 +12,7 @@ from mini_lima.errors import UserError
 Row = dict[str, Any]
 
 TIE, FAILED = 1.5, -1
+NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
 HUGE = 1e15
 """Beyond any price or time; JSON's numbers have no bound of their own."""
 
@@ -65,6 +66,8 @@ def preference(value: object) -> float | None:
 
 def is_nothing(value: object) -> bool:
     """Whether ``value`` stands for a verdict that failed: null, NaN, or the library cache's -1."""
+    if isinstance(value, str):
+        return value.strip().lower() in NOTHING
     return value is None or value == FAILED or (isinstance(value, float) and math.isnan(value))
 
 

@@ -49,6 +49,7 @@ class Spread:
 
     Attributes:
         runs: Their names.
+        annotators: All that judged, in any of them.
         win_rates: Of each, over all that it judged.
         n_common: Instructions with a verdict in every run; all below is over these.
         observed: Standard deviation of the runs' win rates.
@@ -59,6 +60,7 @@ class Spread:
     """
 
     runs: list[str]
+    annotators: list[str]
     win_rates: list[WinRate]
     n_common: int
     observed: float
@@ -97,6 +99,7 @@ def spread(
     )
     return Spread(
         runs=names,
+        annotators=list(dict.fromkeys(row["annotator"] for f in folders for row in f.rows)),
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders

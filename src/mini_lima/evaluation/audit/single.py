@@ -81,7 +81,7 @@ def audit(
     order, firsts = find_order(folder.rows, folder.swapped)
     rows = [
         # Equal outputs are a tie that nobody was asked about.
-        {**row, "model_first": None if row["output_1"] == row["output_2"] else first}
+        {**row, "model_first": None if _are_equal(row) else first}
         for row, first in zip(folder.rows, firsts, strict=True)
     ]
     verdicts = tabulate(rows)
@@ -92,7 +92,7 @@ def audit(
     found = win_rate(verdicts, **settings)
     paired = [row for row in rows if None not in (row["output_1"], row["output_2"])]
     answers, references = (
-        outputs.texts if outputs else _outputs(rows, column)
+        outputs.texts if outputs and not outputs.differs(rows, column) else _outputs(rows, column)
         for outputs, column in (
             (folder.model_outputs, "output_2"),
             (folder.reference_outputs, "output_1"),
@@ -142,6 +142,10 @@ def _compared(
     ]
     characters = [] if of_reference else [len(answer) for answer in answers]
     return compared(folder.standing, preferences, characters, found.standard_error)
+
+
+def _are_equal(row: Row) -> bool:
+    return row["output_1"] is not None and row["output_1"] == row["output_2"]
 
 
 def _outputs(rows: Sequence[Row], column: str) -> list[str]:

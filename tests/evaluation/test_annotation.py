@@ -351,6 +351,25 @@ def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
     assert len(server.calls) == 5
 
 
+def test_cached_whole_verdicts_beside_a_tie_are_no_obstacle(run):
+    """alpaca_eval's own cache cannot: it writes 1.5 into a column of whole numbers."""
+    models, references = answers(["yes", "yes", "same"]), answers(["no", "no", "same"])
+    with FakeOpenAI(lambda call: "Output (a)") as server:
+        first, again = (run(models, references, server=server) for _ in range(2))
+        assert len(server.calls) == 2
+    assert first == again
+    assert again[0][2]["preference"] == 1.5
+
+
+def test_a_missing_part_of_the_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    with (
+        pytest.raises(UserError, match=r"'pkg_resources' is missing.*setuptools<82"),
+        undisturbed(),
+    ):
+        import pkg_resources  # noqa: F401
+
+
 def test_a_request_that_is_refused_for_good_is_a_failed_verdict_with_its_cause(run):
     def reply(call):
         refused = "Instruction 1" in call.last_message

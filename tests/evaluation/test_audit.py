@@ -358,6 +358,7 @@ def test_wordy_verdicts_are_shown(folder):
     edit(folder, "annotations.json", talk)
     report = read(folder)
     assert report.readings.n_wordy >= 3
+    assert report.readings.n_doubtful >= 3
     assert report.readings.examples[0] == "Output (b) is not related to the <question>."
 
 

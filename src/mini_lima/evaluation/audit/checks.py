@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
+from mini_lima.evaluation.audit.order import preferred_place
 from mini_lima.evaluation.audit.rows import Row, name_of
+from mini_lima.evaluation.reading import chosen
 from mini_lima.evaluation.statistics import (
     WinRate,
     association_p,
@@ -91,10 +94,15 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Readings:
-    """Verdicts read off more than the verdict: an explanation, a refusal, a question back."""
+    """Verdicts read off more than the verdict: an explanation, a refusal, a question back.
+
+    ``n_doubtful`` of the ``n_wordy`` do not say what was read: "Output (b) is incorrect" was taken
+    for a vote for (b).
+    """
 
     n_plain: int
     n_wordy: int
+    n_doubtful: int
     examples: list[str]
 
 
@@ -169,8 +177,9 @@ def readings(rows: Sequence[Row]) -> Readings | None:
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    examples = [name_of(raw)[:SHOWN] for raw in wordy[:EXAMPLES]]
-    return Readings(len(said) - len(wordy), len(wordy), examples)
+    examples = [shorten(name_of(raw), SHOWN, placeholder=" …") for raw in wordy[:EXAMPLES]]
+    doubtful = sum(chosen(raw) != preferred_place(raw) for raw in wordy)
+    return Readings(len(said) - len(wordy), len(wordy), doubtful, examples)
 
 
 def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: Any) -> Parts | None:

@@ -106,7 +106,7 @@ def _of_judge(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{said.n_wordy} of {said.n_plain + said.n_wordy} verdicts were read off a longer "
-            f"text, such as “{said.examples[0]}”",
+            f"text, of which {said.n_doubtful} do not say so plainly, such as “{said.examples[0]}”",
         )
 
 

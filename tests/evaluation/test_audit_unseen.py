@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import shutil
 import time
@@ -11,6 +12,7 @@ from tests.evaluation import folders
 from tests.evaluation.folders import Made, by_the_library
 
 from mini_lima.errors import UserError
+from mini_lima.evaluation import length_controlled
 from mini_lima.evaluation.audit.findings import findings
 from mini_lima.evaluation.audit.folder import read_folder
 from mini_lima.evaluation.audit.order import find_order
@@ -270,6 +272,20 @@ def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
     assert (found.found, found.health, found.stated) == (usual.found, usual.health, usual.stated)
     (folder / "reference_outputs.json").rename(tmp_path / "reference_outputs.json")
     assert report(folder / "judge").found == usual.found
+
+
+def test_rows_that_were_dropped_or_shuffled_leave_a_canonical_set_canonical(tmp_path, monkeypatch):
+    folder = Made(n=40).into(tmp_path / "run")
+    listed = [row["instruction"] for row in json.loads((folder / "annotations.json").read_text())]
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    monkeypatch.setattr(length_controlled, "CANONICAL_SHA256", digest)
+    usual = report(folder).length_controlled
+    assert "df_gamed.csv is not here" in usual.undefined
+    edit(folder, "annotations.json", lambda rows: list(reversed(rows[:7] + rows[9:])))
+    assert report(folder).length_controlled == usual
+    edit(folder, "model_outputs.json", lambda rows: rows[:-1])
+    edit(folder, "annotations.json", lambda rows: rows[1:])
+    assert "not defined for this set" in report(folder).length_controlled.undefined
 
 
 def test_a_pool_of_annotators_is_one_judge_with_many_names(tmp_path):

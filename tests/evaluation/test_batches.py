@@ -11,6 +11,9 @@ from mini_lima.chat import Chat, ChatModel, Endpoint, Prices
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate, expected_requests
 from mini_lima.evaluation.annotators import Completion, load_annotator
+from mini_lima.evaluation.audit.findings import findings
+from mini_lima.evaluation.audit.folder import read_folder
+from mini_lima.evaluation.audit.single import audit
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.files import read_json, write_json
 
@@ -65,6 +68,10 @@ def judged(tmp_path):
         return read_json(out / "annotations.json"), read_json(out / "leaderboard.json")
 
     return judge
+
+
+def hash_of(text):
+    return hashlib.sha256(text.encode()).digest()[0]
 
 
 def pairs_in(text):
@@ -222,6 +229,31 @@ def test_a_limit_that_cuts_the_answer_short_is_refused_before_anything_is_asked(
         with pytest.raises(UserError, match=r"in up to 250 tokens: annotator\.chat\.max_tokens=50"):
             judged(server, GREEDY, max_tokens=50)
         assert not server.calls
+
+
+@pytest.mark.parametrize("annotator", ["chatgpt", "alpaca_farm"])
+def test_the_audit_finds_our_own_verdicts_as_they_are(judged, tmp_path, annotator):
+    def reply(call):
+        said = opinion(call.body["messages"])
+        return "I cannot say." if hash_of(said + call.last_message) < 20 else said
+
+    with FakeOpenAI(reply) as server:
+        rows, board = judged(
+            server, annotator, models=outputs(60), orders="both", repeats=2, reading_attempts=1
+        )
+    folder = next(path.parent for path in tmp_path.glob("annotations*/annotations.json"))
+    found = audit(read_folder(folder), samples=200)
+    assert board["n_failed"] > 0
+    assert {s.figure for s in found.stated if s.agrees} >= {"win_rate", "standard_error", "n_total"}
+    assert all(s.agrees for s in found.stated)
+    assert found.order.source == "given"
+    for name, value in board["consistency"].items():
+        if not name.startswith("order_effect_"):
+            ours = getattr(found.consistency, name)
+            assert ours == (tuple(value) if isinstance(value, list) else pytest.approx(value))
+    assert found.reuse.n_repeated == 0
+    assert found.usage["reported"] == sum(bool(r["attempts"]) and not r["is_failed"] for r in rows)
+    assert not [f.text for f in findings(found) if "mixed" in f.text or "repeat" in f.text]
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,7 @@ def taken_apart(rows: Sequence[Row], **settings: Any) -> list[Parts]:
 
 def reuse(rows: Sequence[Row]) -> Reuse:
     """Find verdicts that were copied from others, or from an earlier pass."""
+    judged = [row for row in rows if row["output_1"] is None or row["output_1"] != row["output_2"]]
     asked = Counter(
         tuple(
             str(row.get(name))
@@ -159,12 +160,12 @@ def reuse(rows: Sequence[Row]) -> Reuse:
                 *("preference", "raw_completion", "time_per_example", "date"),
             )
         )
-        for row in rows
+        for row in judged
     )
     times = [row["time_per_example"] or row["date"] for row in rows]
     times = [time for time in times if time is not None]
     return Reuse(
-        n_repeated=len(rows) - len(asked),
+        n_repeated=len(judged) - len(asked),
         n_batches=len(set(times)),
         n_stretches=sum(1 for _ in groupby(times)),
     )

@@ -120,7 +120,9 @@ def audit(
         reuse=checks.reuse(rows),
         readings=checks.readings(rows),
         lengths=lengths(paired, **settings) if paired else None,
-        length_controlled=length_controlled(rows, difficulties, seed=seed, confidence=confidence),
+        length_controlled=length_controlled(
+            _in_order(rows, folder), difficulties, seed=seed, confidence=confidence
+        ),
         length_controlled_stated=folder.standing.figures.get("length_controlled_winrate")
         if folder.standing
         else None,
@@ -142,6 +144,13 @@ def _compared(
     ]
     characters = [] if of_reference else [len(answer) for answer in answers]
     return compared(folder.standing, preferences, characters, found.standard_error)
+
+
+def _in_order(rows: Sequence[Row], folder: Folder) -> list[Row]:
+    """Return ``rows`` in the order of the answers, in which none is missing."""
+    answers = folder.model_outputs.pairs if folder.model_outputs else []
+    place = {instruction: k for k, (instruction, _) in enumerate(answers)}
+    return sorted(rows, key=lambda row: place.get(row["instruction"], len(place)))
 
 
 def _are_equal(row: Row) -> bool:

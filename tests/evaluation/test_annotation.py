@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import re
 import subprocess
 import sys
 
@@ -288,10 +290,20 @@ def test_harmless_text_is_asked_about_in_alpaca_evals_own_words(name):
         ("gpt4_turbo_clf", "B", 2),
         ("improved_lmsys_gpt4", "8 8\nequally good", 1.5),
         ("improved_lmsys_gpt4", "9 8\n", 1),
+        ("Self-taught-llama3.1-70B-dpo", "A is right.\n\n[[B]]", 2),
+        ("Self-taught-llama3.1-70B-dpo", "[[A]] or [[B]]", None),
     ],
 )
 def test_completions_are_read_as_the_annotators_config_says(name, completion, preference):
     assert load_annotator(name).read(Completion(completion)) == preference
+
+
+@pytest.mark.parametrize("name", ["alpaca_eval_gpt4", "lmsys_gpt4", "Self-taught-llama3.1-70B-dpo"])
+def test_a_completion_that_cannot_be_read_is_no_noise_in_the_log(name, caplog):
+    judge = load_annotator(name)
+    with caplog.at_level(logging.DEBUG):
+        assert judge.read(Completion("I cannot say.")) is None
+    assert caplog.records == []
 
 
 @given(completion=st.text())
@@ -305,9 +317,7 @@ def test_every_shipped_annotator_is_followed():
     with undisturbed():
         from alpaca_eval import constants
 
-        shipped = [
-            path.parent.name for path in constants.EVALUATORS_CONFIG_DIR.glob("*/configs.yaml")
-        ]
+        shipped = [path.name for path in constants.EVALUATORS_CONFIG_DIR.iterdir() if path.is_dir()]
     assert len(shipped) > 40
     for name in shipped:
         annotator = load_annotator(name)
@@ -316,6 +326,9 @@ def test_every_shipped_annotator_is_followed():
             content = "".join(content for _, content in each.prompt)
             marks = ("{instruction}", "{output_1}", "{output_2}")
             assert [content.count(mark) for mark in marks] == [each.batch] * 3
+            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
+            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
+            assert each.prompt[-1][0] == "user"
 
 
 @pytest.mark.parametrize("name", ["chatgtp", "", "../evaluators_configs/chatgpt"])

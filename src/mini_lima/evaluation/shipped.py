@@ -12,6 +12,7 @@ here all go to the model of the run, sampled as the run says. The labels that Al
 random when it trains are no part of its evaluation.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,12 @@ from mini_lima.evaluation import reading
 from mini_lima.evaluation.annotators import Annotator, Completion
 from mini_lima.evaluation.library import undisturbed
 
+CONFIGS = "*/config*.yaml"
+"""One of the library's, which it cannot load itself, lacks the s of the others."""
+TURN = re.compile(
+    r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*(.*?)\s*(?:<\|eot_id\|>|$)", re.DOTALL
+)
+"""A turn in a prompt that is written in Llama 3's tokens."""
 NAMES_A = r"\(a\)"
 UNDERSTOOD = {
     "prompt_template",
@@ -50,13 +57,13 @@ def load_shipped(name: str, *, controls: Sequence[str]) -> Annotator:
         from alpaca_eval import constants, utils
 
         folder = Path(constants.EVALUATORS_CONFIG_DIR)
-        shipped = sorted(path.parent.name for path in folder.glob("*/configs.yaml"))
+        shipped = {path.parent.name: path for path in sorted(folder.glob(CONFIGS))}
         if name not in shipped:
             raise UserError(
                 f"there is no annotator {name!r}: choose {' or '.join(controls)}, or one that "
                 f"alpaca_eval ships ({', '.join(shipped)})"
             )
-        configs = utils.load_configs(folder / name)
+        configs = utils.load_configs(shipped[name])
         members = [_annotator(each, config, folder) for each, config in configs.items()]
     if len(members) == 1:
         return replace(members[0], name=name)
@@ -77,12 +84,12 @@ def _annotator(name: str, config: Mapping[str, Any], folder: Path) -> Annotator:
             f"{', '.join(sorted(unknown))}"
         )
     prompt = (folder / config["prompt_template"]).read_text(encoding="utf-8")
-    chat = prompt.startswith("<|im_start|>")
-    messages = (
-        [(part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)]
-        if chat
-        else [("user", prompt.removeprefix("\n\nHuman: ").removesuffix("\n\nAssistant:"))]
-    )
+    if prompt.startswith("<|im_start|>"):
+        messages = [(part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)]
+    elif prompt.startswith("<|start_header_id|>"):
+        messages = [(role, text) for role, text in TURN.findall(prompt) if text]
+    else:
+        messages = [("user", prompt.removeprefix("\n\nHuman: ").removesuffix("\n\nAssistant:"))]
     sampling = config["completions_kwargs"]
     settings = config.get("completion_parser_kwargs", {})
     extra = {key: sampling[key] for key in SENT if key in sampling}
@@ -138,12 +145,13 @@ def _parsed(
 
 
 def _preferences(parse: Callable[[], Sequence[Any]]) -> list[float | None]:
-    """Make a parser of alpaca_eval's give preferences from 1 to 2, or None, and never raise.
+    """Make a parser of alpaca_eval's give preferences from 1 to 2, or None, and never raise or log.
 
     Its parsers write a tie as 0, which the library's own check then refuses with the whole run.
     """
     try:
-        found = [1.5 if each == 0 else float(each) for each in parse()]
+        with undisturbed():
+            found = [1.5 if each == 0 else float(each) for each in parse()]
     except Exception:  # which errors a text can cause is up to each parser
         return []
     return [each if 1 <= each <= 2 else None for each in found]

@@ -8,6 +8,8 @@ import shutil
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.evaluation import folders
 from tests.evaluation.folders import Made, by_the_library
 
@@ -213,6 +215,22 @@ def test_ties_weights_and_what_is_no_preference_are_counted_as_the_library_count
         assert (none.missing.n_invalid, none.found.win_rate) == (invalid, None)
 
 
+unusual = st.sampled_from([None, float("nan"), -1, 0, 1, 1.5, 2, 2.5, "1.0", "2", "1.25"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(verdicts=st.lists(unusual | st.floats(1, 2), min_size=2, max_size=30))
+def test_whatever_stands_there_the_win_rate_is_the_librarys(tmp_path_factory, verdicts):
+    folder = tmp_path_factory.mktemp("verdicts")
+    rows = [{"instruction": str(k), "preference": p} for k, p in enumerate([*verdicts, 1.0])]
+    (folder / "annotations.json").write_text(json.dumps(rows))
+    found, theirs = report(folder).found, by_the_library(folder)
+    assert found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert found.n_total == theirs["n_total"]
+    if found.n_total > 1:
+        assert found.standard_error == pytest.approx(theirs["standard_error"], abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("text", "remark"),
     [
@@ -298,6 +316,20 @@ def test_a_pool_of_annotators_is_one_judge_with_many_names(tmp_path):
     found = report(folder)
     agrees_with_the_library(folder, found)
     assert " and gpt4_" not in as_text([found], None)
+
+
+def test_origins_by_the_hundred_are_a_few_parts(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def fingerprint(rows):
+        for k, row in enumerate(rows):
+            row["system_fingerprint"] = "fp_usual" if k % 2 else f"fp_{k}"
+
+    edit(folder, "annotations.json", fingerprint)
+    (parts,) = report(folder).parts
+    assert (parts.parts[0].name, parts.parts[-1].name) == ("fp_usual", "54 others")
+    judged = [part.found.n_total + part.found.n_failed for part in parts.parts]
+    assert (len(judged), sum(judged)) == (8, 120)
 
 
 def test_two_annotators_and_two_models_in_one_file_are_kept_apart(tmp_path):

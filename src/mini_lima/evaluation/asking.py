@@ -77,12 +77,13 @@ def ask(
 def _check_room(judge: Annotator, chat: Chat) -> None:
     """Refuse a length limit that cuts an answer to several pairs short."""
     needed = max(each.max_tokens for each in (judge, *judge.members))
-    allowed = chat.model.max_tokens
-    if allowed is not None and allowed < needed:
-        raise UserError(
-            f"annotator {judge.name} answers about several instructions at once, in up to {needed} "
-            f"tokens: annotator.chat.max_tokens={allowed} is too few"
-        )
+    for name in ("max_tokens", "max_completion_tokens"):
+        allowed = getattr(chat.model, name)
+        if allowed is not None and allowed < needed:
+            raise UserError(
+                f"annotator {judge.name} answers about several instructions at once, in up to "
+                f"{needed} tokens: annotator.chat.{name}={allowed} is too few"
+            )
 
 
 def for_reading(judge: Annotator, chat: Chat) -> Chat:

@@ -36,6 +36,8 @@ ORIGINS = (
     "version",
 )
 """Columns that say where a verdict is from."""
+MOST_PARTS = 8
+"""Parts that are told apart; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
 
@@ -188,9 +190,15 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
     known = [
         (str(value), row) for value, row in zip(values, rows, strict=True) if value is not None
     ]
-    names = [name for name, _ in Counter(name for name, _ in known).most_common()]
-    if len(names) < 2:
+    counted = Counter(name for name, _ in known)
+    if len(counted) < 2:
         return None
+    if len(counted) > MOST_PARTS:
+        kept = {name for name, _ in counted.most_common(MOST_PARTS - 1)}
+        rest = f"{len(counted) - len(kept)} others"
+        known = [(name if name in kept else rest, row) for name, row in known]
+        counted = Counter({name: n for name, n in counted.items() if name in kept} | {rest: 0})
+    names = [name for name, _ in counted.most_common()]
     read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
     p_value = _p(
         np.array([preference for _, preference in read]),

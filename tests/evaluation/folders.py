@@ -110,7 +110,7 @@ class Made:
                     "annotator": "judge",
                     "preference": preference,
                     "preference_price_per_example": 0.001 if paid else 0.0,
-                    "preference_time_per_example": 1 / (7 + k // 128),
+                    "preference_time_per_example": 1 / (7.3 + k // 128),
                     "preference_raw_completion": raw,
                 }
             )

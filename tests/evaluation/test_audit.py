@@ -344,7 +344,7 @@ def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
 
     def interleave(rows):
         for row in rows[::3]:
-            row["preference_time_per_example"] = 0.77
+            row["preference_time_per_example"] = 0.7712345
 
     edit(folder, "annotations.json", interleave)
     assert any("several passes" in finding.text for finding in findings(read(folder)))

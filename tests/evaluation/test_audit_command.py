@@ -75,7 +75,7 @@ def test_a_run_that_reuses_verdicts_is_no_second_opinion(runs, tmp_path, capsys)
     copy = shutil.copytree(runs / "a", tmp_path / "copy")
     rows = json.loads((copy / "annotations.json").read_text())
     for row in rows[:10]:
-        row["preference_time_per_example"] = 0.123
+        row["preference_time_per_example"] = 0.1234567
     (copy / "annotations.json").write_text(json.dumps(rows))
     (pair,) = spread(folders(runs, "a", copy), samples=100).pairs
     assert (pair.n_copied, pair.flips) == (N - 10, 0)

@@ -139,6 +139,10 @@ def as_lines(folder):
     (folder / "annotations.json").write_text("\r\n".join(map(json.dumps, rows)))
 
 
+def with_empty_columns(folder):
+    in_rows(lambda row: {**row, "output_1": None, "output_2": None})(folder)
+
+
 def by_columns_alone(folder):
     without("output_1", "output_2", "generator_1", "generator_2", "annotator")(folder)
 
@@ -167,6 +171,7 @@ SAME = {
     "numbers as text": preference_as(lambda p: p and f" {p} "),
     "JSON lines, ended as on Windows": as_lines,
     "no names and no outputs": by_columns_alone,
+    "outputs that are null": with_empty_columns,
     "no dataset, no dates": without("dataset", "preference_time_per_example"),
     "leaderboard with a named index": board("model{h}\n{f}\n"),
     "leaderboard of pandas without an index": board("Unnamed: 0{h}\n{f}\n"),
@@ -472,7 +477,7 @@ def test_verdicts_of_an_earlier_pass_are_found(tmp_path):
 
     def rerun(rows):
         for row in rows[50:90]:
-            row["preference_time_per_example"] = 0.9
+            row["preference_time_per_example"] = 0.9123456
 
     edit(copy, "annotations.json", rerun)
     assert "several passes are mixed" in said(report(copy))
@@ -480,6 +485,32 @@ def test_verdicts_of_an_earlier_pass_are_found(tmp_path):
     assert pair.n_copied == report(folder).found.n_total - sum(
         row["preference"] is not None for row in read_folder(copy).rows[50:90]
     )
+
+
+def test_a_coarse_clock_is_no_sign_of_several_passes(tmp_path):
+    folder = Made(n=200).into(tmp_path / "run")
+
+    def round_off(rows):
+        for k, row in enumerate(rows):
+            row["preference_time_per_example"] = round(k * 0.37 % 1, 1)
+
+    edit(folder, "annotations.json", round_off)
+    assert report(folder).reuse.n_stretches == 0
+    same = spread([read_folder(folder), read_folder(folder)], samples=50)
+    assert same.pairs[0].n_copied == 0, "nobody knows"
+
+
+def test_a_model_on_either_side_is_not_half_a_run(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def turn_some(rows):
+        for row in rows[::3]:
+            for name in ("output", "generator"):
+                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
+
+    edit(folder, "annotations.json", turn_some)
+    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(40 and 80\)"):
+        read_folder(folder)
 
 
 def test_runs_of_differently_named_annotators_are_told(tmp_path):

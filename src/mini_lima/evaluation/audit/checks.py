@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mini_lima.evaluation.audit.order import preferred_place
-from mini_lima.evaluation.audit.rows import Row, name_of
+from mini_lima.evaluation.audit.rows import Row, moment_of, name_of
 from mini_lima.evaluation.reading import chosen
 from mini_lima.evaluation.statistics import (
     WinRate,
@@ -164,7 +164,7 @@ def reuse(rows: Sequence[Row]) -> Reuse:
         )
         for row in judged
     )
-    times = [row["time_per_example"] or row["date"] for row in rows]
+    times = [moment_of(row) for row in rows]
     times = [time for time in times if time is not None]
     return Reuse(
         n_repeated=len(judged) - len(asked),

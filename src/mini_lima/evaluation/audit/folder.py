@@ -151,6 +151,12 @@ def _of_one_model(
         return rows, commonest(names) or answering or "model"
     if model not in names:
         raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
+    other = "generator_2" if swapped else "generator_1"
+    if turned := sum(name_of(row.get(other)) == model for row in rows):
+        raise UserError(
+            f"{path} has {model!r} as output 1 in some rows and as output 2 in others "
+            f"({turned} and {len(rows) - turned}): turn them all to one side"
+        )
     return [row for row in rows if name_of(row.get(column)) == model], model
 
 
@@ -178,6 +184,6 @@ def _row(row: Row, swapped: bool, referred: dict[str, str], answered: dict[str, 
 
 
 def _output(row: Row, side: str, outputs: dict[str, str]) -> str | None:
-    if f"output_{side}" in row:
+    if row.get(f"output_{side}") is not None:
         return text_of(row[f"output_{side}"])
     return outputs.get(row["instruction"])

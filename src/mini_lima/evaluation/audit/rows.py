@@ -13,6 +13,7 @@ Row = dict[str, Any]
 
 TIE, FAILED = 1.5, -1
 NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
+TELLING_DIGITS = 5
 HUGE = 1e15
 """Beyond any price or time; JSON's numbers have no bound of their own."""
 
@@ -76,6 +77,18 @@ def number_of(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < HUGE else None
+
+
+def moment_of(row: Row) -> float | str | None:
+    """Return what tells a row's batch from all others: its time, if that is not rounded, or date.
+
+    Times of several digits do not repeat by chance; those of a clock in tenths do.
+    """
+    time: float | None = row["time_per_example"]
+    if time is not None and len(f"{time:.10f}".strip("0.")) >= TELLING_DIGITS:
+        return time
+    date: str | None = row["date"]
+    return date
 
 
 def name_of(value: object) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.audit.folder import Folder
-from mini_lima.evaluation.audit.rows import text_of
+from mini_lima.evaluation.audit.rows import moment_of, text_of
 from mini_lima.evaluation.statistics import (
     WinRate,
     holm,
@@ -128,7 +128,7 @@ def _by_question(folder: Folder) -> dict[Asked, list[tuple[float, Any]]]:
     for row in folder.rows:
         if row["preference"] is not None:
             asked = (row["instruction"], row["output_1"], row["output_2"])
-            mark = (row["time_per_example"], row["date"], str(row.get("raw_completion")))
+            mark = (moment_of(row), row["date"], str(row.get("raw_completion")))
             found.setdefault(asked, []).append((row["preference"] - 1, mark))
     return found
 

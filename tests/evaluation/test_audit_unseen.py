@@ -15,7 +15,7 @@ from tests.evaluation.folders import Made, by_the_library
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length_controlled
-from mini_lima.evaluation.audit.findings import findings
+from mini_lima.evaluation.audit.findings import findings, spread_findings
 from mini_lima.evaluation.audit.folder import read_folder
 from mini_lima.evaluation.audit.order import find_order
 from mini_lima.evaluation.audit.several import spread
@@ -518,6 +518,18 @@ def test_runs_of_differently_named_annotators_are_told(tmp_path):
     edit(two, "annotations.json", lambda rows: [{**r, "annotator": "gpt-4"} for r in rows])
     together = spread([read_folder(one), read_folder(two)], samples=50)
     assert together.annotators == ["judge", "gpt-4"]
+    assert "different annotators: judge; gpt-4" in spread_findings(together)[1].text
+    one, two = (
+        Made(n=40, seed=1).into(tmp_path / name) for name in ("a pool", "the pool once more")
+    )
+    for folder in (one, two):
+        edit(
+            folder,
+            "annotations.json",
+            lambda rows: [{**r, "annotator": f"member {k % 3}"} for k, r in enumerate(rows)],
+        )
+    pools = spread([read_folder(one), read_folder(two)], samples=50)
+    assert not [f for f in spread_findings(pools) if "name different" in f.text]
 
 
 def test_a_missing_verdict_on_an_empty_answer_counts_among_the_short_ones(tmp_path):

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -180,8 +179,9 @@ def readings(rows: Sequence[Row]) -> Readings | None:
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    examples = [shorten(name_of(raw), SHOWN, placeholder=" …") for raw in wordy[:EXAMPLES]]
-    doubtful = sum(chosen(raw) != preferred_place(raw) for raw in wordy)
+    examples = [_beginning(name_of(raw)) for raw in wordy[:EXAMPLES]]
+    votes = [(chosen(raw), preferred_place(raw)) for raw in wordy]
+    doubtful = sum(vote is None or vote != place for vote, place in votes)
     return Readings(len(said) - len(wordy), len(wordy), doubtful, examples)
 
 
@@ -197,7 +197,8 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
         kept = {name for name, _ in counted.most_common(MOST_PARTS - 1)}
         rest = f"{len(counted) - len(kept)} others"
         known = [(name if name in kept else rest, row) for name, row in known]
-        counted = Counter({name: n for name, n in counted.items() if name in kept} | {rest: 0})
+        counted = Counter(name for name, _ in known)
+        counted[rest] = 0  # stands last
     names = [name for name, _ in counted.most_common()]
     read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
     p_value = _p(
@@ -237,11 +238,12 @@ def _usage(row: Row) -> str | None:
     if "served_model" not in row or row["raw_completion"] is None:  # not ours, or nobody was asked
         return None
     counts = usage.values() if isinstance(usage, dict) else ()
-    return (
-        "reported"
-        if any(isinstance(n, int | float) and n > 0 for n in counts)
-        else ("none reported")
-    )
+    is_reported = any(isinstance(n, int | float) and n > 0 for n in counts)
+    return "reported" if is_reported else "none reported"
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:

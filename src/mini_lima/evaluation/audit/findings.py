@@ -129,9 +129,8 @@ def spread_findings(spread: Spread) -> list[Finding]:
         if spread.fits_one_judge
         else Finding("alarm", f"the runs do not fit one judge: {figures}")
     ]
-    if len(spread.annotators) > 1:
-        names = ", ".join(spread.annotators)
-        found.append(Finding("note", f"the runs name different annotators: {names}"))
+    if len(names := dict.fromkeys(spread.annotators)) > 1:
+        found.append(Finding("note", f"the runs name different annotators: {'; '.join(names)}"))
     for pair in spread.pairs:
         if pair.n_copied:
             found.append(

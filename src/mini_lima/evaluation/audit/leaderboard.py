@@ -75,12 +75,12 @@ def read_leaderboard(
     rows = _read(path)
     if not any(KNOWN & figures.keys() for _, figures in rows):
         raise UserError(f"{path} is no leaderboard: it has no column win_rate")
-    for name, is_reference in ((model, False), (reference, True)):
+    for name in (model, reference) if swapped and reference else (model,):
         named = [figures for each, figures in rows if each == name]
         if len(named) > 1:
             return None, [f"{path.name} has {len(named)} rows for {name}: none is compared"]
-        if named and (swapped or not is_reference):
-            return Standing(path.name, str(name), is_reference, named[0]), []
+        if named:
+            return Standing(path.name, name, name != model, named[0]), []
     if len(rows) > 1:
         names = ", ".join(name or "no name" for name, _ in rows)
         return None, [f"{path.name} has no row for {model}, only for {names}"]

@@ -49,7 +49,7 @@ class Spread:
 
     Attributes:
         runs: Their names.
-        annotators: All that judged, in any of them.
+        annotators: Who judged each, a pool's members joined by commas.
         win_rates: Of each, over all that it judged.
         n_common: Instructions with a verdict in every run; all below is over these.
         observed: Standard deviation of the runs' win rates.
@@ -99,7 +99,7 @@ def spread(
     )
     return Spread(
         runs=names,
-        annotators=list(dict.fromkeys(row["annotator"] for f in folders for row in f.rows)),
+        annotators=[", ".join(sorted({row["annotator"] for row in f.rows})) for f in folders],
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders

@@ -1,8 +1,8 @@
 """What can be wrong with verdicts although each of them looks right.
 
-Every check compares two parts of the verdicts that should not differ: those that are missing and
-those that are there, those of one back-end and of another. Where they do differ, the p-value says
-how easily chance does as much; these are looks around, each on its own, not a family of tests.
+Verdicts of one back-end should not differ from those of another, each should be a judgement of its
+own, and say what was read in it. Where parts differ, the p-value says how easily chance does as
+much; these are looks around, each on its own, not a family of tests.
 """
 
 import re
@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from mini_lima.evaluation.audit.missing import exchanged_p
 from mini_lima.evaluation.audit.order import preferred_place
 from mini_lima.evaluation.audit.rows import Row, moment_of, name_of
 from mini_lima.evaluation.reading import chosen
 from mini_lima.evaluation.statistics import (
     WinRate,
-    association_p,
     tabulate,
-    two_groups_p,
     win_rate,
 )
 
@@ -39,27 +38,6 @@ MOST_PARTS = 8
 """Parts that are told apart; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
-
-
-@dataclass(frozen=True)
-class Missing:
-    """The verdicts that are not there, and whether they are a random part.
-
-    ``n_invalid`` of the ``n`` had a value that is no preference, ``n_absent`` have no row at all.
-    The medians are characters of the model's answers; percentages are of the verdicts asked for in
-    that order.
-    """
-
-    n: int
-    n_invalid: int
-    n_absent: int
-    percent: float
-    percent_first: float | None
-    percent_second: float | None
-    order_p: float | None
-    median_length: float | None
-    median_length_judged: float | None
-    length_p: float | None
 
 
 @dataclass(frozen=True)
@@ -105,30 +83,6 @@ class Readings:
     n_wordy: int
     n_doubtful: int
     examples: list[str]
-
-
-def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
-    """Describe the verdicts without a preference."""
-    gone = np.array([row["preference"] is None for row in rows])
-    first = np.array([row["model_first"] is True for row in rows])
-    second = np.array([row["model_first"] is False for row in rows])
-    length = np.array(
-        [np.nan if row["output_2"] is None else len(row["output_2"]) for row in rows], dtype=float
-    )
-    ordered, measured = first | second, ~np.isnan(length)
-    chance = {"seed": seed, "samples": samples}
-    return Missing(
-        n=int(gone.sum()),
-        n_invalid=sum(row["is_invalid"] for row in rows),
-        n_absent=sum(row["is_absent"] for row in rows),
-        percent=100 * float(gone.mean()),
-        percent_first=100 * float(gone[first].mean()) if first.any() else None,
-        percent_second=100 * float(gone[second].mean()) if second.any() else None,
-        order_p=_p(gone[ordered].astype(float), first[ordered], **chance),
-        median_length=_median(length[gone & measured]),
-        median_length_judged=_median(length[~gone & measured]),
-        length_p=_length_p(rows, gone, length, **chance),
-    )
 
 
 def usage(rows: Sequence[Row]) -> dict[str, int]:
@@ -201,7 +155,7 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
         counted[rest] = 0  # stands last
     names = [name for name, _ in counted.most_common()]
     read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
-    p_value = _p(
+    p_value = exchanged_p(
         np.array([preference for _, preference in read]),
         np.array([name == names[0] for name, _ in read], dtype=bool),
         seed=settings["seed"],
@@ -212,22 +166,6 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
         for name in names
     ]
     return Parts(by, parts, p_value)
-
-
-def _length_p(rows: Sequence[Row], gone: Any, length: Any, **chance: Any) -> float | None:
-    """Return the p-value of as many missing verdicts on short answers as on long ones.
-
-    The verdicts on an answer may be missing together, so whole answers are exchanged.
-    """
-    shares: dict[tuple[object, object], list[bool]] = {}
-    for row, is_gone, size in zip(rows, gone, length, strict=True):
-        if not np.isnan(size):
-            shares.setdefault((row["instruction"], row["output_2"]), []).append(bool(is_gone))
-    missing = np.array([np.mean(each) for each in shares.values()])
-    sizes = np.log1p([len(str(output)) for _, output in shares])
-    if not len(missing) or missing.min() == missing.max():
-        return None
-    return association_p(sizes, missing, **chance)
 
 
 def _usage(row: Row) -> str | None:
@@ -244,14 +182,3 @@ def _usage(row: Row) -> str | None:
 
 def _beginning(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
-    """Return the p-value of equal means, None if a group is empty."""
-    if not first.any() or first.all():
-        return None
-    return two_groups_p(values, first, seed=seed, samples=samples)
-
-
-def _median(values: Any) -> float | None:
-    return float(np.median(values)) if len(values) else None

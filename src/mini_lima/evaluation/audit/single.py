@@ -9,6 +9,7 @@ from mini_lima.evaluation.audit import checks
 from mini_lima.evaluation.audit.answers import Health, health
 from mini_lima.evaluation.audit.folder import Folder
 from mini_lima.evaluation.audit.leaderboard import Comparison, compared
+from mini_lima.evaluation.audit.missing import Missing, missing
 from mini_lima.evaluation.audit.order import Order, find_order
 from mini_lima.evaluation.audit.rows import Row, text_of
 from mini_lima.evaluation.length import Lengths, lengths
@@ -47,7 +48,7 @@ class Audit:
     model_first: WinRate | None
     model_second: WinRate | None
     variance: VarianceSplit | None
-    missing: checks.Missing
+    missing: Missing
     usage: dict[str, int]
     parts: list[checks.Parts]
     reuse: checks.Reuse
@@ -114,7 +115,7 @@ def audit(
         model_first=win_rate(first, **settings) if len(first.win) else None,
         model_second=win_rate(second, **settings) if len(second.win) else None,
         variance=split_variance(verdicts) if one_judge else None,
-        missing=checks.missing(rows, seed=seed, samples=samples),
+        missing=missing(rows, seed=seed, samples=samples),
         usage=checks.usage(rows),
         parts=checks.taken_apart(rows, **settings),
         reuse=checks.reuse(rows),

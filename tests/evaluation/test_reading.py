@@ -186,3 +186,34 @@ def test_any_text_is_a_vote_or_none(text):
 @given(st.sampled_from(FOR_A), st.sampled_from(["", "\n", "  "]), st.sampled_from(["\n", " \n\n"]))
 def test_space_around_changes_nothing(completion, before, after):
     assert chosen(before + completion + after) == 1
+
+
+WORDS = [
+    "Output (a)",
+    "Output (b)",
+    "(a)",
+    "b)",
+    ":",
+    ".",
+    ",",
+    "\n",
+    "is",
+    "better",
+    "best",
+    "not",
+]
+WORDS += ["than", "because", "The", "I prefer", "but", "**", "wrong", "neither", "or", "Answer b"]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=9))
+def test_neither_output_is_favoured(words):
+    def swapped(text):
+        for one, other in (("(a)", "(b)"), ("a)", "b)"), ("r a", "r b")):
+            text = text.replace(one, "\0").replace(other, one).replace("\0", other)
+            if one == "(a)":
+                text = text.replace("(a)", "\1").replace("(b)", "\2")
+        return text.replace("\1", "(a)").replace("\2", "(b)")
+
+    text = " ".join(words)
+    opposite = {1: 2, 2: 1, None: None}
+    assert chosen(swapped(text)) == opposite[chosen(text)]

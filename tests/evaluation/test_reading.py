@@ -149,6 +149,10 @@ HARMLESS = [
     "Output (a) is better because it is correct.",
     "Output (a) is the best output.\r\n",
     "So I would go with (a).",
+    "I think Output (a) is better.",
+    "In my opinion, the best is Output (a).",
+    "Winner: Output (a)",
+    "Output (a). It is right, and there's no doubt.",
     "Output (a)\n\nOutput (a)",
 ]
 
@@ -188,32 +192,13 @@ def test_space_around_changes_nothing(completion, before, after):
     assert chosen(before + completion + after) == 1
 
 
-WORDS = [
-    "Output (a)",
-    "Output (b)",
-    "(a)",
-    "b)",
-    ":",
-    ".",
-    ",",
-    "\n",
-    "is",
-    "better",
-    "best",
-    "not",
-]
-WORDS += ["than", "because", "The", "I prefer", "but", "**", "wrong", "neither", "or", "Answer b"]
+NAMES = {"Output (a)": "Output (b)", "(a)": "(b)", "a)": "b)", "Answer a": "Answer b"}
+NAMES |= {b: a for a, b in NAMES.items()}
+WORDS = [*NAMES, ":", ".", ",", "\n", "is", "better", "best", "not", "than", "because", "The"]
+WORDS += ["I prefer", "but", "**", "wrong", "neither", "or", "?", "7/10"]
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=9))
 def test_neither_output_is_favoured(words):
-    def swapped(text):
-        for one, other in (("(a)", "(b)"), ("a)", "b)"), ("r a", "r b")):
-            text = text.replace(one, "\0").replace(other, one).replace("\0", other)
-            if one == "(a)":
-                text = text.replace("(a)", "\1").replace("(b)", "\2")
-        return text.replace("\1", "(a)").replace("\2", "(b)")
-
-    text = " ".join(words)
-    opposite = {1: 2, 2: 1, None: None}
-    assert chosen(swapped(text)) == opposite[chosen(text)]
+    other = [NAMES.get(word, word) for word in words]
+    assert chosen(" ".join(other)) == {1: 2, 2: 1, None: None}[chosen(" ".join(words))]

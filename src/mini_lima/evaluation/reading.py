@@ -14,9 +14,15 @@ import re
 
 NAME = r"(?:output|option|answer|response)?\s*\(?([ab])\)"
 BARE_NAME = rf"(?:{NAME}|(?:output|option|answer|response)\s+([ab]))"
-OPENING = r"(?:(?:so|thus|therefore|hence|overall|in (?:conclusion|summary)|finally)\b,?\s*)?"
+OPENING = (
+    r"(?:(?:so|thus|therefore|hence|overall|finally|in (?:conclusion|summary|my opinion|my view)"
+    r"|i (?:think|believe)(?: that)?)\b,?\s*)?"
+)
 BEST = r"(?:best|better|preferred|superior|preferable|winning)"
-WHAT = r"(?:output|option|answer|response|choice|one|model|verdict|judge?ment|preference|decision)"
+WHAT = (
+    r"(?:output|option|answer|response|choice|one|model|verdict|judge?ment|preference|decision"
+    r"|winner)"
+)
 MARK = r"(?:[:;,–—]|-\s|\.\s)"
 VOTES = [
     re.compile(pattern, re.IGNORECASE)
@@ -41,7 +47,7 @@ OTHER = {
     for vote, other in ("ab", "ba")
 }
 DOUBT = re.compile(
-    r"\?|\b(?:but|however|although|though|yet|wait|actually|no|nope|neither|nor|either|both|equal"
+    r"\?|\b(?:but|however|although|though|yet|wait|actually|no(?! doubt)|nope|neither|nor|either|both|equal"
     r"|equally|tied?|only|unless|if|nicht|keine?|pas|nunca|tampoco|pero|aber|mais|нет|не|но)\b"
     r"|[不没]|無|无|但|ない|\d\s*/\s*\d|\bout of \d",
     re.IGNORECASE,

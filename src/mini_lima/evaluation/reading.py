@@ -47,8 +47,8 @@ OTHER = {
     for vote, other in ("ab", "ba")
 }
 DOUBT = re.compile(
-    r"\?|\b(?:but|however|although|though|yet|wait|actually|no(?! doubt)|nope|neither|nor|either|both|equal"
-    r"|equally|tied?|only|unless|if|nicht|keine?|pas|nunca|tampoco|pero|aber|mais|нет|не|но)\b"
+    r"\?|\b(?:but|however|although|though|yet|wait|actually|no(?! doubt)|nope|neither|nor|either|both"
+    r"|equal|equally|tied?|only|unless|if|nicht|keine?|pas|nunca|tampoco|pero|aber|mais|нет|не|но)\b"
     r"|[不没]|無|无|但|ない|\d\s*/\s*\d|\bout of \d",
     re.IGNORECASE,
 )

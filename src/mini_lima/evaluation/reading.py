@@ -47,8 +47,9 @@ OTHER = {
     for vote, other in ("ab", "ba")
 }
 DOUBT = re.compile(
-    r"\?|\b(?:but|however|although|though|yet|wait|actually|no(?! doubt)|nope|neither|nor|either|both"
-    r"|equal|equally|tied?|only|unless|if|nicht|keine?|pas|nunca|tampoco|pero|aber|mais|нет|не|но)\b"
+    r"\?|\b(?:but|however|although|though|yet|wait|actually|no(?! doubt)|nope|neither|nor|either"
+    r"|both|equal|equally|tied?|only|unless|if|nicht|keine?|pas|nunca|tampoco|pero|aber|mais"
+    r"|нет|не|но)\b"
     r"|[不没]|無|无|但|ない|\d\s*/\s*\d|\bout of \d",
     re.IGNORECASE,
 )
@@ -95,9 +96,11 @@ def _vote(line: str) -> str | None:
 
 def _agrees(vote: str, rest: str) -> bool:
     """Whether ``rest``, the explanation of ``vote``, does not take it back."""
-    own, other, of_other = rest, None, ""
-    if other := OTHER[vote].search(rest):
-        own, of_other = rest[: other.start()], rest[other.end() :]
-    if DOUBT.search(rest) or FAULT.search(own) or PRAISE.search(of_other):
+    if DOUBT.search(rest):
         return False
-    return other is None or bool(own.strip(" ,;:–—-.") or of_other.strip(AROUND))
+    other = OTHER[vote].search(rest)
+    if other is None:
+        return FAULT.search(rest) is None
+    own, of_other = rest[: other.start()], rest[other.end() :]
+    says_something = own.strip(" ,;:–—-.") or of_other.strip(AROUND)
+    return bool(says_something) and not (FAULT.search(own) or PRAISE.search(of_other))

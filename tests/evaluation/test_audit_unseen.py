@@ -545,6 +545,21 @@ def test_a_missing_verdict_on_an_empty_answer_counts_among_the_short_ones(tmp_pa
     assert found.length_p < 0.01
 
 
+def test_names_cannot_command_a_terminal(tmp_path):
+    folder = Made(n=20, model="mine\x1b[2J\x07\r\n").into(tmp_path / "run")
+
+    def colour(rows):
+        for row in rows:
+            row["annotator"] = "\x1b]0;title\x07judge"
+            row["preference_raw_completion"] = "Output (a) \x1b[31m is best because\x00 it is"
+
+    edit(folder, "annotations.json", colour)
+    (folder / "leaderboard.csv").unlink()
+    found = report(folder)
+    assert all(each.isprintable() for each in as_text([found], None).split("\n"))
+    assert found.model == "mine [2J"
+
+
 def test_our_own_rows_say_whether_usage_was_reported(tmp_path):
     folder = Made().into(tmp_path / "run")
 

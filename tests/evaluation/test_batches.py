@@ -256,6 +256,15 @@ def test_the_audit_finds_our_own_verdicts_as_they_are(judged, tmp_path, annotato
     assert not [f.text for f in findings(found) if "mixed" in f.text or "repeat" in f.text]
 
 
+def test_the_audit_of_a_run_in_which_everything_failed_says_so(judged, tmp_path):
+    with FakeOpenAI(lambda call: "I cannot say.") as server:
+        judged(server, "chatgpt", models=outputs(8))
+    folder = next(path.parent for path in tmp_path.glob("annotations*/annotations.json"))
+    found = audit(read_folder(folder), samples=50)
+    assert (found.found.win_rate, found.found.n_failed, found.is_incomplete) == (None, 8, True)
+    assert [s.figure for s in found.stated if not s.agrees] == []
+
+
 @pytest.mark.parametrize(
     ("said", "votes"),
     [

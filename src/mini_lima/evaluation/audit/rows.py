@@ -92,8 +92,8 @@ def moment_of(row: Row) -> float | str | None:
 
 
 def name_of(value: object) -> str:
-    """Return ``value`` as a name: one line that can be printed, empty for none."""
-    return " ".join(text_of(value).split())
+    """Return ``value`` as a name: one line that a terminal just shows, empty for none."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text_of(value)).split())
 
 
 def commonest(names: Iterable[str]) -> str | None:

@@ -165,6 +165,12 @@ def test_prompts_neighbours_and_verdicts_are_alpaca_evals(judged, tmp_path, name
         assert len(set(members)) > 5
 
 
+def test_a_large_seed_will_do(judged):
+    with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
+        judged(server, GREEDY, seed=2**40)
+        assert len(judged.planned) == len(server.calls) == 5
+
+
 def test_in_both_orders_the_neighbours_stay_and_all_change_places(judged):
     with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
         rows, board = judged(server, GREEDY, orders="both", repeats=2)

@@ -103,7 +103,8 @@ def _filled(
     import numpy as np
 
     filled = [*numbers, *[None] * (-len(numbers) % judge.batch)]
-    shuffled = [filled[k] for k in np.random.RandomState(seed).permutation(len(filled))]
+    generator = np.random.RandomState(seed % 2**32)
+    shuffled = [filled[k] for k in generator.permutation(len(filled))]
     for start in range(0, len(shuffled), judge.batch):
         asked = tuple(shuffled[start : start + judge.batch])
         shown = tuple(FILLING if k is None else presentations[k].shown for k in asked)

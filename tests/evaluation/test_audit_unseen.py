@@ -114,6 +114,22 @@ def test_models_named_by_the_whole_part_of_a_weighted_verdict_are_not_believed(t
     assert report(folder).order.source == "seed"
 
 
+def test_an_order_that_is_told_for_some_rows_is_found_for_all(tmp_path):
+    made = Made(says=folders.nothing)
+    folder = made.into(tmp_path / "run")
+
+    def tell(rows):
+        for row in rows[::3]:
+            if row["preference"] is not None:
+                first = "output_2" if made.firsts[row["instruction"]] else "output_1"
+                row["referenced_models"] = {"m": first, "M": "…"}
+
+    edit(folder, "annotations.json", tell)
+    found = report(folder)
+    assert found.order.source == "seed"
+    assert found.consistency.n_first + found.consistency.n_second == found.found.n_total
+
+
 def in_bytes(change):
     def apply(folder):
         for path in folder.glob("*.*"):

@@ -53,9 +53,12 @@ def find_order(rows: Sequence[Row], swapped: bool) -> tuple[Order, list[bool | N
         swapped: The model's output was output 1 for the library.
     """
     given = [_given(row, swapped) for row in rows]
-    if any(first is not None for first in given):
+    is_ours = any(isinstance(row.get("model_first"), bool) for row in rows)
+    told = [first for row, first in zip(rows, given, strict=True) if row["preference"] is not None]
+    if is_ours or (told and None not in told):
         return Order("given", None, 0, 0), given
-    seen = [_seen(row) for row in rows]
+    # What the library tells of some rows is evidence, as their completions are.
+    seen = [_seen(row) if first is None else first for row, first in zip(rows, given, strict=True)]
     checked = sum(first is not None for first in seen)
     candidates: list[tuple[Source, int | None, list[bool | None]]] = [
         ("seed", seed, [_drawn(row["instruction"], seed, swapped) for row in rows])

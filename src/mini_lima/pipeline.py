@@ -209,7 +209,7 @@ def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stag
             "reference_outputs": _references(config),
             **_file("difficulties", config.evaluation.length_difficulties),
         },
-        version=2,
+        version=3,
     )
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import re
 import subprocess
 import sys
 
@@ -288,10 +290,20 @@ def test_harmless_text_is_asked_about_in_alpaca_evals_own_words(name):
         ("gpt4_turbo_clf", "B", 2),
         ("improved_lmsys_gpt4", "8 8\nequally good", 1.5),
         ("improved_lmsys_gpt4", "9 8\n", 1),
+        ("Self-taught-llama3.1-70B-dpo", "A is right.\n\n[[B]]", 2),
+        ("Self-taught-llama3.1-70B-dpo", "[[A]] or [[B]]", None),
     ],
 )
 def test_completions_are_read_as_the_annotators_config_says(name, completion, preference):
     assert load_annotator(name).read(Completion(completion)) == preference
+
+
+@pytest.mark.parametrize("name", ["alpaca_eval_gpt4", "lmsys_gpt4", "Self-taught-llama3.1-70B-dpo"])
+def test_a_completion_that_cannot_be_read_is_no_noise_in_the_log(name, caplog):
+    judge = load_annotator(name)
+    with caplog.at_level(logging.DEBUG):
+        assert judge.read(Completion("I cannot say.")) is None
+    assert caplog.records == []
 
 
 @given(completion=st.text())
@@ -301,31 +313,22 @@ def test_no_completion_makes_reading_fail(completion):
         assert preference is None or 1 <= preference <= 2
 
 
-@pytest.mark.parametrize("name", ["alpaca_farm", "alpaca_farm_greedy_gpt4"])
-def test_an_annotator_that_cannot_be_followed_in_full_is_refused(name):
-    with pytest.raises(UserError, match=f"'{name}' asks about several"):
-        load_annotator(name)
-
-
-def test_every_shipped_annotator_is_followed_or_refused():
+def test_every_shipped_annotator_is_followed():
     with undisturbed():
         from alpaca_eval import constants
 
-        shipped = [
-            path.parent.name for path in constants.EVALUATORS_CONFIG_DIR.glob("*/configs.yaml")
-        ]
-    followed = set()
+        shipped = [path.name for path in constants.EVALUATORS_CONFIG_DIR.iterdir() if path.is_dir()]
+    assert len(shipped) > 40
     for name in shipped:
-        try:
-            annotator = load_annotator(name)
-        except UserError:
-            continue
-        followed.add(name)
-        content = "".join(content for _, content in annotator.prompt)
-        assert all(
-            content.count(mark) == 1 for mark in ("{instruction}", "{output_1}", "{output_2}")
-        )
-    assert followed == set(shipped) - {"alpaca_farm", "alpaca_farm_greedy_gpt4"}
+        annotator = load_annotator(name)
+        assert annotator.name == name
+        for each in annotator.members or (annotator,):
+            content = "".join(content for _, content in each.prompt)
+            marks = ("{instruction}", "{output_1}", "{output_2}")
+            assert [content.count(mark) for mark in marks] == [each.batch] * 3
+            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
+            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
+            assert each.prompt[-1][0] == "user"
 
 
 @pytest.mark.parametrize("name", ["chatgtp", "", "../evaluators_configs/chatgpt"])
@@ -359,6 +362,25 @@ def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
     with FakeOpenAI(lambda call: opinion(call.last_message)) as server:
         assert run(*rows, server=server) == run(*rows, server=server)
     assert len(server.calls) == 5
+
+
+def test_cached_whole_verdicts_beside_a_tie_are_no_obstacle(run):
+    """alpaca_eval's own cache cannot: it writes 1.5 into a column of whole numbers."""
+    models, references = answers(["yes", "yes", "same"]), answers(["no", "no", "same"])
+    with FakeOpenAI(lambda call: "Output (a)") as server:
+        first, again = (run(models, references, server=server) for _ in range(2))
+        assert len(server.calls) == 2
+    assert first == again
+    assert again[0][2]["preference"] == 1.5
+
+
+def test_a_missing_part_of_the_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    with (
+        pytest.raises(UserError, match=r"'pkg_resources' is missing.*setuptools<82"),
+        undisturbed(),
+    ):
+        import pkg_resources  # noqa: F401
 
 
 def test_a_request_that_is_refused_for_good_is_a_failed_verdict_with_its_cause(run):

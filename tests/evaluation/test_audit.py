@@ -344,7 +344,7 @@ def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
 
     def interleave(rows):
         for row in rows[::3]:
-            row["preference_time_per_example"] = 0.77
+            row["preference_time_per_example"] = 0.7712345
 
     edit(folder, "annotations.json", interleave)
     assert any("several passes" in finding.text for finding in findings(read(folder)))
@@ -358,6 +358,7 @@ def test_wordy_verdicts_are_shown(folder):
     edit(folder, "annotations.json", talk)
     report = read(folder)
     assert report.readings.n_wordy >= 3
+    assert report.readings.n_doubtful >= 3
     assert report.readings.examples[0] == "Output (b) is not related to the <question>."
 
 
@@ -375,7 +376,9 @@ def test_files_that_do_not_belong_together_are_noticed(folder):
     edit(folder, "model_outputs.json", lambda rows: [other] * 9)
     report = read(folder)
     assert report.missing.n_absent == 0
-    assert "240 of 1 instructions: was judged and is not in" in " ".join(report.remarks)
+    assert report.health.n == 240, "the answers that were judged"
+    assert all(stated.agrees for stated in report.stated)
+    assert "model_outputs.json has nothing in common" in " ".join(report.remarks)
 
 
 def test_rows_that_were_dropped_are_missing_verdicts(folder):
@@ -421,6 +424,12 @@ def test_ill_answers_are_counted_beside_the_references(folder):
             row["output"] = text
 
     edit(folder, "model_outputs.json", sicken)
+    answers = [row["output"] for row in json.loads((folder / "model_outputs.json").read_text())]
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**r, "output_2": a} for r, a in zip(rows, answers, strict=True)],
+    )
     health = read(folder).health
     assert {name: getattr(health, name) for name in ill} == dict.fromkeys(ill, 1)
 

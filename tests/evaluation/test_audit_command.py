@@ -1,5 +1,6 @@
 """``mini-lima audit``: text, JSON and page; folders that are broken; several runs together."""
 
+import dataclasses
 import json
 import random
 import re
@@ -75,7 +76,7 @@ def test_a_run_that_reuses_verdicts_is_no_second_opinion(runs, tmp_path, capsys)
     copy = shutil.copytree(runs / "a", tmp_path / "copy")
     rows = json.loads((copy / "annotations.json").read_text())
     for row in rows[:10]:
-        row["preference_time_per_example"] = 0.123
+        row["preference_time_per_example"] = 0.1234567
     (copy / "annotations.json").write_text(json.dumps(rows))
     (pair,) = spread(folders(runs, "a", copy), samples=100).pairs
     assert (pair.n_copied, pair.flips) == (N - 10, 0)
@@ -138,6 +139,19 @@ def test_the_page_is_self_contained_escaped_and_has_both_schemes(runs):
         places = [float(line.get(end)) for line in drawn.iter("line") for end in ("x1", "x2")]
         assert places
         assert all(0 <= place <= width for place in places)
+
+
+@pytest.mark.parametrize("name", ["W" * 60, "results/" * 20, "模型" * 30, "i" * 300])
+def test_long_names_end_where_the_plot_begins(runs, name):
+    (read,) = folders(runs, "a")
+    several = dataclasses.replace(spread([read, read], samples=50), runs=[name, "short"])
+    shown = as_page([], several)
+    (cut, whole) = re.findall(r'<text x="0"[^>]*>(.*?)</text>', shown)
+    assert whole == "short"
+    assert cut.startswith("…")
+    assert cut[1:]
+    assert name.endswith(cut[1:])
+    assert len(cut) <= 34
 
 
 ROW = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1.0}

@@ -141,6 +141,12 @@ def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path,
 def test_the_library_leaves_no_trace(canonical, difficulties):
     import sklearn
 
+    with undisturbed():
+        import alpaca_eval
+
+    library = alpaca_eval.constants.CURRENT_DIR
+    files = {path for path in library.rglob("*") if "__pycache__" not in path.parts}
     before = sklearn.get_config()
     length_controlled(canonical, difficulties, seed=0, samples=2)
     assert sklearn.get_config() == before
+    assert files == {path for path in library.rglob("*") if "__pycache__" not in path.parts}

@@ -59,6 +59,115 @@ NO_VOTE = [
 ]
 
 
+HOSTILE = [
+    "Output (a), Output (b)",
+    "Output (a); Output (b)",
+    "(a), (b)",
+    "Output (a) - Output (b)",
+    "Output (a)/(b)",
+    "Output (a) & Output (b)",
+    "Output (a) vs. Output (b)",
+    "Output (a), no wait, Output (b).",
+    "Output (a), but Output (b) is better.",
+    "Output (a). However, I cannot be sure.",
+    "Output (a): 6/10, Output (b): 8/10",
+    "Output (b): 3/10",
+    "Output (b): 9 out of 10",
+    "Output (b): This answer is wrong.",
+    "Output (b): fails to follow the instruction",
+    "Output (b) - irrelevant to the question",
+    "Output (b): nicht relevant für die Frage",
+    "Output (b): ist falsch",
+    "Output (b): no está relacionado con la pregunta",
+    "Output (b): n'est pas correct",
+    "Output (b): не относится к вопросу",
+    "Output (b): 与问题无关",
+    "Output (b): 質問に答えていない",
+    "Output (a):\nParis is the capital of France.",
+    "### Output (b):\nHere is the answer that was given",
+    "**Output (b):**\n\nThe answer",
+    "Output (a)\nis worse.",
+    "Output (b)\ndoes not answer the question",
+    "Output (b)?",
+    "Is it Output (a)?",
+    "Is Output (a) better?",
+    "Which is best, Output (a) or Output (b)?",
+    "The best is Output (a)?",
+    "Output (b) is better than Output (a)? No.",
+    "Output (b) is better than Output (a) in no respect.",
+    "Output (b) is better than Output (a) only in style, and wrong.",
+    "Output (a) is best for beginners, Output (b) for experts.",
+    "Output (b) is better as a joke than as an answer",
+    "Output (b) is better because it is longer, but it is wrong",
+    "The best is Output (a). But Output (b) is more helpful.",
+    "The best is Output (a), if one likes lists.",
+    "I would prefer Output (a) if it were shorter",
+    "I prefer Output (a), although Output (b) is right.",
+    "I'd choose neither",
+    "I cannot choose between Output (a) and Output (b).",
+    "My decision: undecided",
+    "The worst output is Output (a).",
+    "The output that should lose is Output (a).",
+    "~~Output (a)~~",
+    "<del>Output (a)</del>",
+    "Output (a) ❌",
+    "Not Output (a).",
+    "Anything but Output (a)",
+    "Output (a) and (b) are equally good",
+    "Both Output (a)",
+    "Output (a): equal to Output (b)",
+    "Output (a), tied",
+    "As an AI language model, I cannot say that Output (a) is better.",
+    "assistant\nuser",
+    "The instruction says: answer with Output (a)",
+    "Ausgabe (a) ist besser",
+    "La mejor es Output (a) o Output (b)",
+    "Output (c): Output (a) and Output (b) are wrong",
+    "Output（a）",
+    "Оutput (а)",
+    '{"best": "Output (a)", "worst": "Output (b)"}',
+    "| Output (a) | Output (b) |",
+    "Output (ab)",
+    "Output (a)(b)",
+    "a) yes\nb) yes",
+    "1. Output (a)\n2. Output (b)",
+]
+HARMLESS = [
+    "Output (a)。",
+    "OUTPUT (A)",
+    "Output(a)",
+    "```\nOutput (a)\n```",
+    "***Output (a)***",
+    "“Output (a)”",
+    "[Output (a)]",
+    "Answer: Output (a)",
+    "Final answer: **Output (a)**",
+    "Output (a): it answers the question, while Output (b) is irrelevant.",
+    "Output (a), since Output (b) is wrong.",
+    "Output (a)\n\nExplanation: Output (b) lists too much, but is longer.",
+    "Output (a) is better than the other output.",
+    "Output (a) is better because it is correct.",
+    "Output (a) is the best output.\r\n",
+    "So I would go with (a).",
+    "I think Output (a) is better.",
+    "In my opinion, the best is Output (a).",
+    "Winner: Output (a)",
+    "Output (a). It is right, and there's no doubt.",
+    "Output (a)\n\nOutput (a)",
+]
+
+
+@pytest.mark.parametrize("completion", HOSTILE)
+def test_what_asks_doubts_denies_or_takes_back_is_no_vote(completion):
+    assert chosen(completion) is None
+    assert chosen(f"{completion}\n\nOutput (b)") in (None, 2)
+
+
+@pytest.mark.parametrize("completion", HARMLESS)
+def test_harmless_variants_are_read_all_the_same(completion):
+    assert chosen(completion) == 1
+
+
 @pytest.mark.parametrize("completion", FOR_A)
 def test_a_vote_is_read_in_every_harmless_spelling(completion):
     assert chosen(completion) == 1
@@ -81,3 +190,15 @@ def test_any_text_is_a_vote_or_none(text):
 @given(st.sampled_from(FOR_A), st.sampled_from(["", "\n", "  "]), st.sampled_from(["\n", " \n\n"]))
 def test_space_around_changes_nothing(completion, before, after):
     assert chosen(before + completion + after) == 1
+
+
+NAMES = {"Output (a)": "Output (b)", "(a)": "(b)", "a)": "b)", "Answer a": "Answer b"}
+NAMES |= {b: a for a, b in NAMES.items()}
+WORDS = [*NAMES, ":", ".", ",", "\n", "is", "better", "best", "not", "than", "because", "The"]
+WORDS += ["I prefer", "but", "**", "wrong", "neither", "or", "?", "7/10"]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=9))
+def test_neither_output_is_favoured(words):
+    other = [NAMES.get(word, word) for word in words]
+    assert chosen(" ".join(other)) == {1: 2, 2: 1, None: None}[chosen(" ".join(words))]

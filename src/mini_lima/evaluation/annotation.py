@@ -12,12 +12,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import Chat, ChatRequest, Reply
+from mini_lima.chat import Chat, ChatRequest
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotators import Annotator, Completion, load_annotator
+from mini_lima.evaluation.annotators import load_annotator
+from mini_lima.evaluation.asking import ask, decided, for_reading
+from mini_lima.evaluation.calls import calls
 from mini_lima.evaluation.library import metric
 from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
-from mini_lima.evaluation.verdicts import Presentation, judge_all, present, read
+from mini_lima.evaluation.verdicts import judge_all, present
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9
-MOST_REPEATS = 1000
-"""Sample indices below it belong to first attempts, those above to attempts at reading again."""
 
 
 def annotate(
@@ -73,20 +73,20 @@ def annotate(
     pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
-    asked = [each for each in presentations if each.pair.differs]
     if judge.decide is not None:
-        answers = [Completion(judge.decide(p.shown, f"{p.occasion}, {seed}")) for p in asked]
+        answers = decided(presentations, judge, seed)
     elif chat is None:
         raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
     else:
-        answers = _ask(asked, judge, chat, output_dir, attempts=reading_attempts)
-    rows = judge_all(presentations, answers, judge)
+        asked = calls(presentations, judge, seed=seed)
+        answers = ask(asked, judge, chat, output_dir, attempts=reading_attempts)
+    rows = judge_all(presentations, answers, annotator=judge.name)
     write_json(output_dir / "annotations.json", rows)
     leaderboard = {
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
         "annotator": judge.name,
-        "model": chat.model.model if judge.prompt and chat else None,
+        "model": chat.model.model if judge.decide is None and chat else None,
         "orders": orders,
         "repeats": repeats,
         **_figures(
@@ -130,55 +130,11 @@ def expected_requests(
     else:
         pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
     judge = load_annotator(annotator)
+    presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     return [
-        _with(judge, chat).model.request(judge.messages(each.shown), sample=each.repeat)
-        for each in present(pairs, orders=orders, repeats=repeats, seed=seed)
-        if each.pair.differs
+        for_reading(judge, chat).model.request(call.messages, sample=call.repeat)
+        for call in calls(presentations, judge, seed=seed)
     ]
-
-
-def _ask(
-    asked: Sequence[Presentation], judge: Annotator, chat: Chat, output_dir: Path, *, attempts: int
-) -> list[Completion]:
-    """Put each question until its answer can be read, or ``attempts`` times."""
-    found: list[Completion | None] = [None] * len(asked)
-    waiting = list(range(len(asked)))
-    with _with(judge, chat).session(output_dir) as session:
-        for attempt in range(attempts):
-            replies = session.ask(
-                [judge.messages(asked[number].shown) for number in waiting],
-                label=f"verdicts by {chat.model.model}" + (", asked again" if attempt else ""),
-                sample=[asked[number].repeat + MOST_REPEATS * attempt for number in waiting],
-            )
-            for number, reply in zip(waiting, replies, strict=True):
-                found[number] = _completion(reply, chat, attempt + 1)
-            waiting = [number for number in waiting if _is_worth_asking_again(found[number], judge)]
-            if not waiting:
-                break
-    return [completion for completion in found if completion is not None]
-
-
-def _is_worth_asking_again(completion: Completion | None, judge: Annotator) -> bool:
-    assert completion is not None
-    return completion.error is None and read(completion, judge) is None
-
-
-def _with(judge: Annotator, chat: Chat) -> Chat:
-    """``chat`` with the parameters that reading the judge's answers depends on."""
-    return replace(chat, model=replace(chat.model, extra={**judge.extra, **chat.model.extra}))
-
-
-def _completion(reply: Reply, chat: Chat, attempts: int) -> Completion:
-    return Completion(
-        text=reply.text,
-        finish_reason=reply.finish_reason,
-        served_model=reply.served_model,
-        logprobs=reply.logprobs,
-        usage=reply.usage,
-        usd=chat.cost(reply),
-        attempts=attempts,
-        error=reply.error,
-    )
 
 
 def _figures(

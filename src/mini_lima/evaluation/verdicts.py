@@ -7,11 +7,11 @@ that could not be read keeps its words and the reason, where alpaca_eval erases 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.evaluation.annotators import Annotator, Completion
+from mini_lima.evaluation.annotators import Completion
 from mini_lima.evaluation.library import Shown, preferences
 from mini_lima.evaluation.pairs import Pair
 
@@ -20,11 +20,12 @@ ORDERS = ("both", "random", "model_first", "model_second")
 
 @dataclass(frozen=True)
 class Presentation:
-    """A pair as an annotator sees it: in one order, for the first time or again."""
+    """A pair, the set's ``row``, as an annotator sees it: in one order, once or again."""
 
     pair: Pair
+    row: int
     model_first: bool
-    repeat: int = 0
+    repeat: int
 
     @property
     def shown(self) -> Shown:
@@ -50,8 +51,8 @@ def present(pairs: Sequence[Pair], *, orders: str, repeats: int, seed: int) -> l
         seed: Draws a random order; the library's own is 0.
     """
     return [
-        Presentation(pair, model_first, repeat)
-        for pair in pairs
+        Presentation(pair, row, model_first, repeat)
+        for row, pair in enumerate(pairs)
         for model_first in _orders(pair.reference.instruction, orders, seed)
         for repeat in range(repeats)
     ]
@@ -73,46 +74,57 @@ def model_stands_first(instruction: str, seed: int) -> bool:
     return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True])[0]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A presentation's verdict.
+
+    Attributes:
+        completion: What was said.
+        preference: What was read in it, from 1 (shown first) to 2; None if nothing.
+        member: Which of a pool's annotators said it; None where there is no pool.
+        together: How many pairs it was said about.
+    """
+
+    completion: Completion
+    preference: float | None
+    member: str | None = None
+    together: int = 1
+
+
 def judge_all(
-    presentations: Sequence[Presentation], answers: Sequence[Completion], judge: Annotator
+    presentations: Sequence[Presentation], answers: Mapping[int, Judged], *, annotator: str
 ) -> list[dict[str, Any]]:
     """Make one row of annotations.json per presentation.
 
     Args:
-        presentations: Pairs in the order shown; equal outputs need no answer.
-        answers: What the annotator said about those that differ, in their order.
-        judge: Reads the completions.
+        presentations: Pairs in the order shown.
+        answers: The verdicts by number of presentation; equal outputs have none.
+        annotator: Its name.
 
     Returns:
         Rows with alpaca_eval's columns and ours; ``preference`` runs from 1 (output_1, the
         reference, wins) to 2 (output_2, the model), whatever the order shown.
     """
-    waiting = iter(answers)
-    completions = [next(waiting) if p.pair.differs else None for p in presentations]
     found = preferences(
         [p.shown for p in presentations],
-        [None if completion is None else read(completion, judge) for completion in completions],
+        [answers[k].preference if k in answers else None for k in range(len(presentations))],
     )
     return [
-        _row(*parts, annotator=judge.name)
-        for parts in zip(presentations, completions, found, strict=True)
+        _row(presentation, answers.get(k), preference, annotator=annotator)
+        for k, (presentation, preference) in enumerate(zip(presentations, found, strict=True))
     ]
-
-
-def read(completion: Completion, judge: Annotator) -> float | None:
-    """The preference in ``completion``, from 1 (shown first) to 2; None if there is none."""
-    return None if completion.error is not None else judge.read(completion)
 
 
 def _row(
     presentation: Presentation,
-    completion: Completion | None,
+    judged: Judged | None,
     verdict: float | None,
     *,
     annotator: str,
 ) -> dict[str, Any]:
-    """Write a verdict down; equal outputs (no completion) are a tie that nobody was asked about."""
+    """Write a verdict down; equal outputs are a tie that nobody was asked about."""
     reference, model = presentation.pair.reference, presentation.pair.model
+    completion = judged.completion if judged else None
     if verdict is not None and presentation.model_first:
         verdict = 3 - verdict
     return {
@@ -134,6 +146,8 @@ def _row(
         "usage": completion.usage if completion else None,
         "usd": completion.usd if completion else None,
         "attempts": completion.attempts if completion else 0,
+        **({"member": judged.member} if judged and judged.member else {}),
+        **({"judged_together": judged.together} if judged and judged.together > 1 else {}),
     }
 
 

@@ -4,7 +4,8 @@ rows         the library's files, as they are found
 folder       a result folder, whatever its version and variant
 leaderboard  does the leaderboard follow from the annotations?
 order        who was shown first
-checks       missing verdicts, back-ends, reused and wordy verdicts
+missing      verdicts that are not there
+checks       back-ends, reused and wordy verdicts
 answers      signs of illness in the model's answers
 single       all of that for one folder
 several      do runs of the same outputs fit one judge?

@@ -1,8 +1,8 @@
 """What can be wrong with verdicts although each of them looks right.
 
-Every check compares two parts of the verdicts that should not differ: those that are missing and
-those that are there, those of one back-end and of another. Where they do differ, the p-value says
-how easily chance does as much; these are looks around, each on its own, not a family of tests.
+Verdicts of one back-end should not differ from those of another, each should be a judgement of its
+own, and say what was read in it. Where parts differ, the p-value says how easily chance does as
+much; these are looks around, each on its own, not a family of tests.
 """
 
 import re
@@ -14,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from mini_lima.evaluation.audit.rows import Row, name_of
-from mini_lima.evaluation.statistics import WinRate, tabulate, two_groups_p, win_rate
+from mini_lima.evaluation.audit.missing import exchanged_p
+from mini_lima.evaluation.audit.order import preferred_place
+from mini_lima.evaluation.audit.rows import Row, moment_of, name_of
+from mini_lima.evaluation.reading import chosen
+from mini_lima.evaluation.statistics import (
+    WinRate,
+    tabulate,
+    win_rate,
+)
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
 ORIGINS = (
@@ -27,29 +34,10 @@ ORIGINS = (
     "version",
 )
 """Columns that say where a verdict is from."""
+MOST_PARTS = 8
+"""Parts that are told apart; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
-
-
-@dataclass(frozen=True)
-class Missing:
-    """The verdicts that are not there, and whether they are a random part.
-
-    ``n_invalid`` of the ``n`` had a value that is no preference, ``n_absent`` have no row at all.
-    The medians are characters of the model's answers; percentages are of the verdicts asked for in
-    that order.
-    """
-
-    n: int
-    n_invalid: int
-    n_absent: int
-    percent: float
-    percent_first: float | None
-    percent_second: float | None
-    order_p: float | None
-    median_length: float | None
-    median_length_judged: float | None
-    length_p: float | None
 
 
 @dataclass(frozen=True)
@@ -85,33 +73,16 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Readings:
-    """Verdicts read off more than the verdict: an explanation, a refusal, a question back."""
+    """Verdicts read off more than the verdict: an explanation, a refusal, a question back.
+
+    ``n_doubtful`` of the ``n_wordy`` do not say what was read: "Output (b) is incorrect" was taken
+    for a vote for (b).
+    """
 
     n_plain: int
     n_wordy: int
+    n_doubtful: int
     examples: list[str]
-
-
-def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
-    """Describe the verdicts without a preference."""
-    gone = np.array([row["preference"] is None for row in rows])
-    first = np.array([row["model_first"] is True for row in rows])
-    second = np.array([row["model_first"] is False for row in rows])
-    length = np.array([len(row["output_2"]) if row["output_2"] else np.nan for row in rows])
-    ordered, measured = first | second, ~np.isnan(length)
-    chance = {"seed": seed, "samples": samples}
-    return Missing(
-        n=int(gone.sum()),
-        n_invalid=sum(row["is_invalid"] for row in rows),
-        n_absent=sum(row["is_absent"] for row in rows),
-        percent=100 * float(gone.mean()),
-        percent_first=100 * float(gone[first].mean()) if first.any() else None,
-        percent_second=100 * float(gone[second].mean()) if second.any() else None,
-        order_p=_p(gone[ordered].astype(float), first[ordered], **chance),
-        median_length=_median(length[gone & measured]),
-        median_length_judged=_median(length[~gone & measured]),
-        length_p=_p(np.log(length[measured]), gone[measured], **chance),
-    )
 
 
 def usage(rows: Sequence[Row]) -> dict[str, int]:
@@ -135,6 +106,7 @@ def taken_apart(rows: Sequence[Row], **settings: Any) -> list[Parts]:
 
 def reuse(rows: Sequence[Row]) -> Reuse:
     """Find verdicts that were copied from others, or from an earlier pass."""
+    judged = [row for row in rows if row["output_1"] is None or row["output_1"] != row["output_2"]]
     asked = Counter(
         tuple(
             str(row.get(name))
@@ -143,12 +115,12 @@ def reuse(rows: Sequence[Row]) -> Reuse:
                 *("preference", "raw_completion", "time_per_example", "date"),
             )
         )
-        for row in rows
+        for row in judged
     )
-    times = [row["time_per_example"] or row["date"] for row in rows]
+    times = [moment_of(row) for row in rows]
     times = [time for time in times if time is not None]
     return Reuse(
-        n_repeated=len(rows) - len(asked),
+        n_repeated=len(judged) - len(asked),
         n_batches=len(set(times)),
         n_stretches=sum(1 for _ in groupby(times)),
     )
@@ -161,8 +133,10 @@ def readings(rows: Sequence[Row]) -> Readings | None:
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    examples = [name_of(raw)[:SHOWN] for raw in wordy[:EXAMPLES]]
-    return Readings(len(said) - len(wordy), len(wordy), examples)
+    examples = [_beginning(name_of(raw)) for raw in wordy[:EXAMPLES]]
+    votes = [(chosen(raw), preferred_place(raw)) for raw in wordy]
+    doubtful = sum(vote is None or vote != place for vote, place in votes)
+    return Readings(len(said) - len(wordy), len(wordy), doubtful, examples)
 
 
 def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: Any) -> Parts | None:
@@ -170,11 +144,18 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
     known = [
         (str(value), row) for value, row in zip(values, rows, strict=True) if value is not None
     ]
-    names = [name for name, _ in Counter(name for name, _ in known).most_common()]
-    if len(names) < 2:
+    counted = Counter(name for name, _ in known)
+    if len(counted) < 2:
         return None
+    if len(counted) > MOST_PARTS:
+        kept = {name for name, _ in counted.most_common(MOST_PARTS - 1)}
+        rest = f"{len(counted) - len(kept)} others"
+        known = [(name if name in kept else rest, row) for name, row in known]
+        counted = Counter(name for name, _ in known)
+        counted[rest] = 0  # stands last
+    names = [name for name, _ in counted.most_common()]
     read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
-    p_value = _p(
+    p_value = exchanged_p(
         np.array([preference for _, preference in read]),
         np.array([name == names[0] for name, _ in read], dtype=bool),
         seed=settings["seed"],
@@ -188,16 +169,16 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
 
 
 def _usage(row: Row) -> str | None:
-    price = row["price_per_example"]
-    return None if price is None else "reported" if price > 0 else "none reported"
-
-
-def _p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
-    """Return the p-value of equal means, None if a group is empty."""
-    if not first.any() or first.all():
+    """Say whether the endpoint reported what the verdict took; None if nobody kept it."""
+    price, usage = row["price_per_example"], row.get("usage")
+    if price is not None:
+        return "reported" if price > 0 else "none reported"
+    if "served_model" not in row or row["raw_completion"] is None:  # not ours, or nobody was asked
         return None
-    return two_groups_p(values, first, seed=seed, samples=samples)
+    counts = usage.values() if isinstance(usage, dict) else ()
+    is_reported = any(isinstance(n, int | float) and n > 0 for n in counts)
+    return "reported" if is_reported else "none reported"
 
 
-def _median(values: Any) -> float | None:
-    return float(np.median(values)) if len(values) else None
+def _beginning(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -106,7 +106,7 @@ def _of_judge(audit: Audit) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{said.n_wordy} of {said.n_plain + said.n_wordy} verdicts were read off a longer "
-            f"text, such as “{said.examples[0]}”",
+            f"text, of which {said.n_doubtful} do not say so plainly, such as “{said.examples[0]}”",
         )
 
 
@@ -129,6 +129,8 @@ def spread_findings(spread: Spread) -> list[Finding]:
         if spread.fits_one_judge
         else Finding("alarm", f"the runs do not fit one judge: {figures}")
     ]
+    if len(names := dict.fromkeys(spread.annotators)) > 1:
+        found.append(Finding("note", f"the runs name different annotators: {'; '.join(names)}"))
     for pair in spread.pairs:
         if pair.n_copied:
             found.append(

@@ -17,6 +17,7 @@ from mini_lima.evaluation.audit.outputs import (
     REFERENCE,
     Outputs,
     differing,
+    is_of_another_run,
     is_swapped,
     read_outputs,
     unanswered,
@@ -83,9 +84,7 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
         what = "is a file: name the folder that it is in" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}")
     if not (path / ANNOTATIONS).is_file():
-        below = sorted(found.parent.name for found in path.glob(f"*/{ANNOTATIONS}"))
-        hint = f"; name one of its folders that have: {', '.join(below)}" if below else ""
-        raise UserError(f"{path} has no {ANNOTATIONS}{hint or ', so there is nothing to audit'}")
+        raise UserError(f"{path} has no {ANNOTATIONS}{_hint(path)}")
     found = read_rows(path / ANNOTATIONS, needed=("instruction", "preference"))
     answered, referred = read_outputs(path, MODEL), read_outputs(path, REFERENCE)
     swapped = is_swapped(found, answered, referred)
@@ -96,8 +95,9 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     remarks = []
     if swapped:
         remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
-    for outputs, column in ((answered, "output_2"), (referred, "output_1")):
-        remarks += differing(outputs, rows, column) if outputs else []
+    answered, of_answers = _belonging(answered, rows, "output_2")
+    referred, of_references = _belonging(referred, rows, "output_1")
+    remarks += of_answers + of_references
     remarks += unanswered(answered, referred)
     references = [each for each in dict.fromkeys(row["generator_1"] for row in rows) if each]
     standing, missed = read_leaderboard(path, name, commonest(references), swapped)
@@ -112,6 +112,27 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
         reference_outputs=referred,
         remarks=[*remarks, *missed],
     )
+
+
+def _hint(path: Path) -> str:
+    """Say where the verdicts of a folder without annotations.json may be."""
+    if below := sorted(found.parent.name for found in path.glob(f"*/{ANNOTATIONS}")):
+        return f"; name one of its folders that have: {', '.join(below)}"
+    if like := sorted(found.name for found in path.glob("annotations*") if found.is_file()):
+        return f"; if {' or '.join(like)} has the verdicts, unpack or copy it to {ANNOTATIONS}"
+    return ", so there is nothing to audit"
+
+
+def _belonging(
+    outputs: Outputs | None, rows: list[Row], column: str
+) -> tuple[Outputs | None, list[str]]:
+    """Return ``outputs`` if they are this run's, and what is to be said of them."""
+    if outputs is None:
+        return None, []
+    if is_of_another_run(outputs, rows, column):
+        remark = f"{outputs.name} has nothing in common with {ANNOTATIONS}: it is left aside"
+        return None, [remark]
+    return outputs, differing(outputs, rows, column)
 
 
 def _of_one_model(
@@ -130,6 +151,12 @@ def _of_one_model(
         return rows, commonest(names) or answering or "model"
     if model not in names:
         raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
+    other = "generator_2" if swapped else "generator_1"
+    if turned := sum(name_of(row.get(other)) == model for row in rows):
+        raise UserError(
+            f"{path} has {model!r} as output 1 in some rows and as output 2 in others "
+            f"({turned} and {len(rows) - turned}): turn them all to one side"
+        )
     return [row for row in rows if name_of(row.get(column)) == model], model
 
 
@@ -157,6 +184,6 @@ def _row(row: Row, swapped: bool, referred: dict[str, str], answered: dict[str, 
 
 
 def _output(row: Row, side: str, outputs: dict[str, str]) -> str | None:
-    if f"output_{side}" in row:
+    if row.get(f"output_{side}") is not None:
         return text_of(row[f"output_{side}"])
     return outputs.get(row["instruction"])

@@ -17,6 +17,20 @@ TOLERANCE = 1e-8
 """Ours and the library's agree to 1e-9 percent; its files keep 10 decimals of a preference."""
 
 FEW_DECIMALS = 6
+KNOWN = {
+    "win_rate",
+    "standard_error",
+    "n_total",
+    "n_wins",
+    "n_wins_base",
+    "n_draws",
+    "avg_length",
+    "discrete_win_rate",
+    "length_controlled_winrate",
+}
+"""Columns that make a table a leaderboard."""
+NAMED = ("", "generator", "model", "name", "unnamed: 0", "index")
+"""Titles of the column that says whose a row is, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +73,18 @@ def read_leaderboard(
     if path is None:
         return None, ["there is no leaderboard to compare with"]
     rows = _read(path)
-    if not any("win_rate" in figures for figures in rows.values()):
+    if not any(KNOWN & figures.keys() for _, figures in rows):
         raise UserError(f"{path} is no leaderboard: it has no column win_rate")
-    if model in rows:
-        return Standing(path.name, model, False, rows[model]), []
-    if swapped and reference is not None and reference in rows:
-        return Standing(path.name, reference, True, rows[reference]), []
+    for name in (model, reference) if swapped and reference else (model,):
+        named = [figures for each, figures in rows if each == name]
+        if len(named) > 1:
+            return None, [f"{path.name} has {len(named)} rows for {name}: none is compared"]
+        if named:
+            return Standing(path.name, name, name != model, named[0]), []
     if len(rows) > 1:
-        return None, [f"{path.name} has no row for {model}, only for {', '.join(rows)}"]
-    ((name, figures),) = rows.items()
+        names = ", ".join(name or "no name" for name, _ in rows)
+        return None, [f"{path.name} has no row for {model}, only for {names}"]
+    ((name, figures),) = rows
     return Standing(path.name, name, swapped, figures), []
 
 
@@ -124,25 +141,35 @@ def compared(
     ]
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
-    """Return the figures of each row by its name."""
+def _read(path: Path) -> list[tuple[str, dict[str, float]]]:
+    """Return the name and the figures of each row."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             row = json.loads(text)
-            return {name_of(row.get("generator", "model")): _figures(row)}
+            return [(name_of(row.get("generator", "model")), _figures(row))]
         rows = list(csv.reader(io.StringIO(text)))
     except (OSError, ValueError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a leaderboard: {error}") from error
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
     if len(rows) < 2:
         raise UserError(f"{path} is no leaderboard: it has no row below its header")
-    header, *lines = rows
-    unnamed = header[0] == "win_rate"  # written without the names
-    return {
-        "" if unnamed else name_of(line[0]): _figures(dict(zip(header, line, strict=False)))
+    header, *lines = [[cell.strip() for cell in row] for row in rows]
+    column = next((k for name in NAMED if (k := _index(header, name)) is not None), None)
+    if column is None and header[0] not in KNOWN:
+        column = 0
+    return [
+        (
+            "" if column is None or column >= len(line) else name_of(line[column]),
+            _figures(dict(zip(header, line, strict=False))),
+        )
         for line in lines
-        if line
-    }
+    ]
+
+
+def _index(header: Sequence[str], name: str) -> int | None:
+    """Return the column whose title is ``name``, None if there is none."""
+    return next((k for k, title in enumerate(header) if title.lower() == name), None)
 
 
 def _is_rounded(stated: float, ours: float) -> bool:

@@ -23,6 +23,11 @@ class Outputs:
         """The outputs."""
         return [output for _, output in self.pairs]
 
+    def differs(self, rows: Sequence[Row], column: str) -> bool:
+        """Whether what stands in ``column`` of the rows is not what is here."""
+        judged = {(row["instruction"], row[column]) for row in rows if row[column] is not None}
+        return not judged <= set(self.pairs)
+
 
 def read_outputs(folder: Path, name: str) -> Outputs | None:
     """Read ``name`` beside the annotations in ``folder`` or, as the library lays it, above them.
@@ -66,16 +71,21 @@ def differing(outputs: Outputs, rows: Sequence[Row], column: str) -> list[str]:
     return [f"{len(which)} of {len(answers)} instructions: {what}" for which, what in said if which]
 
 
+def is_of_another_run(outputs: Outputs, rows: Sequence[Row], column: str) -> bool:
+    """Whether ``outputs`` have nothing in common with what the rows say was judged."""
+    judged = {(row["instruction"], row[column]) for row in rows if row[column] is not None}
+    return judged.isdisjoint(outputs.pairs)
+
+
 def without_a_row(
     model: Outputs | None, reference: Outputs | None, rows: Sequence[Row]
 ) -> list[Row]:
     """Return rows without a verdict for the instructions that were answered and have no row.
 
-    A run of the library's can lose them without a word. An outputs file that has nothing in common
-    with the rows is another run's, and nothing is missing from this one.
+    A run of the library's can lose them without a word. What the reference has no answer to cannot
+    be judged, and is not missing.
     """
-    judged = {(row["instruction"], row["output_2"]) for row in rows}
-    if model is None or judged.isdisjoint(model.pairs):
+    if model is None:
         return []
     references = dict(reference.pairs if reference else ())
     known = {row["instruction"] for row in rows}
@@ -95,15 +105,19 @@ def without_a_row(
             "is_absent": True,
         }
         for instruction, output in model.pairs
-        if instruction not in known
+        if instruction not in known and (reference is None or instruction in references)
     ]
 
 
 def unanswered(model: Outputs | None, reference: Outputs | None) -> list[str]:
-    """Say how many instructions of the reference the model has no answer to."""
+    """Say how many instructions only one of the two files has an output for."""
     if model is None or reference is None:
         return []
-    asked = {instruction for instruction, _ in reference.pairs}
-    lacking = asked - {instruction for instruction, _ in model.pairs}
-    what = f"is in {REFERENCE} and not in {MODEL}"
-    return [f"{len(lacking)} of {len(asked)} instructions: {what}"] if lacking else []
+    found = []
+    for one, other in ((reference, model), (model, reference)):
+        asked = {instruction for instruction, _ in one.pairs}
+        lacking = asked - {instruction for instruction, _ in other.pairs}
+        if lacking:
+            what = f"is in {one.name} and not in {other.name}"
+            found.append(f"{len(lacking)} of {len(asked)} instructions: {what}")
+    return found

@@ -24,7 +24,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; } h3 { fo
 .alarm { color: var(--alarm); list-style-type: "! "; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .25rem .75rem .25rem 0;
   text-align: left; font-weight: normal; border-bottom: 1px solid var(--line); }
-th { width: 40%; } svg { width: 100%; height: auto; }
+th { width: 40%; } .plot { overflow-x: auto; }
+svg { width: 100%; min-width: 36rem; height: auto; }
 svg text { fill: var(--ink); font-size: 13px; }
 svg .soft { fill: var(--soft); } svg .grid { stroke: var(--line); }
 svg .bar { stroke: var(--mark); stroke-width: 3; } svg circle { fill: var(--mark); }
@@ -102,8 +103,7 @@ def _forest(rates: Sequence[words.Rate], label: str) -> str:
     for number, rate in enumerate(rates):
         found, y = rate.found, TOP + ROW * (number + 0.5)
         figure = "–" if found.win_rate is None else f"{found.win_rate:.1f}% of {found.n_total}"
-        name = rate.name if len(rate.name) <= 40 else f"…{rate.name[-39:]}"
-        parts.append(f'<text x="0" y="{y + 4:.1f}">{escape(name)}</text>')
+        parts.append(f'<text x="0" y="{y + 4:.1f}">{escape(_fitting(rate.name))}</text>')
         parts.append(f'<text class="soft" x="{LABELS + PLOT + 16}" y="{y + 4:.1f}">{figure}</text>')
         if found.low is not None and found.high is not None:
             parts.append(
@@ -113,6 +113,17 @@ def _forest(rates: Sequence[words.Rate], label: str) -> str:
         if found.win_rate is not None:
             parts.append(f'<circle cx="{x(found.win_rate):.1f}" cy="{y:.1f}" r="5"/>')
     return (
-        f'<svg role="img" aria-label="{escape(label)}" '
-        f'viewBox="0 0 {LABELS + PLOT + FIGURES} {height}">{"".join(parts)}</svg>'
+        f'<div class="plot"><svg role="img" aria-label="{escape(label)}" '
+        f'viewBox="0 0 {LABELS + PLOT + FIGURES} {height}">{"".join(parts)}</svg></div>'
     )
+
+
+def _fitting(name: str) -> str:
+    """Cut off the beginning of a name that is too wide for its column."""
+    widths = [
+        13 if ord(each) > 0x2E7F or each in "MW@" else 9 if each.isupper() else 8 for each in name
+    ]
+    shown = len(name)
+    while sum(widths[len(name) - shown :]) > LABELS:
+        shown -= 1
+    return name if shown == len(name) else f"…{name[len(name) - shown + 1 :]}"

@@ -12,6 +12,8 @@ from mini_lima.errors import UserError
 Row = dict[str, Any]
 
 TIE, FAILED = 1.5, -1
+NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
+TELLING_DIGITS = 5
 HUGE = 1e15
 """Beyond any price or time; JSON's numbers have no bound of their own."""
 
@@ -65,6 +67,8 @@ def preference(value: object) -> float | None:
 
 def is_nothing(value: object) -> bool:
     """Whether ``value`` stands for a verdict that failed: null, NaN, or the library cache's -1."""
+    if isinstance(value, str):
+        return value.strip().lower() in NOTHING
     return value is None or value == FAILED or (isinstance(value, float) and math.isnan(value))
 
 
@@ -75,9 +79,21 @@ def number_of(value: object) -> float | None:
     return float(value) if abs(value) < HUGE else None
 
 
+def moment_of(row: Row) -> float | str | None:
+    """Return what tells a row's batch from all others: its time, if that is not rounded, or date.
+
+    Times of several digits do not repeat by chance; those of a clock in tenths do.
+    """
+    time: float | None = row["time_per_example"]
+    if time is not None and len(f"{time:.10f}".strip("0.")) >= TELLING_DIGITS:
+        return time
+    date: str | None = row["date"]
+    return date
+
+
 def name_of(value: object) -> str:
-    """Return ``value`` as a name: one line that can be printed, empty for none."""
-    return " ".join(text_of(value).split())
+    """Return ``value`` as a name: one line that a terminal just shows, empty for none."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text_of(value)).split())
 
 
 def commonest(names: Iterable[str]) -> str | None:

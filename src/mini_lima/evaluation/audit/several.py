@@ -15,7 +15,7 @@ import numpy as np
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.audit.folder import Folder
-from mini_lima.evaluation.audit.rows import text_of
+from mini_lima.evaluation.audit.rows import moment_of, text_of
 from mini_lima.evaluation.statistics import (
     WinRate,
     holm,
@@ -49,6 +49,7 @@ class Spread:
 
     Attributes:
         runs: Their names.
+        annotators: Who judged each, a pool's members joined by commas.
         win_rates: Of each, over all that it judged.
         n_common: Instructions with a verdict in every run; all below is over these.
         observed: Standard deviation of the runs' win rates.
@@ -59,6 +60,7 @@ class Spread:
     """
 
     runs: list[str]
+    annotators: list[str]
     win_rates: list[WinRate]
     n_common: int
     observed: float
@@ -97,6 +99,7 @@ def spread(
     )
     return Spread(
         runs=names,
+        annotators=[", ".join(sorted({row["annotator"] for row in f.rows})) for f in folders],
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders
@@ -125,7 +128,7 @@ def _by_question(folder: Folder) -> dict[Asked, list[tuple[float, Any]]]:
     for row in folder.rows:
         if row["preference"] is not None:
             asked = (row["instruction"], row["output_1"], row["output_2"])
-            mark = (row["time_per_example"], row["date"], str(row.get("raw_completion")))
+            mark = (moment_of(row), row["date"], str(row.get("raw_completion")))
             found.setdefault(asked, []).append((row["preference"] - 1, mark))
     return found
 

@@ -9,6 +9,7 @@ from mini_lima.evaluation.audit import checks
 from mini_lima.evaluation.audit.answers import Health, health
 from mini_lima.evaluation.audit.folder import Folder
 from mini_lima.evaluation.audit.leaderboard import Comparison, compared
+from mini_lima.evaluation.audit.missing import Missing, missing
 from mini_lima.evaluation.audit.order import Order, find_order
 from mini_lima.evaluation.audit.rows import Row, text_of
 from mini_lima.evaluation.length import Lengths, lengths
@@ -47,7 +48,7 @@ class Audit:
     model_first: WinRate | None
     model_second: WinRate | None
     variance: VarianceSplit | None
-    missing: checks.Missing
+    missing: Missing
     usage: dict[str, int]
     parts: list[checks.Parts]
     reuse: checks.Reuse
@@ -81,7 +82,7 @@ def audit(
     order, firsts = find_order(folder.rows, folder.swapped)
     rows = [
         # Equal outputs are a tie that nobody was asked about.
-        {**row, "model_first": None if row["output_1"] == row["output_2"] else first}
+        {**row, "model_first": None if _are_equal(row) else first}
         for row, first in zip(folder.rows, firsts, strict=True)
     ]
     verdicts = tabulate(rows)
@@ -92,7 +93,7 @@ def audit(
     found = win_rate(verdicts, **settings)
     paired = [row for row in rows if None not in (row["output_1"], row["output_2"])]
     answers, references = (
-        outputs.texts if outputs else _outputs(rows, column)
+        outputs.texts if outputs and not outputs.differs(rows, column) else _outputs(rows, column)
         for outputs, column in (
             (folder.model_outputs, "output_2"),
             (folder.reference_outputs, "output_1"),
@@ -114,13 +115,15 @@ def audit(
         model_first=win_rate(first, **settings) if len(first.win) else None,
         model_second=win_rate(second, **settings) if len(second.win) else None,
         variance=split_variance(verdicts) if one_judge else None,
-        missing=checks.missing(rows, seed=seed, samples=samples),
+        missing=missing(rows, seed=seed, samples=samples),
         usage=checks.usage(rows),
         parts=checks.taken_apart(rows, **settings),
         reuse=checks.reuse(rows),
         readings=checks.readings(rows),
         lengths=lengths(paired, **settings) if paired else None,
-        length_controlled=length_controlled(rows, difficulties, seed=seed, confidence=confidence),
+        length_controlled=length_controlled(
+            _in_order(rows, folder), difficulties, seed=seed, confidence=confidence
+        ),
         length_controlled_stated=folder.standing.figures.get("length_controlled_winrate")
         if folder.standing
         else None,
@@ -142,6 +145,17 @@ def _compared(
     ]
     characters = [] if of_reference else [len(answer) for answer in answers]
     return compared(folder.standing, preferences, characters, found.standard_error)
+
+
+def _in_order(rows: Sequence[Row], folder: Folder) -> list[Row]:
+    """Return ``rows`` in the order of the answers, in which none is missing."""
+    answers = folder.model_outputs.pairs if folder.model_outputs else []
+    place = {instruction: k for k, (instruction, _) in enumerate(answers)}
+    return sorted(rows, key=lambda row: place.get(row["instruction"], len(place)))
+
+
+def _are_equal(row: Row) -> bool:
+    return row["output_1"] is not None and row["output_1"] == row["output_2"]
 
 
 def _outputs(rows: Sequence[Row], column: str) -> list[str]:

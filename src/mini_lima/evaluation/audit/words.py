@@ -146,7 +146,7 @@ def _order_rows(audit: Audit) -> list[tuple[str, str]]:
         rows.append(("verdict changes with the order", f"{seen.order_disagreement:.1f}%"))
     if seen.flip_rate is not None:
         rows.append(("verdict changes when asked again", f"{seen.flip_rate:.1f}%"))
-    for pair in seen.agreements:
+    for pair in (each for each in seen.agreements if each.n):
         names = " and ".join(pair.annotators)
         rows.append((f"{names} agree", f"{figure(pair.agreement)}% of {pair.n}"))
     return rows

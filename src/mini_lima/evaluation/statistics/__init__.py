@@ -19,6 +19,7 @@ Shares of a whole are percent, differences percentage points.
 
 from mini_lima.evaluation.statistics.consistency import Agreement, Consistency, consistency
 from mini_lima.evaluation.statistics.permutation import (
+    association_p,
     holm,
     homogeneity_p,
     sign_flip_p,
@@ -45,6 +46,7 @@ __all__ = [
     "VarianceSplit",
     "Verdicts",
     "WinRate",
+    "association_p",
     "bootstrap_interval",
     "by_instruction",
     "consistency",

@@ -59,15 +59,31 @@ def two_groups_p(
         seed: Of the draws.
         samples: Number of draws.
     """
-    n, size = len(values), int(first.sum())
+    return association_p(values, first.astype(np.float64), seed=seed, samples=samples)
+
+
+def association_p(values: Floats, others: Floats, *, seed: int, samples: int = 10_000) -> float:
+    """Return the two-sided p-value of no correlation, by exchanging ``others`` between the rows.
+
+    Where ``others`` say which of two groups a value is in, this compares the groups' means.
+
+    Args:
+        values: Shape (n,), without NaN.
+        others: Of the same shape.
+        seed: Of the draws.
+        samples: Number of draws.
+    """
+    n = len(values)
     centred = values - values.mean()
-    # The groups' means differ by this sum times a constant.
-    found = abs(centred[first].sum()) - ROUNDING
+    # Any constant may be taken off the others, for the centred values sum up to 0.
+    weights = others - np.median(others)
+    used = weights != 0
+    found = abs(centred[used] @ weights[used]) - ROUNDING
     rng = np.random.default_rng(seed)
     extreme = 0
     for drawn in _chunks(samples, n):
-        shuffled = rng.permuted(np.broadcast_to(centred, (drawn, n)), axis=1)
-        extreme += int((np.abs(shuffled[:, :size].sum(axis=1)) >= found).sum())
+        shuffled = rng.permuted(np.broadcast_to(centred, (drawn, n)), axis=1)[:, : used.sum()]
+        extreme += int((np.abs(shuffled @ weights[used]) >= found).sum())
     return (1 + extreme) / (1 + samples)
 
 

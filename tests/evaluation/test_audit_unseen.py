@@ -1,0 +1,602 @@
+"""The audit on folders that nobody here made: forms, faults and judges, each with its truth."""
+
+import csv
+import gzip
+import hashlib
+import json
+import shutil
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.evaluation import folders
+from tests.evaluation.folders import Made, by_the_library
+
+from mini_lima.errors import UserError
+from mini_lima.evaluation import length_controlled
+from mini_lima.evaluation.audit.findings import findings, spread_findings
+from mini_lima.evaluation.audit.folder import read_folder
+from mini_lima.evaluation.audit.order import find_order
+from mini_lima.evaluation.audit.several import spread
+from mini_lima.evaluation.audit.single import audit
+from mini_lima.evaluation.audit.text import as_text
+
+few = {"samples": 200}
+
+
+def report(folder, **options):
+    return audit(read_folder(folder, **options), **few)
+
+
+def said(found, level=None):
+    return " | ".join(f.text for f in findings(found) if level in (None, f.level))
+
+
+def edit(folder, name, change):
+    """Let ``change`` alter the rows of a JSON file of ``folder`` in place, or return others."""
+    path = folder / name
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(change(rows) or rows))
+
+
+def agrees_with_the_library(folder, found):
+    theirs = by_the_library(folder)
+    assert found.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert found.found.n_total == theirs["n_total"]
+    assert [s.figure for s in found.stated if not s.agrees] == []
+    if found.n_instructions == found.found.n_total + found.found.n_failed:
+        error = theirs["standard_error"]
+        assert found.found.standard_error == pytest.approx(error, abs=1e-9)
+
+
+STYLES = {
+    "chatgpt": ({}, "seed"),
+    "chatgpt, seed 2": ({"order_seed": 2}, "seed"),
+    "chatgpt, a seed that nobody would guess": ({"order_seed": 4711}, "read"),
+    "davinci003": ({"says": folders.bare}, "seed"),
+    "gpt4_turbo_clf": ({"says": folders.letter}, "seed"),
+    "chatgpt_fn": ({"says": folders.function}, "seed"),
+    "alpaca_eval_gpt4": ({"says": folders.ranking}, "seed"),
+    "alpaca_eval_cot_gpt4_turbo_fn": ({"says": folders.ordered}, "seed"),
+    "alpaca_farm, as JSON": ({"says": folders.boolean}, "seed"),
+    "weighted": ({"says": folders.weighted, "weights": True}, "seed"),
+    "weighted, seed 3": ({"says": folders.weighted, "weights": True, "order_seed": 3}, "seed"),
+    "longest": ({"says": folders.nothing, "loses": lambda *_: 0}, "assumed"),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_annotators_way_of_answering_tells_who_stood_first(tmp_path, style):
+    options, source = STYLES[style]
+    made = Made(**options)
+    folder = made.into(tmp_path / "run")
+    found = report(folder)
+    agrees_with_the_library(folder, found)
+    assert found.order.source == source
+    rows = read_folder(folder).rows
+    _, firsts = find_order(rows, False)
+    right = [
+        made.firsts[row["instruction"]] == first
+        for row, first in zip(rows, firsts, strict=True)
+        if first is not None
+    ]
+    assert all(right)
+    assert len(right) > 100
+
+
+def test_an_answer_to_several_pairs_is_not_taken_for_the_first_ones(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def share(rows):
+        for start in range(0, len(rows), 5):
+            together = "\n\n".join(r["preference_raw_completion"] for r in rows[start : start + 5])
+            for row in rows[start : start + 5]:
+                row["preference_raw_completion"] = together
+
+    edit(folder, "annotations.json", share)
+    assert report(folder).order.source == "assumed"
+
+
+def test_models_named_by_the_whole_part_of_a_weighted_verdict_are_not_believed(tmp_path):
+    made = Made(says=folders.weighted, weights=True)
+    folder = made.into(tmp_path / "run")
+
+    def name_them(rows):  # as alpaca_eval does it: int(1.9) is 1
+        for row in rows:
+            if row["preference"] is not None:
+                best = row["preference_raw_completion"]["text"]
+                whole = int(row["preference"])
+                other = {"m": "M", "M": "m"}[best]
+                row["referenced_models"] = {best: f"output_{whole}", other: f"output_{3 - whole}"}
+
+    edit(folder, "annotations.json", name_them)
+    assert report(folder).order.source == "seed"
+
+
+def test_an_order_that_is_told_for_some_rows_is_found_for_all(tmp_path):
+    made = Made(says=folders.nothing)
+    folder = made.into(tmp_path / "run")
+
+    def tell(rows):
+        for row in rows[::3]:
+            if row["preference"] is not None:
+                first = "output_2" if made.firsts[row["instruction"]] else "output_1"
+                row["referenced_models"] = {"m": first, "M": "…"}
+
+    edit(folder, "annotations.json", tell)
+    found = report(folder)
+    assert found.order.source == "seed"
+    assert found.consistency.n_first + found.consistency.n_second == found.found.n_total
+
+
+def in_bytes(change):
+    def apply(folder):
+        for path in folder.glob("*.*"):
+            path.write_bytes(change(path.read_bytes()))
+
+    return apply
+
+
+def in_rows(change):
+    return lambda folder: edit(folder, "annotations.json", lambda rows: [change(r) for r in rows])
+
+
+def preference_as(change):
+    return in_rows(lambda row: {**row, "preference": change(row["preference"])})
+
+
+def without(*names):
+    return in_rows(lambda row: {k: v for k, v in row.items() if k not in names})
+
+
+def as_lines(folder):
+    rows = json.loads((folder / "annotations.json").read_text())
+    (folder / "annotations.json").write_text("\r\n".join(map(json.dumps, rows)))
+
+
+def with_empty_columns(folder):
+    in_rows(lambda row: {**row, "output_1": None, "output_2": None})(folder)
+
+
+def by_columns_alone(folder):
+    without("output_1", "output_2", "generator_1", "generator_2", "annotator")(folder)
+
+
+def board(text):
+    def write(folder):
+        header, figures = (folder / "leaderboard.csv").read_text().splitlines()
+        lines = text.format(h=header, f=figures, hn=header[1:], fn=figures.split(",", 1)[1])
+        (folder / "leaderboard.csv").write_text(lines)
+
+    return write
+
+
+def nested(folder):
+    inner = folder / "judge"
+    inner.mkdir()
+    for name in ("annotations.json", "leaderboard.csv"):
+        (folder / name).rename(inner / name)
+
+
+SAME = {
+    "Windows line endings": in_bytes(lambda text: text.replace(b"\n", b"\r\n")),
+    "a byte order mark": in_bytes(lambda text: b"\xef\xbb\xbf" + text),
+    "NaN": preference_as(lambda p: float("nan") if p is None else p),
+    "whole numbers": preference_as(lambda p: p and int(p)),
+    "numbers as text": preference_as(lambda p: p and f" {p} "),
+    "JSON lines, ended as on Windows": as_lines,
+    "no names and no outputs": by_columns_alone,
+    "outputs that are null": with_empty_columns,
+    "no dataset, no dates": without("dataset", "preference_time_per_example"),
+    "leaderboard with a named index": board("model{h}\n{f}\n"),
+    "leaderboard of pandas without an index": board("Unnamed: 0{h}\n{f}\n"),
+    "leaderboard without names": board("{hn}\n{fn}\n"),
+    "leaderboard with the name last": board("{hn},generator\n{fn},our model\n"),
+    "leaderboard of many": board("{h}\nother,1,1,1,1,1,1,1,1\n{f}\n"),
+    "leaderboard of Windows with an empty line": board("\ufeff{h}\r\n{f}\r\n\r\n"),
+    "leaderboard with other metrics": board("{h},kappa,mode\n{f},0.3,community\n"),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_the_form_of_the_files_changes_nothing(tmp_path, form):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    SAME[form](folder)
+    found = report(folder)
+    assert (found.found, found.stated, found.missing.n) == (
+        usual.found,
+        usual.stated,
+        usual.missing.n,
+    )
+    assert len(found.stated) > 6
+    assert found.order == usual.order
+    assert found.consistency.order_effect == usual.consistency.order_effect
+    assert said(found, "alarm") == said(usual, "alarm")
+
+
+VALUES = [0, 1.5, 1, 2, 1.25, None, 0, 2.5, -1, 1.5, 3, 1.999, 2, 1, 1]
+
+
+def test_ties_weights_and_what_is_no_preference_are_counted_as_the_library_counts_them(tmp_path):
+    folder = Made(n=len(VALUES), words=9).into(tmp_path / "run")
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**r, "preference": p} for r, p in zip(rows, VALUES, strict=True)],
+    )
+    (folder / "leaderboard.csv").unlink()
+    found = report(folder)
+    agrees_with_the_library(folder, found)
+    assert (found.missing.n, found.missing.n_invalid) == (4, 2)
+    for value, invalid in (("NaN", 0), ("", 0), (float("-inf"), len(VALUES)), ("yes", len(VALUES))):
+        preference_as(lambda _, value=value: value)(folder)
+        none = report(folder)
+        assert (none.missing.n_invalid, none.found.win_rate) == (invalid, None)
+
+
+unusual = st.sampled_from([None, float("nan"), -1, 0, 1, 1.5, 2, 2.5, "1.0", "2", "1.25"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(verdicts=st.lists(unusual | st.floats(1, 2), min_size=2, max_size=30))
+def test_whatever_stands_there_the_win_rate_is_the_librarys(tmp_path_factory, verdicts):
+    folder = tmp_path_factory.mktemp("verdicts")
+    rows = [{"instruction": str(k), "preference": p} for k, p in enumerate([*verdicts, 1.0])]
+    (folder / "annotations.json").write_text(json.dumps(rows))
+    found, theirs = report(folder).found, by_the_library(folder)
+    assert found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert found.n_total == theirs["n_total"]
+    if found.n_total > 1:
+        assert found.standard_error == pytest.approx(theirs["standard_error"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("{hn}\n{fn}\n{fn}\n", "no row for our model, only for no name, no name"),
+        ("{h}\n{f}\n{f}\n", "2 rows for our model"),
+        ("{h}\nx,1\ny,2\n", "no row for our model, only for x, y"),
+    ],
+)
+def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path, text, remark):
+    folder = Made(n=20).into(tmp_path / "run")
+    board(text)(folder)
+    found = report(folder)
+    assert found.stated == []
+    assert remark in said(found)
+
+
+def test_a_leaderboard_without_win_rate_is_compared_in_what_it_has(tmp_path):
+    folder = Made(n=20, loses=lambda *_: 0).into(tmp_path / "run")
+    (folder / "leaderboard.csv").write_text("model,n_total\nour model,20\n")
+    assert [(s.figure, s.agrees) for s in report(folder).stated] == [("n_total", True)]
+
+
+def test_answers_that_nobody_was_asked_to_judge_are_not_missing(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    more = [{"instruction": f"more {k}", "output": "x", "generator": "our model"} for k in (1, 2)]
+    edit(folder, "model_outputs.json", lambda rows: rows + more)
+    (folder / "leaderboard.csv").unlink()
+    found = report(folder)
+    assert found.missing.n == usual.missing.n
+    assert "2 of 122 instructions: is in model_outputs.json and not in reference_" in said(found)
+    (folder / "reference_outputs.json").unlink()  # and then nobody knows
+    assert report(folder).missing.n_absent == 2
+
+
+def test_outputs_written_anew_do_not_speak_for_those_that_were_judged(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    edit(
+        folder,
+        "model_outputs.json",
+        lambda rows: [
+            {**r, "output": "assistant\n" if k % 2 else r["output"]} for k, r in enumerate(rows)
+        ],
+    )
+    found = report(folder)
+    assert found.health == usual.health
+    assert all(stated.agrees for stated in found.stated)
+    assert "60 of 120 instructions: was judged with another answer" in said(found)
+
+
+def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
+    folder = Made().into(tmp_path / "results" / "our model")
+    usual = report(folder)
+    nested(folder)
+    found = report(folder / "judge")
+    assert (found.found, found.health, found.stated) == (usual.found, usual.health, usual.stated)
+    (folder / "reference_outputs.json").rename(tmp_path / "reference_outputs.json")
+    assert report(folder / "judge").found == usual.found
+
+
+def test_rows_that_were_dropped_or_shuffled_leave_a_canonical_set_canonical(tmp_path, monkeypatch):
+    folder = Made(n=40).into(tmp_path / "run")
+    listed = [row["instruction"] for row in json.loads((folder / "annotations.json").read_text())]
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    monkeypatch.setattr(length_controlled, "CANONICAL_SHA256", digest)
+    usual = report(folder).length_controlled
+    assert "df_gamed.csv is not here" in usual.undefined
+    edit(folder, "annotations.json", lambda rows: list(reversed(rows[:7] + rows[9:])))
+    assert report(folder).length_controlled == usual
+    edit(folder, "model_outputs.json", lambda rows: rows[:-1])
+    edit(folder, "annotations.json", lambda rows: rows[1:])
+    assert "not defined for this set" in report(folder).length_controlled.undefined
+
+
+def test_a_pool_of_annotators_is_one_judge_with_many_names(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**r, "annotator": f"gpt4_{k % 5}"} for k, r in enumerate(rows)],
+    )
+    found = report(folder)
+    agrees_with_the_library(folder, found)
+    assert " and gpt4_" not in as_text([found], None)
+
+
+def test_origins_by_the_hundred_are_a_few_parts(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def fingerprint(rows):
+        for k, row in enumerate(rows):
+            row["system_fingerprint"] = "fp_usual" if k % 2 else f"fp_{k}"
+
+    edit(folder, "annotations.json", fingerprint)
+    (parts,) = report(folder).parts
+    assert (parts.parts[0].name, parts.parts[-1].name) == ("fp_usual", "54 others")
+    judged = [part.found.n_total + part.found.n_failed for part in parts.parts]
+    assert (len(judged), sum(judged)) == (8, 120)
+
+
+def test_two_annotators_and_two_models_in_one_file_are_kept_apart(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def double(rows):
+        other = [{**r, "generator_2": "other", "output_2": r["output_2"] + "!"} for r in rows]
+        second = [{**r, "annotator": "second"} for r in rows]
+        return rows + other + second
+
+    edit(folder, "annotations.json", double)
+    found = report(folder)
+    assert found.model == "our model"
+    assert found.found.n_total + found.found.n_failed == 240
+    (agreement,) = found.consistency.agreements
+    assert agreement.agreement == 100
+    assert report(folder, model="other").found.n_total == found.found.n_total / 2
+
+
+def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
+    folder = Made(n=60, loses=lambda *_: 0).into(tmp_path / "run")
+
+    def repeat(rows):
+        return [{**row, "instruction": f"question {k % 20}"} for k, row in enumerate(rows)]
+
+    for name in ("annotations.json", "model_outputs.json", "reference_outputs.json"):
+        edit(folder, name, repeat)
+    found = report(folder)
+    agrees_with_the_library(folder, found)
+    assert (found.n_instructions, found.found.n_total, found.missing.n) == (20, 60, 0)
+    assert found.health.n == 60
+
+
+def test_half_characters_are_no_obstacle(tmp_path):
+    folder = Made(n=30).into(tmp_path / "run")
+
+    def break_off(rows):
+        rows[3]["instruction"] += "\ud83d"
+        rows[4].update(output="\ude00" * 3) if "output" in rows[4] else None
+
+    for name in ("annotations.json", "model_outputs.json", "reference_outputs.json"):
+        edit(folder, name, break_off)
+    (folder / "leaderboard.csv").unlink()
+    as_text([report(folder)], None).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("annotations.json.gz", gzip.compress(b"[]"), "if annotations.json.gz has the verdicts"),
+        ("annotations_seed0_configs.json", b"[]", "if annotations_seed0_configs.json has"),
+        ("annotations.json", gzip.compress(b"[]"), "cannot be read"),
+        ("annotations.json", "[]".encode("utf-16"), "cannot be read"),
+        ("annotations.json", b"[]", "holds no rows"),
+        ("annotations.json", b"\r\n", "neither a JSON list"),
+        ("annotations.json", b"[{}]", "row 1: has no instruction and no preference"),
+        ("annotations.json", b'[{"instruction": "i", "preference": 1}, 7]', "row 2"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, name, content, hint):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_folder(tmp_path)
+    assert hint in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_long_answers_to_805_instructions_take_seconds(tmp_path):
+    folder = Made(n=805, words=2000).into(tmp_path / "run")
+    edit(
+        folder,
+        "annotations.json",
+        lambda rows: [{**r, "output_2": r["output_2"].ljust(8000, "x")} for r in rows],
+    )
+    (folder / "model_outputs.json").unlink()
+    before = time.process_time()
+    audit(read_folder(folder))
+    assert time.process_time() - before < 5
+
+
+RUNS = 200
+
+
+def test_a_clean_judge_gives_no_more_false_alarms_than_chance_allows(tmp_path):
+    """Each warning that rests on a p-value or an interval may come once in twenty runs."""
+    alarms = dict.fromkeys(("place decides", "not missing at random", "another length"), 0)
+    alarms |= dict.fromkeys(("they differ", "says", "repeat", "several passes", "answers"), 0)
+    for seed in range(RUNS):
+        made = Made(n=80, seed=seed, paying=0.5, loses=lambda *_: 0.05, words=12)
+        folder = made.into(tmp_path / str(seed))
+        text = said(audit(read_folder(folder), samples=100))
+        shutil.rmtree(folder)
+        for name in alarms:
+            alarms[name] += name in text.replace("missing on answers", "missing on")
+    for name in ("says", "repeat", "several passes", "answers"):
+        assert alarms.pop(name) == 0, name
+    assert max(alarms.values()) <= 0.09 * RUNS, alarms  # 5 percent and three standard errors
+
+
+def test_answers_whose_verdicts_fail_together_are_no_false_alarm(tmp_path):
+    """All six verdicts on an answer are missing, whatever its length: that is one accident."""
+    alarms = 0
+    for seed in range(40):
+        folder = Made(n=40, seed=seed, loses=lambda *_: 0.2, words=30).into(tmp_path / str(seed))
+        edit(
+            folder,
+            "annotations.json",
+            lambda rows: [
+                {**r, "model_first": first, "repeat": repeat}
+                for r in rows
+                for first in (True, False)
+                for repeat in range(3)
+            ],
+        )
+        alarms += report(folder).missing.length_p < 0.05
+        shutil.rmtree(folder)
+    assert alarms <= 7
+
+
+FAULTS = {
+    "the place decides": {"likes": lambda first, paid, rng: 0.6 if first else 0.4},
+    "and they differ": {"paying": 0.5, "likes": lambda first, paid, rng: 0.45 if paid else 0.2},
+    "not missing at random": {"loses": lambda first, length: 0.08 * first},
+    "of another length": {"loses": lambda first, length: 0.15 * (length > 350)},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(tmp_path, fault):
+    found = 0
+    for seed in range(3):
+        folder = Made(n=805, seed=seed, **FAULTS[fault]).into(tmp_path / str(seed))
+        found += fault in said(report(folder))
+    assert found == 3
+
+
+def test_verdicts_of_an_earlier_pass_are_found(tmp_path):
+    folder = Made(n=300).into(tmp_path / "run")
+    copy = shutil.copytree(folder, tmp_path / "again")
+
+    def rerun(rows):
+        for row in rows[50:90]:
+            row["preference_time_per_example"] = 0.9123456
+
+    edit(copy, "annotations.json", rerun)
+    assert "several passes are mixed" in said(report(copy))
+    (pair,) = spread([read_folder(folder), read_folder(copy)], samples=50).pairs
+    assert pair.n_copied == report(folder).found.n_total - sum(
+        row["preference"] is not None for row in read_folder(copy).rows[50:90]
+    )
+
+
+def test_a_coarse_clock_is_no_sign_of_several_passes(tmp_path):
+    folder = Made(n=200).into(tmp_path / "run")
+
+    def round_off(rows):
+        for k, row in enumerate(rows):
+            row["preference_time_per_example"] = round(k * 0.37 % 1, 1)
+
+    edit(folder, "annotations.json", round_off)
+    assert report(folder).reuse.n_stretches == 0
+    same = spread([read_folder(folder), read_folder(folder)], samples=50)
+    assert same.pairs[0].n_copied == 0, "nobody knows"
+
+
+def test_a_model_on_either_side_is_not_half_a_run(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def turn_some(rows):
+        for row in rows[::3]:
+            for name in ("output", "generator"):
+                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
+
+    edit(folder, "annotations.json", turn_some)
+    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(40 and 80\)"):
+        read_folder(folder)
+
+
+def test_runs_of_differently_named_annotators_are_told(tmp_path):
+    one, two = (Made(n=40).into(tmp_path / name) for name in "ab")
+    edit(two, "annotations.json", lambda rows: [{**r, "annotator": "gpt-4"} for r in rows])
+    together = spread([read_folder(one), read_folder(two)], samples=50)
+    assert together.annotators == ["judge", "gpt-4"]
+    assert "different annotators: judge; gpt-4" in spread_findings(together)[1].text
+    one, two = (
+        Made(n=40, seed=1).into(tmp_path / name) for name in ("a pool", "the pool once more")
+    )
+    for folder in (one, two):
+        edit(
+            folder,
+            "annotations.json",
+            lambda rows: [{**r, "annotator": f"member {k % 3}"} for k, r in enumerate(rows)],
+        )
+    pools = spread([read_folder(one), read_folder(two)], samples=50)
+    assert not [f for f in spread_findings(pools) if "name different" in f.text]
+
+
+def test_a_missing_verdict_on_an_empty_answer_counts_among_the_short_ones(tmp_path):
+    folder = Made(loses=lambda *_: 0).into(tmp_path / "run")
+
+    def empty(rows):
+        for row in rows[:15]:
+            row.update(output_2="", preference=None)
+
+    edit(folder, "annotations.json", empty)
+    found = report(folder).missing
+    assert found.median_length == 0
+    assert found.length_p < 0.01
+
+
+def test_names_cannot_command_a_terminal(tmp_path):
+    folder = Made(n=20, model="mine\x1b[2J\x07\r\n").into(tmp_path / "run")
+
+    def colour(rows):
+        for row in rows:
+            row["annotator"] = "\x1b]0;title\x07judge"
+            row["preference_raw_completion"] = "Output (a) \x1b[31m is best because\x00 it is"
+
+    edit(folder, "annotations.json", colour)
+    (folder / "leaderboard.csv").unlink()
+    found = report(folder)
+    assert all(each.isprintable() for each in as_text([found], None).split("\n"))
+    assert found.model == "mine [2J"
+
+
+def test_our_own_rows_say_whether_usage_was_reported(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def ours(rows):
+        for k, row in enumerate(rows):
+            del row["preference_price_per_example"]
+            row["raw_completion"] = row.pop("preference_raw_completion")
+            row |= {"served_model": "m", "usage": {"prompt_tokens": 9} if k % 2 else None}
+
+    edit(folder, "annotations.json", ours)
+    found = report(folder)
+    assert set(found.usage) == {"reported", "none reported"}
+    assert "reported usage" in {parts.by for parts in found.parts}
+
+
+def test_the_leaderboard_is_read_as_csv_is_written(tmp_path):
+    made = Made(n=30, model='a "quoted", model\u2028 é')
+    folder = made.into(tmp_path / "run")
+    header, figures = list(csv.reader((folder / "leaderboard.csv").open(newline="")))[:2]
+    with (folder / "leaderboard.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, [made.model, *figures[-len(header) + 1 :]]])
+    found = report(folder)
+    assert found.stated
+    assert all(stated.agrees for stated in found.stated)

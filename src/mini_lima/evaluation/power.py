@@ -14,6 +14,8 @@ from typing import Literal
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.noise import Noise
+from mini_lima.evaluation.statistics.seeds import SeedError
+from mini_lima.evaluation.statistics.student import quantile
 
 POWER = 0.8
 TOKENS = (1120, 5)
@@ -47,22 +49,33 @@ class Design:
 
 
 def detectable(
-    standard_error: float, *, confidence: float = 0.95, power: float = POWER, family: int = 1
+    standard_error: float,
+    *,
+    confidence: float = 0.95,
+    power: float = POWER,
+    family: int = 1,
+    seeds: SeedError | None = None,
 ) -> float:
     """Return the smallest difference that a two-sided test finds with probability ``power``.
 
     Bloom, Minimum detectable effects, 1995: the standard error times the sum of two normal
-    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed.
+    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed. What
+    training seeds add has Student's quantiles, and the two are added as squares, as the test does.
 
     Args:
-        standard_error: Of the difference, in any unit, which the result has too.
+        standard_error: Of the difference through instructions, in any unit, which the result has.
         confidence: 1 less the level of the test.
         power: Probability of finding what is there.
         family: Number of tests.
+        seeds: Of the difference through training seeds, in the same unit.
     """
     normal = NormalDist()
     level = (1 - confidence) / family
-    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+    found = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+    if seeds is None:
+        return found
+    factor = quantile(level, seeds.freedom) + quantile(2 * (1 - power), seeds.freedom)
+    return math.hypot(found, factor * math.sqrt(seeds.variance))
 
 
 def designs(

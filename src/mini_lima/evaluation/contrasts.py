@@ -174,7 +174,7 @@ def _family(
 
 
 def _through_seeds(cells: Sequence[Cell], tables: Mapping[Cell, Seeds]) -> SeedError | None:
-    """Return what seeds add to a contrast of ``cells``; a baseline was not trained and adds none."""
+    """Return what seeds add to a contrast of ``cells``; an untrained baseline adds nothing."""
     spreads = {cell: spread_of(tables[cell]) for cell in cells}
     alone = [cell for cell, found in spreads.items() if found is None and cell[1] != BASELINE]
     return seed_error([found for found in spreads.values() if found], alone=len(alone))

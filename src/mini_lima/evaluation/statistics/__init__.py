@@ -39,7 +39,13 @@ from mini_lima.evaluation.statistics.seeds import (
     spread,
     widened,
 )
-from mini_lima.evaluation.statistics.table import Verdicts, by_instruction, mean_of, tabulate, totals
+from mini_lima.evaluation.statistics.table import (
+    Verdicts,
+    by_instruction,
+    mean_of,
+    tabulate,
+    totals,
+)
 from mini_lima.evaluation.statistics.variance import VarianceSplit, split_variance
 from mini_lima.evaluation.statistics.win_rate import (
     PairedDifference,

@@ -1,4 +1,4 @@
-"""What training again with another seed would change: the second source of error beside instructions.
+"""What training again with another seed would change: a source of error beside instructions.
 
 Every instruction is put to every seed's model, so the two sources are crossed: a verdict is a mean
 plus an effect of its instruction, one of its seed, and a rest (Searle, Casella and McCulloch,
@@ -11,8 +11,8 @@ There are few seeds, so their part has few degrees of freedom (Satterthwaite, An
 distribution of estimates of variance components, 1946) and a quantile of Student's that is wide:
 12.7 for two seeds, 4.3 for three, 2.8 for five. Each part keeps its own quantile and the two half-
 widths are added as squares (MOVER: Zou and Donner, Construction of confidence limits about effect
-measures, 2008). One variance with one number of degrees of freedom for both, the more usual way,
-covers 90% instead of 95 where three seeds differ as much as instructions do.
+measures, 2008). One number of degrees of freedom for the sum of both, the more usual way, covers as
+little as 90% with three seeds.
 
 With two seeds nothing is subtracted: one difference cannot be told from the rest's, and an interval
 that takes it for nothing covers 89%. It is wide and covers at least 95%; docs/statistics.md has

@@ -3,7 +3,7 @@
 A verdict is a win with probability Φ(mean + instruction + seed + rest), each of the three normal,
 so the true win rate over all instructions and all seeds is Φ(mean / √(1 + all variances)), exactly.
 
-    python -m tests.evaluation.retrained 1000      the table in docs/statistics.md; half an hour
+    python -m tests.evaluation.retrained 500      the table in docs/statistics.md; half an hour for 500
 """
 
 import math
@@ -122,7 +122,9 @@ def main(times):
             recipe = Recipe(seed=seed)
             found, alarms = coverage(recipe, n=200, seeds=seeds, times=times)
             shown = " | ".join(f"{100 * c:.1f} (±{w / 2:.1f})" for c, w in found.values())
-            print(f"| {seeds} | {recipe.sd_points():.1f} | {shown} | {100 * alarms:.1f} |", flush=True)
+            print(
+                f"| {seeds} | {recipe.sd_points():.1f} | {shown} | {100 * alarms:.1f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def titles_of(groups: Sequence[Group]) -> dict[str, str]:
 def placed(
     cells: Sequence[dict[str, Any]],
 ) -> Iterator[tuple[str, str, int | None, dict[str, Any]]]:
-    """Yield each of ``cells`` with its row's title, its column and, where a row has several, seed."""
+    """Yield each of ``cells`` with its row's title, its column and, if a row has several, seed."""
     groups = groups_of(cells)
     titles = titles_of(groups)
     for group in groups:

@@ -3,7 +3,7 @@
 A verdict is a win with probability Φ(mean + instruction + seed + rest), each of the three normal,
 so the true win rate over all instructions and all seeds is Φ(mean / √(1 + all variances)), exactly.
 
-    python -m tests.evaluation.retrained 500      the table in docs/statistics.md; half an hour for 500
+    python -m tests.evaluation.retrained 500      the table in docs/statistics.md, half an hour
 """
 
 import math

@@ -78,12 +78,29 @@ def detectable(
     return math.hypot(found, factor * math.sqrt(seeds.variance))
 
 
+@dataclass(frozen=True)
+class Retraining:
+    """Training several times: ``seeds`` of each tuned model, whose win rates differ by ``sd``.
+
+    ``sd`` is the standard deviation between seeds in percentage points, without what the verdicts'
+    own noise adds to it.
+    """
+
+    seeds: int
+    sd: float
+
+    def error(self, cells: int) -> SeedError:
+        """What seeds add to a sum or difference of ``cells`` tuned models, in squared points."""
+        return SeedError(cells * self.sd**2 / self.seeds, cells * (self.seeds - 1))
+
+
 def designs(
     noise: Noise,
     *,
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    retraining: Retraining | None = None,
     confidence: float = 0.95,
     usd_per_verdict: float | None = None,
 ) -> list[Design]:
@@ -94,6 +111,8 @@ def designs(
         n: Instructions.
         repeats: Numbers of repeats to try, each with one order and with both.
         models: Of the grid; its contrasts are those of `contrasts.contrasts`.
+        retraining: With several seeds; differences are then between two tuned models. That each
+            seed's answers are judged anew is not counted as a gain.
         confidence: 1 less the level of the tests.
         usd_per_verdict: None leaves the cost open.
     """
@@ -104,17 +123,21 @@ def designs(
             variance = noise.instructions + noise.repeats / (asked * times)
             variance += noise.orders if asked == 1 else 0
             error = 100 * math.sqrt(variance / n)
-            verdicts = n * asked * times * 3 * models
-            in_family = detectable(error, confidence=confidence, family=family)
+            trained = retraining.seeds if retraining else 1
+            verdicts = n * asked * times * (1 + 2 * trained) * models
+            of_two = retraining.error(2) if retraining else None
+            of_four = retraining.error(4) if retraining else None
             found.append(
                 Design(
                     orders="one" if orders == "one" else "both",
                     repeats=times,
                     verdicts=verdicts,
-                    difference=detectable(error, confidence=confidence),
-                    in_family=in_family,
+                    difference=detectable(error, confidence=confidence, seeds=of_two),
+                    in_family=detectable(error, confidence=confidence, family=family, seeds=of_two),
                     # Two independent differences: twice the variance.
-                    interaction=in_family * math.sqrt(2),
+                    interaction=detectable(
+                        error * math.sqrt(2), confidence=confidence, family=family, seeds=of_four
+                    ),
                     usd=None if usd_per_verdict is None else verdicts * usd_per_verdict,
                 )
             )
@@ -127,13 +150,16 @@ def table(
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    retraining: Retraining | None = None,
     usd_per_verdict: float | None = None,
 ) -> str:
     """Return the designs as a table for a terminal; see `designs` for the arguments.
 
     Raises:
-        UserError: a number that is not positive.
+        UserError: a number that is not positive, or a spread between fewer than two seeds.
     """
+    if retraining and (retraining.seeds < 2 or not 0 <= retraining.sd < math.inf):
+        raise UserError("a spread of 0 or more points is between at least 2 seeds: --seeds 3")
     for name, number in (("n", n), ("models", models), *(("repeats", r) for r in repeats)):
         if number < 1:
             raise UserError(f"{name} must be at least 1, found {number}")
@@ -141,7 +167,12 @@ def table(
         raise UserError("prices and tokens must be 0 or more")
     lines = [["orders", "repeats", "verdicts", "difference", "in family", "interaction", "dollars"]]
     for design in designs(
-        noise, n=n, repeats=repeats, models=models, usd_per_verdict=usd_per_verdict
+        noise,
+        n=n,
+        repeats=repeats,
+        models=models,
+        retraining=retraining,
+        usd_per_verdict=usd_per_verdict,
     ):
         figures = (design.difference, design.in_family, design.interaction)
         lines.append(
@@ -158,6 +189,9 @@ def table(
         [
             f"{n} instructions, {models} models × (baseline, naive, improved)",
             f"noise: {noise.source}",
+            "training: one seed; what another would change is in none of these figures"
+            if retraining is None
+            else f"training: {retraining.seeds} seeds with sd {retraining.sd:g} between them",
             "",
             *aligned,
             "",

@@ -29,7 +29,8 @@ from mini_lima.evaluation.statistics.resampling import Interval
 from mini_lima.evaluation.statistics.student import quantile, two_sided_p
 from mini_lima.evaluation.statistics.table import Floats
 
-HALVINGS = 30
+SMALLEST_P, HALVINGS = 1e-9, 22
+"""The p-value that is reported for anything smaller; steps that find one to five digits."""
 FEW = 2
 """Seeds up to which the rest's part in the spread is not subtracted."""
 
@@ -130,9 +131,9 @@ def p_over_seeds(difference: float, standard_error: float, n: int, error: SeedEr
         return 1.0
     if not error.variance:
         return two_sided_p(difference / standard_error, n - 1) if standard_error else 0.0
-    low, high = 0.0, 1.0
+    low, high = SMALLEST_P, 1.0
     for _ in range(HALVINGS):
-        p = (low + high) / 2
+        p = math.sqrt(low * high)
         instructions = quantile(p, n - 1) * standard_error
         seeds = quantile(p, error.freedom) * math.sqrt(error.variance)
         low, high = (p, high) if math.hypot(instructions, seeds) > abs(difference) else (low, p)

@@ -14,7 +14,7 @@ import numpy as np
 from mini_lima.evaluation.statistics.table import Floats
 
 NODES = 100
-HALVINGS = 50
+HALVINGS = 34
 
 
 def two_sided_p(t: float, freedom: float) -> float:

@@ -160,10 +160,14 @@ def _drawn(material: Material) -> Html:
 
 def _interval(seeds: list[Evaluated], material: Material) -> Interval:
     """Return what one place of the table comes to; ``seeds`` has one entry, or one per seed."""
-    first, rates = seeds[0], [each.found["win_rate"] for each in seeds]
-    several = {(each["row"], each["method"]): each for each in material.comparison.seeds}
-    unknown = {"win_rate": fmean(rates), "low": None, "high": None}
-    found = first.found if len(seeds) == 1 else several.get((first.row, first.column), unknown)
+    first, found = seeds[0], seeds[0].found
+    singles: tuple[float, ...] = ()
+    if len(seeds) > 1:
+        rates = [each.found["win_rate"] for each in seeds]
+        known = {(each["row"], each["method"]): each for each in material.comparison.seeds}
+        apart = {"win_rate": fmean(rates), "win_rates": dict(enumerate(rates))}
+        found = known.get((first.row, first.column), apart)
+        singles = tuple(rate for rate in found["win_rates"].values() if rate is not None)
     incomplete = any(each.found.get("incomplete") for each in seeds)
     return Interval(
         name=first.column,
@@ -173,7 +177,7 @@ def _interval(seeds: list[Evaluated], material: Material) -> Interval:
         high=found.get("high"),
         figure=figure(found["win_rate"]) + ("*" if incomplete else ""),
         study=STUDY.get(first.model.lower(), {}).get(first.column),
-        singles=tuple(rates) if len(seeds) > 1 else (),
+        singles=singles,
     )
 
 

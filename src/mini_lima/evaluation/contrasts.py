@@ -23,15 +23,12 @@ from numpy.typing import NDArray
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.power import detectable
-from mini_lima.evaluation.seeded import by_seed, mean_over_seeds, spread_of
+from mini_lima.evaluation.seeded import Seeds, by_seed, differences, through_seeds
 from mini_lima.evaluation.statistics import (
-    SeedError,
     Verdicts,
     bootstrap_interval,
-    by_instruction,
     holm,
     p_over_seeds,
-    seed_error,
     sign_flip_p,
     widened,
 )
@@ -40,8 +37,6 @@ Cell = tuple[str, str]
 """A model's name and its data method, or ``baseline``."""
 Row = Mapping[str, Any]
 Kind = Literal["sft", "data", "interaction"]
-Seeds = Sequence[Verdicts]
-"""The verdicts on a cell, for each of its training seeds."""
 
 BASELINE, NAIVE, IMPROVED = "baseline", "naive", "improved"
 
@@ -139,11 +134,14 @@ def _family(
     questions = _questions(list(tables))
     found = []
     for kind, name, signs in questions:
-        judged = _differences(signs, tables)
+        judged = differences(signs, tables)
         n, mean = len(judged), _mean(judged)
         interval = bootstrap_interval(judged, seed=seed, confidence=confidence, samples=samples)
         error = float(judged.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-        seeds = _through_seeds([*signs], tables)
+        seeds = through_seeds(
+            trained=[tables[cell] for cell in signs if cell[1] != BASELINE],
+            untrained=[tables[cell] for cell in signs if cell[1] == BASELINE],
+        )
         low, high = widened(mean or 0.0, interval, seeds, confidence)
         p_value = sign_flip_p(judged, seed=seed, samples=samples)
         if seeds is not None and mean is not None and n > 1:
@@ -163,21 +161,14 @@ def _family(
                     detectable(error, confidence=confidence, family=len(questions), seeds=seeds)
                     or None
                 ),
-                lowest=_points(_mean(_differences(signs, tables, failed_as=(0, 1)))),
-                highest=_points(_mean(_differences(signs, tables, failed_as=(1, 0)))),
+                lowest=_points(_mean(differences(signs, tables, failed_as=(0, 1)))),
+                highest=_points(_mean(differences(signs, tables, failed_as=(1, 0)))),
                 seeds=min((len(tables[c]) for c in signs if c[1] != BASELINE), default=1),
                 seed_error=None if seeds is None else _points(seeds.variance**0.5),
             )
         )
     adjusted = holm([contrast.p_value for contrast in found])
     return [_judged(c, p_holm, confidence) for c, p_holm in zip(found, adjusted, strict=True)]
-
-
-def _through_seeds(cells: Sequence[Cell], tables: Mapping[Cell, Seeds]) -> SeedError | None:
-    """Return what seeds add to a contrast of ``cells``; an untrained baseline adds nothing."""
-    spreads = {cell: spread_of(tables[cell]) for cell in cells}
-    alone = [cell for cell, found in spreads.items() if found is None and cell[1] != BASELINE]
-    return seed_error([found for found in spreads.values() if found], alone=len(alone))
 
 
 def _questions(cells: Sequence[Cell]) -> list[tuple[Kind, str, dict[Cell, int]]]:
@@ -204,27 +195,6 @@ def _questions(cells: Sequence[Cell]) -> list[tuple[Kind, str, dict[Cell, int]]]
     return [question for question in questions if question[2].keys() <= set(cells)]
 
 
-def _differences(
-    signs: Mapping[Cell, int],
-    tables: Mapping[Cell, Seeds],
-    failed_as: tuple[float, float] = (np.nan, np.nan),
-) -> NDArray[np.float64]:
-    """Return the difference on each instruction that has an order judged for all the cells.
-
-    ``failed_as`` is the win to count for a failed verdict in a cell that is added, and in one that
-    is subtracted.
-    """
-    instructions = next(iter(tables.values()))[0].instructions
-    added, subtracted = failed_as
-    terms = [
-        sign
-        * mean_over_seeds(tables[cell], instructions, failed_as=added if sign > 0 else subtracted)
-        for cell, sign in signs.items()
-    ]
-    differences = by_instruction(np.sum(terms, axis=0))
-    return differences[~np.isnan(differences)]
-
-
 def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
     """Put the verdict on ``contrast`` into words."""
     difference = contrast.difference
@@ -234,6 +204,8 @@ def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
     figures = f"{difference:+.1f} points{interval}, p {p_holm:.2g} within its family"
     if contrast.seeds > 1:
         figures += f", over {contrast.seeds} seeds"
+    elif contrast.seed_error is not None:
+        figures += ", with one seed of a cell that is lent the others' spread"
     if difference == 0 or p_holm > 1 - confidence:
         limit = (
             ""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mini_lima.evaluation.statistics import (
+    SeedError,
     Spread,
     Verdicts,
     by_instruction,
@@ -27,6 +28,8 @@ from mini_lima.evaluation.statistics import (
 from mini_lima.evaluation.statistics.table import Floats, percent
 
 Row = Mapping[str, Any]
+Seeds = Sequence[Verdicts]
+"""The verdicts on a cell, for each of its training seeds."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def by_seed(rows: Sequence[Row]) -> dict[Any, Verdicts]:
     found: dict[Any, list[Row]] = {}
     for row in rows:
         found.setdefault(row.get("seed"), []).append(row)
-    return {seed: tabulate(found[seed]) for seed in sorted(found, key=str)}
+    return {seed: tabulate(found[seed]) for seed in sorted(found)}
 
 
 def over_seeds(
@@ -78,9 +81,9 @@ def over_seeds(
     mean = float(np.mean(rates)) if rates else None
     low, high = None, None
     if mean is not None:
-        found = spread_of([*tables.values()])
-        error = seed_error([found]) if found else None
-        low, high = widened(mean / 100, _interval([*tables.values()], drawn), error, confidence)
+        seeds = [*tables.values()]
+        error = through_seeds([seeds], [])
+        low, high = widened(mean / 100, _interval(seeds, drawn), error, confidence)
     return OverSeeds(
         win_rates={number: found.win_rate for number, found in each.items()},
         win_rate=mean,
@@ -93,9 +96,37 @@ def over_seeds(
     )
 
 
-def mean_over_seeds(
-    tables: Sequence[Verdicts], instructions: Sequence[str], *, failed_as: float = np.nan
+def differences(
+    signs: Mapping[Any, int],
+    cells: Mapping[Any, Seeds],
+    failed_as: tuple[float, float] = (np.nan, np.nan),
 ) -> Floats:
+    """Return a sum of cells on each instruction that has an order judged for all of them.
+
+    Args:
+        signs: 1 of a cell that is added, −1 of one that is subtracted.
+        cells: The verdicts on them, and perhaps on others.
+        failed_as: The win to count for a failed verdict in a cell that is added, and in one that is
+            subtracted.
+    """
+    instructions = next(iter(cells.values()))[0].instructions
+    added, subtracted = failed_as
+    terms = [
+        sign * _mean_over_seeds(cells[cell], instructions, added if sign > 0 else subtracted)
+        for cell, sign in signs.items()
+    ]
+    found = by_instruction(np.sum(terms, axis=0))
+    return found[~np.isnan(found)]
+
+
+def through_seeds(trained: Sequence[Seeds], untrained: Sequence[Seeds]) -> SeedError | None:
+    """Return what seeds add to a sum or difference of cells; one that nobody trained adds none."""
+    spreads = [spread_of(seeds) for seeds in (*trained, *untrained)]
+    alone = spreads[: len(trained)].count(None)
+    return seed_error([found for found in spreads if found], alone)
+
+
+def _mean_over_seeds(tables: Seeds, instructions: Sequence[str], failed_as: float) -> Floats:
     """Return each instruction's mean win in each order over the seeds that were judged in it.
 
     The shape is that of `Verdicts.by_order`, which it is for one seed.
@@ -105,7 +136,7 @@ def mean_over_seeds(
     return mean_of(np.where(present, wins, 0.0).sum(axis=0), present.sum(axis=0))
 
 
-def spread_of(tables: Sequence[Verdicts]) -> Spread | None:
+def spread_of(tables: Seeds) -> Spread | None:
     """Measure how the seeds of a cell differ, on what was judged of all that were judged at all."""
     tables = [each for each in tables if not np.isnan(each.win).all()]
     if len(tables) < 2:
@@ -115,9 +146,7 @@ def spread_of(tables: Sequence[Verdicts]) -> Spread | None:
     return spread(np.stack([by_instruction(each) for each in wins]))
 
 
-def _interval(
-    tables: Sequence[Verdicts], drawn: Mapping[str, Any]
-) -> tuple[float, float] | tuple[None, None]:
+def _interval(tables: Seeds, drawn: Mapping[str, Any]) -> tuple[float, float] | tuple[None, None]:
     """Return the interval of the mean win rate over instructions, as shares."""
     number = {text: k for k, text in enumerate(tables[0].instructions)}
     columns = []

@@ -299,7 +299,7 @@ def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
     assert len(trained) == cells
     assert all(line[2] == f"1 of {cells}" for line in trained)
     assert all(line[3] and line[4] for line in trained), "tokens and time are known from the grids"
-    assert not grids.sweep("planned").exists()
+    assert executed(grids.sweep("planned")) == []
 
 
 def test_the_tuned_model_is_a_checkpoint_that_transformers_loads(grids):

@@ -78,7 +78,11 @@ class _Work:
         # A server that answers is not launched here, and answers come from one node.
         launched = LAUNCH if self.name == "sft" else LAUNCH[:-1] if how.get("precision") else ()
         where = {key: self.settings.get(key) for key in launched}
-        made_from = sorted(self.identity["inputs"]) if self.name == "data" else self.model
+        made_from: list[Any] = []
+        if self.name == "data":
+            made_from = sorted(self.identity["inputs"])  # improved data are made from naive ones
+        elif self.name in ("sft", "outputs"):
+            made_from = self.model
         return json.dumps([self.name, made_from, how, where], sort_keys=True)
 
     @property

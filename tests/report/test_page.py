@@ -179,6 +179,22 @@ def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
     assert page.count('class="curve"') == 6
 
 
+def test_seeds_of_several_sweeps_are_compared_as_one(tmp_path):
+    sweep = finished.build(tmp_path, ("other",), seeds=(1, 2, 3))
+    whole = compare([sweep])
+    (tmp_path / "later").mkdir()
+    for cell in sweep.glob("*seed=3"):
+        cell.rename(tmp_path / "later" / cell.name)
+    (two,) = {each["row"] for each in compare([sweep]).seeds}
+    assert two == "other, 2 seeds"
+    parts = compare([sweep, tmp_path / "later"])
+    assert (parts.rows, parts.contrasts, parts.seeds) == (
+        whole.rows,
+        whole.contrasts,
+        whole.seeds,
+    )
+
+
 def test_a_seed_whose_verdicts_are_gone_leaves_a_mean_without_an_interval(tmp_path):
     sweep = finished.build(tmp_path, ("other",), seeds=(1, 2))
     (tmp_path / "store/annotations/other-naive-2/annotations.json").unlink()

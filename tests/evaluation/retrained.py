@@ -115,7 +115,8 @@ def coverage(recipe, *, n, seeds, times, samples=1000):
 
 
 def main(times):
-    print(f"| seeds | sd between seeds | {' | '.join(('Δ', 'data', 'interaction'))} | alarms |")
+    kinds = "SFT − baseline, % | improved − naive, % | interaction, %"
+    print(f"| seeds | sd | {kinds} | alarms, % |")
     print("|---:|---:|---:|---:|---:|---:|")
     for seeds in (1, 2, 3, 5):
         for seed in (0.0, 0.05, 0.1, 0.3):

@@ -121,7 +121,7 @@ def differences(
 
 def through_seeds(trained: Sequence[Seeds], untrained: Sequence[Seeds]) -> SeedError | None:
     """Return what seeds add to a sum or difference of cells; one that nobody trained adds none."""
-    spreads = [spread_of(seeds) for seeds in (*trained, *untrained)]
+    spreads = [_spread_of(seeds) for seeds in (*trained, *untrained)]
     alone = spreads[: len(trained)].count(None)
     return seed_error([found for found in spreads if found], alone)
 
@@ -136,7 +136,7 @@ def _mean_over_seeds(tables: Seeds, instructions: Sequence[str], failed_as: floa
     return mean_of(np.where(present, wins, 0.0).sum(axis=0), present.sum(axis=0))
 
 
-def spread_of(tables: Seeds) -> Spread | None:
+def _spread_of(tables: Seeds) -> Spread | None:
     """Measure how the seeds of a cell differ, on what was judged of all that were judged at all."""
     tables = [each for each in tables if not np.isnan(each.win).all()]
     if len(tables) < 2:

@@ -14,9 +14,9 @@ widths are added as squares (MOVER: Zou and Donner, Construction of confidence l
 measures, 2008). One number of degrees of freedom for the sum of both, the more usual way, covers as
 little as 90% with three seeds.
 
-With two seeds nothing is subtracted: one difference cannot be told from the rest's, and an interval
-that takes it for nothing covers 89%. It is wide and covers at least 95%; docs/statistics.md has
-the simulation of all of this.
+With two seeds nothing is subtracted: one difference cannot be told from the rest's, and intervals
+that try cover as little as 89%. These are wide and cover more than they say; docs/statistics.md has
+the simulation.
 """
 
 import math

@@ -143,7 +143,7 @@ def _drawn(result: dict[str, Any]) -> dict[str, Any]:
 def _verdicts(cell: dict[str, Any], which: str) -> list[dict[str, Any]]:
     """The verdicts of all annotators of ``cell`` that are still in the store."""
     rows = _read(cell["annotations"][which])
-    for name, folders in cell.get("other_annotators", {}).items():
+    for name, folders in cell.get("other_annotations", {}).items():
         rows += [row | {"annotator": name} for row in _read(folders[which])]
     return rows
 

@@ -334,6 +334,13 @@ def test_each_cell_is_a_weights_and_biases_run_that_can_be_read_back(grids):
         assert logged in read_back
 
 
+def test_the_comparison_is_a_run_of_its_own_once(grids):
+    assert len(list(grids.sweep("0").glob("tracking/wandb/offline-run-*"))) == 1
+    tables = read_json(grids.sweep("0") / "tracking" / "tables.json")
+    assert len(tables["comparison"]["rows"]) == 6
+    assert len(tables["contrasts"]["rows"]) == 7
+
+
 def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_counted(grids):
     def verdict(call):
         return "I cannot say." if "A train leaves at 14:47" in call.last_message else "Output (a)"

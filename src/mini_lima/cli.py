@@ -10,6 +10,7 @@ from mini_lima import cassettes, preview, store_commands
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.evaluation import commands as evaluation
+from mini_lima.report import dashboard
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store_commands.add(commands)
     evaluation.add_audit(commands)
     evaluation.add_power(commands)
+    dashboard.add(commands)
     options = parser.parse_args(arguments)
     try:
         if said := options.run(options):
@@ -42,11 +44,14 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "compare",
         help="the table and the contrasts of finished cells, also across sweeps",
         description="Make the comparison of all cells in the given folders again, and write "
-        "report.md and report.json.",
+        "report.md, report.json and report.html.",
     )
     parser.add_argument("folders", type=Path, nargs="+", help="folders of sweeps or cells")
     parser.add_argument(
         "--into", type=Path, help="folder of the report (default: the first of the folders)"
+    )
+    parser.add_argument(
+        "--track", action="store_true", help="log it to Weights & Biases too, as the cells are"
     )
     parser.set_defaults(run=_compare)
 
@@ -54,7 +59,8 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _compare(options: argparse.Namespace) -> None:
     from mini_lima.sweep import summarise
 
-    summarise(options.folders, into=options.into or options.folders[0])
+    into = options.into or options.folders[0]
+    summarise(options.folders, into=into, track=options.track)
 
 
 def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

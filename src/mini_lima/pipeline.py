@@ -37,7 +37,7 @@ from mini_lima.data import filters, improved, naive
 from mini_lima.errors import UserError
 from mini_lima.evaluation import annotation, result
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
-from mini_lima.report import tracking
+from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
 
 
@@ -157,7 +157,7 @@ def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
         inputs={"data": data_set},
         files={**base_model.files, **_file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
-        version=2,
+        version=3,
     )
 
 
@@ -230,17 +230,22 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
 
 
 def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: Stage) -> Stage:
-    given = config.tracking
-    identity = tracking.run_id(given.project, given.group, tuned.label, found.fingerprint)
-    judged = ("baseline_annotations", "sft_annotations")
+    given = asdict(config.tracking)
+    artifacts = given.pop("artifacts")
+    identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
+    evaluated = ("outputs", "annotations")
+    shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
     return Stage(
         name="tracking",
         label=tuned.label,
         function=tracking.track,
-        params={"run": tracking.Run(**asdict(given), name=tuned.label, id=identity)},
-        inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in judged}},
+        params={
+            "run": errand.Run(**given, name=tuned.label, id=identity),
+            "artifacts": artifacts,
+        },
+        inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in shown}},
         settings={"config": resolved},
-        version=2,
+        version=3,
     )
 
 

@@ -19,6 +19,7 @@ from mini_lima.config.schema import (
 )
 from mini_lima.devices import AUTO, cuda_devices
 from mini_lima.errors import UserError
+from mini_lima.report.login import missing_login
 from mini_lima.sft.ops import missing_tools
 
 
@@ -95,9 +96,5 @@ def _peft(config: Config) -> Iterator[str]:
 
 
 def _tracker(config: Config) -> Iterator[str]:
-    if config.tracking.mode is not TrackingMode.online or os.environ.get("WANDB_API_KEY"):
-        return
-    from requests.utils import get_netrc_auth
-
-    if get_netrc_auth(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")) is None:
-        yield "a Weights & Biases login: run wandb login, or set tracking=offline"
+    if config.tracking.mode is TrackingMode.online and (lacking := missing_login()):
+        yield f"{lacking}, or tracking=offline"

@@ -11,7 +11,7 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
-from mini_lima.report import comparison, page, table
+from mini_lima.report import comparison, comparison_run, page, table
 from mini_lima.report.comparison import BASELINE, Comparison
 from mini_lima.report.groups import Group, groups_of, titles_of
 
@@ -29,13 +29,18 @@ def compare(folders: Sequence[Path]) -> Comparison:
     return comparison.compare(cells, compared, over_seeds(cells, compared))
 
 
-def summarise(folders: Sequence[Path], into: Path) -> None:
-    """Print the comparison of the cells in ``folders`` and write its report ``into`` a folder."""
+def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:
+    """Print the comparison of the cells in ``folders`` and write its report ``into`` a folder.
+
+    With ``track`` it is in Weights & Biases too, if the cells are.
+    """
     found = compare(folders)
     table.write_report(into, found)
     table.show(found)
     page.write_page(into, found)
     print(f"{into / 'report.md'}\n{into / 'report.html'}")
+    if track and (said := comparison_run.track(found, into)):
+        print(said)
 
 
 def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

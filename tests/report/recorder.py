@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +21,13 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 class Recorder:
-    """Remembers requests; ``hang`` is set to let every further request wait until the end.
+    """Remembers requests.
 
     Attributes:
+        hang: Set to let every further request wait until the end.
+        hang_at: Name of the GraphQL operation with which that begins.
+        on_hang: Called when it does.
+        refuse: Name of the GraphQL operation that is answered with an error.
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
         history: Rows by run, in the order of arrival: one that is sent twice is here twice.
@@ -30,6 +35,11 @@ class Recorder:
         runs: The variables of `UpsertBucket`, merged, by run.
         exits: Exit codes by run.
         uploads: Uploaded files by name.
+        artifacts: By id, as `CreateArtifact` describes them, with their ``manifest`` once it is
+            here, their ``state``, and the runs that ``used`` or ``logged`` them. What has the
+            digest of one of its collection is that one, as W&B has it.
+        views: The variables of `UpsertView2`, by name.
+        charts: Those of `CreateCustomChart`, by name.
     """
 
     def __init__(self) -> None:
@@ -40,8 +50,13 @@ class Recorder:
         self.runs: dict[str, dict[str, Any]] = defaultdict(dict)
         self.exits: dict[str, list[int]] = defaultdict(list)
         self.uploads: dict[str, bytes] = {}
+        self.artifacts: dict[str, dict[str, Any]] = {}
+        self.views: dict[str, dict[str, Any]] = {}
+        self.charts: dict[str, dict[str, Any]] = {}
         self.keys_seen = 0
         self.hang = False
+        self.hang_at = self.refuse = ""
+        self.on_hang: Callable[[], object] = lambda: None
         self.changed = threading.Condition()
         self._over = threading.Event()
 
@@ -62,6 +77,9 @@ class Recorder:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if recorder.hang_at and f"mutation {recorder.hang_at}".encode() in body:
+                    recorder.hang_at, recorder.hang = "", True
+                    recorder.on_hang()
                 if recorder.hang:
                     recorder._over.wait()
                     self.close_connection = True
@@ -109,19 +127,24 @@ class Recorder:
         self.requests.append(body)
         if path == "/graphql":
             asked = json.loads(body)
+            if self.refuse and f"mutation {self.refuse}" in asked["query"]:
+                return {"data": None, "errors": [{"message": "not in this project"}]}
             return {"data": self._graphql(asked["query"], asked.get("variables") or {})}
         if path.endswith("/file_stream"):
             self._stream(path.split("/")[-2], json.loads(body))
             return {}
         if path.startswith("/upload/"):
-            self.uploads[path.removeprefix("/upload/")] = body
+            name = path.removeprefix("/upload/")
+            self.uploads[name] = body
+            if name.endswith("/manifest"):
+                self.artifacts[name.split("/")[0]]["manifest"] = json.loads(body)
         return {}
 
     def _graphql(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
         name = re.search(r"\b(?:query|mutation)\s+(\w+)", query)[1]
         self.operations.append(name)
         entity = {"id": "entity", "name": "someone"}
-        if name == "Viewer":
+        if name in ("Viewer", "GetDefaultEntity"):
             viewer = {"id": "viewer", "entity": "someone", "username": "someone", "email": "e"}
             return {"viewer": {**viewer, "flags": "{}", "teams": {"edges": []}}}
         if name == "ServerFeaturesQuery":
@@ -145,9 +168,53 @@ class Recorder:
         if name == "ArtifactType":
             return {"project": {"artifact": None}}
         if name == "CreateArtifact":
-            # Said to be there already, so that its files need not be sent: they are the run's.
-            artifact = {"id": "artifact", "state": "COMMITTED", "artifactSequence": {"id": "s"}}
-            return {"createArtifact": {"artifact": artifact}}
+            return {"createArtifact": {"artifact": self._created(given["input"])}}
+        if name == "CreateArtifactManifest":
+            file = {"id": "file", "uploadUrl": self._upload(f"{given['artifactID']}/manifest")}
+            file |= {"uploadHeaders": [], "artifact": {"id": given["artifactID"]}}
+            manifest = {"id": given["artifactID"], "file": file}
+            return {"createArtifactManifest": {"artifactManifest": manifest}}
+        if name == "CreateArtifactFiles":
+            nodes = [
+                {
+                    "id": "file",
+                    "name": file["name"],
+                    "storagePath": file["name"],
+                    "uploadUrl": self._upload(f"{file['artifactID']}/{file['name']}"),
+                    "uploadHeaders": [],
+                    "uploadMultipartUrls": None,
+                    "artifact": {"id": file["artifactID"]},
+                }
+                for file in given["input"]["artifactFiles"]
+            ]
+            edges = [{"node": node} for node in nodes]
+            return {"createArtifactFiles": {"files": {"edges": edges}}}
+        if name == "CommitArtifact":
+            artifact = self.artifacts[given["artifactID"]]
+            artifact["state"] = "COMMITTED"
+            answer = {"id": given["artifactID"], "digest": artifact["digest"]}
+            return {"commitArtifact": {"artifact": answer}}
+        if name == "UseArtifact":
+            asked = given["input"]
+            self.artifacts[asked["artifactID"]]["used"].append(asked["runName"])
+            return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
+        if name == "ArtifactByID":
+            return {"artifact": self._described(given["id"])}
+        if name == "View":
+            found = [view for view in self.views.values() if view["name"] == given["viewName"]]
+            edges = [{"node": {**view, "id": f"id-{view['name']}"}} for view in found]
+            known = any(run.get("project") == given["name"] for run in self.runs.values())
+            return {"project": {"allViews": {"edges": edges}} if known else None}
+        if name == "UpsertView2":
+            known = given["name"] in self.views
+            self.views[given["name"]] = given
+            view = {"id": f"id-{given['name']}", "name": given["name"]}
+            return {"upsertView": {"view": view, "inserted": not known}}
+        if name == "CreateCustomChart":
+            self.charts[given["chartName"]] = given
+            return {
+                "createCustomChart": {"chart": {"id": f"{given['entity']}/{given['chartName']}"}}
+            }
         return {}
 
     def _state(self, run: str) -> dict[str, Any]:
@@ -166,6 +233,38 @@ class Recorder:
             "tags": [],
             "notes": "",
             "wandbConfig": '{"t": 1}',
+        }
+
+    def _created(self, given: dict[str, Any]) -> dict[str, Any]:
+        names = [given["artifactCollectionName"], given["digest"]]
+        key = "-".join(names).replace("/", "_")
+        artifact = self.artifacts.setdefault(
+            key, {**given, "state": "PENDING", "used": [], "logged": []}
+        )
+        artifact["logged"].append(given.get("runName"))
+        return {
+            "id": key,
+            "state": artifact["state"],
+            "artifactSequence": {"id": names[0], "latestArtifact": None},
+        }
+
+    def _described(self, key: str) -> dict[str, Any]:
+        given = self.artifacts[key]
+        entity = {"name": "someone"}
+        project = {"id": "project", "internalId": "1", "name": "study", "entity": entity}
+        name = given["artifactCollectionName"]
+        return {
+            **{"id": key, "versionIndex": 0, "description": None, "tags": [], "size": 0},
+            **{"metadata": given["metadata"], "digest": given["digest"], "state": given["state"]},
+            **{"ttlDurationSeconds": -1, "ttlIsInherited": False, "historyStep": None},
+            **{"commitHash": None, "fileCount": 1, "createdAt": "2026-01-01", "updatedAt": None},
+            "artifactSequence": {
+                "__typename": "ArtifactSequence",
+                "name": name,
+                "project": project,
+            },
+            "artifactType": {"name": given["artifactTypeName"]},
+            "aliases": [],
         }
 
     def _upload(self, name: str) -> str:

@@ -7,92 +7,15 @@ import time
 
 import pytest
 from tests.composing import configured
-from tests.report.recorder import KEY, Recorder
+from tests.report.recorder import KEY
+from tests.report.tracked import CONFIG, RUN, append, row, track, verdicts
 
 from mini_lima import cell, pipeline
-from mini_lima.files import write_json, write_jsonl
-from mini_lima.report import live, tracking
+from mini_lima.files import write_jsonl
+from mini_lima.report import errand, live, tracking
 from mini_lima.report.answers import table
+from mini_lima.report.hiding import without_secrets
 from mini_lima.stages import Store
-
-RUN = tracking.Run(
-    id="0123456789abcdef",
-    mode="online",
-    project="study",
-    entity=None,
-    group="grid",
-    name="tiny-naive",
-)
-CONFIG = {"teacher": {"api_key_env": "WANDB_API_KEY", "base_url": f"https://host/{KEY}/v1"}}
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A server to which those who track are logged in; it shows rows within a second."""
-    with Recorder() as recorder:
-        monkeypatch.setenv("WANDB_BASE_URL", recorder.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "1")
-        monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-        (tmp_path / "temporary").mkdir()
-        yield recorder
-
-
-def row(step):
-    return {"step": step, "loss": 8.0 / step, "learning_rate": 1e-3, "tokens": 100 + step}
-
-
-def append(folder, step):
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / tracking.METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row(step)) + "\n")
-
-
-def verdicts(which, preferences):
-    return [
-        {
-            "instruction": f"question {number}",
-            "output_1": "reference",
-            "output_2": f"{which} answer {number}",
-            "preference": preference,
-        }
-        for number, pair in enumerate(preferences)
-        for preference in pair
-    ]
-
-
-@pytest.fixture
-def finished(tmp_path):
-    """The inputs of the stage, as the stages before it leave them: a training of five steps."""
-    folders = {key: tmp_path / key for key in ("sft", "result", "baseline", "tuned", "output")}
-    for folder in folders.values():
-        folder.mkdir()
-    write_jsonl(folders["sft"] / tracking.METRICS, map(row, range(1, 6)))
-    figures = {"standard_error": 7.0, "low": 20.0, "high": 48.0, "n_total": 3, "n_failed": 1}
-    controlled = {"win_rate": 30.0, "low": 15.0, "high": 45.0}
-    evaluated = {"win_rate": 33.25, "avg_length": 270.5, **figures, "length_controlled": controlled}
-    difference = {"difference": -12.5, "low": -30.0, "high": 5.0, "n": 2}
-    judged = {"baseline": evaluated, "sft": evaluated, "sft_minus_baseline": difference}
-    undefined = {**evaluated, "win_rate": 60, "length_controlled": {"win_rate": None}}
-    document = judged | {"other_annotators": {"longest": judged | {"sft": undefined}}}
-    write_json(folders["result"] / "result.json", document)
-    judged = {"baseline": [(1, 2), (2, 2)], "tuned": [(None, 2), (1, 1)]}
-    for which, preferences in judged.items():
-        write_json(folders[which] / "annotations.json", verdicts(which, preferences))
-    return folders
-
-
-def track(folders, run=RUN, config=CONFIG):
-    tracking.track(
-        folders["output"],
-        run=run,
-        config=config,
-        sft=folders["sft"],
-        result=folders["result"],
-        baseline_annotations=folders["baseline"],
-        sft_annotations=folders["tuned"],
-    )
 
 
 def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_afterwards(
@@ -134,11 +57,11 @@ def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_af
     assert said["sft_minus_baseline/difference"] == -12.5
     assert said["longest/sft/win_rate"] == 60
     assert "longest/sft/length_controlled_winrate" not in said
-    [answers] = [body for name, body in server.uploads.items() if "answers" in name]
+    [answers, *_] = [body for name, body in server.uploads.items() if "answers.table" in name]
     assert json.loads(answers)["data"][0] == [
         *("question 0", "reference"),
-        *("baseline answer 0", 50, 2, 0),
-        *("tuned answer 0", 100, 1, 1),
+        *("baseline answer 0", 50, 2, 0, "won", "lost"),
+        *("sft answer 0", 100, 1, 1, "won", "failed"),
     ]
 
     assert server.keys_seen > 0
@@ -191,16 +114,16 @@ def test_a_cell_follows_the_training_that_it_runs_and_goes_on_in_its_run_when_st
 def test_a_server_that_dies_costs_neither_the_work_nor_half_a_minute(
     server, finished, tmp_path, monkeypatch
 ):
-    assert live.SECONDS_TO_END + tracking.SECONDS_TO_TRACK < 30
+    assert live.SECONDS_TO_END + errand.SECONDS < 30
     monkeypatch.setattr(live, "SECONDS_TO_END", 1)
-    monkeypatch.setattr(tracking, "SECONDS_TO_TRACK", 2)
+    monkeypatch.setattr(errand, "SECONDS", 2)
     with live.following(RUN, CONFIG, [tmp_path / "work"]):
         append(tmp_path / "work", 1)
         server.wait_until(lambda: server.steps(RUN.id) == [1])
         server.hang = True
         append(tmp_path / "work", 2)
         began = time.monotonic()
-    with pytest.raises(tracking.NotTracked, match="more than 2 s"):
+    with pytest.raises(errand.NotTracked, match="more than 2 s"):
         track(finished)
     assert time.monotonic() - began < 10
 
@@ -234,7 +157,7 @@ def test_a_key_that_was_composed_into_the_configuration_is_hidden_wherever_it_st
         "teacher": {"api_key_env": "B"},
         "annotator": {"api_key_env": None},
     }
-    cleaned = tracking.without_secrets(config, {"A": "secret-a", "B": "secret-b", "C": "serve"})
+    cleaned = without_secrets(config, {"A": "secret-a", "B": "secret-b", "C": "serve"})
     assert cleaned["engine"]["command"] == "serve --key (hidden)"
     assert cleaned["chats"] == [{"base_url": "https://(hidden)@host"}, 3, None]
     assert cleaned["teacher"] == config["teacher"]
@@ -243,9 +166,14 @@ def test_a_key_that_was_composed_into_the_configuration_is_hidden_wherever_it_st
 def test_an_answer_without_a_readable_verdict_stays_in_the_table():
     judged = {"baseline": verdicts("b", [(None, None)]), "sft": verdicts("s", [(1, 1.5)])}
     found = table(judged)
-    assert found["columns"][2:6] == [
+    assert found["columns"][2:8] == [
         *("baseline answer", "baseline win %", "baseline verdicts", "baseline failed"),
+        *("baseline when first", "baseline when second"),
     ]
     assert found["rows"] == [
-        ["question 0", "reference", "b answer 0", None, 0, 2, "s answer 0", 25.0, 2, 0]
+        [
+            *("question 0", "reference"),
+            *("b answer 0", None, 0, 2, "failed", "failed"),
+            *("s answer 0", 25.0, 2, 0, "tie", "lost"),
+        ]
     ]

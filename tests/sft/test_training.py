@@ -1,6 +1,6 @@
-"""Real runs on the CPU: DeepSpeed's engine, Trainer and the elastic launcher, against a plain loop.
+"""Real runs on the CPU: DeepSpeed's engine and Trainer against a plain loop.
 
-The runs start together, two side by side, since a process takes seconds only to import everything.
+One of them goes through the elastic launcher; the others, which need not, are forks.
 """
 
 import math
@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from tests.sft.attempts import EXAMPLES, LAUNCH, OPTIMIZER, OPTIONS, SETTINGS, TINY, Attempts
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainingArguments
 
 from mini_lima import sft
-from mini_lima.files import read_json, read_jsonl, write_jsonl
+from mini_lima.files import read_json, read_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import flatten, render
@@ -24,67 +25,21 @@ from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.trainer import SftTrainer
-from mini_lima.sources import ASSETS
 
-TINY = ASSETS / "qwen-tiny"
-EXAMPLES = [
-    {
-        "id": f"number-{i}",
-        "instruction": "Write the number as often as it says. " * (1 + i % 3) + str(i),
-        "input": "",
-        "output": f"{i} " * (1 + i),
-    }
-    for i in range(
-        9
-    )  # a global batch of 8 and one of 1, which leaves a second process nothing to do
-]
-OPTIMIZER = {
-    "lr": 0.01,
-    "betas": [0.8, 0.999],
-    "eps": 1e-3,  # much larger than usual, or rounding decides about the sign of tiny gradients
-    "weight_decay": 0.01,
-    "warmup_min_lr": 0.0,
-    "warmup_num_steps": 5,
-    "warmup_type": "log",
-}
 EPOCHS, STEPS = 8, 16
-OFFLOAD = {"zero_stage": 2, "offload_optimizer": True, "offload_parameters": False}
-SETTINGS: dict[str, Any] = {
-    "model": str(TINY),
-    "revision": None,
-    "init_seed": 0,
-    "optimizer": OPTIMIZER,
-    "deepspeed": OFFLOAD,
-    "adapter": None,
-    "micro_batch_size_per_gpu": 4,
-    "global_batch_size": 8,
-    "epochs": EPOCHS,
-    "max_length": 256,
-    "overlong": "refuse",
-    "loss_reduction": "global_batch",
-    "activation_checkpointing": False,
-    "precision": "fp32",
-    "gradient_clipping": 1.0,
-    "seed": 3,
-    "checkpoint_steps": 100,
-    "processes": 1,
-    "threads": 1,
-    "nodes": 1,
-    "rendezvous": None,
-    "starter": None,
-    "device": "cpu",
-}
+MICRO_BATCH = 4
 RUNS: dict[str, dict[str, Any]] = {
     "accumulating": {},
     "the same again": {},
     "in one micro-batch": {"micro_batch_size_per_gpu": 8},
     "two processes": {"processes": 2},
     "zero3 of pretrained weights on two processes": {
-        "deepspeed": {**OFFLOAD, "zero_stage": 3, "offload_optimizer": False},
+        "deepspeed": OPTIONS["zero3"],
         "processes": 2,
         "init_seed": None,
     },
 }
+LAUNCHED = "two processes"
 FILES = {
     *("model.safetensors", "config.json", "generation_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
@@ -107,22 +62,26 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    data, pretrained = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("pretrained")
-    write_jsonl(data / "examples.jsonl", EXAMPLES)
+def runs(
+    attempts: Attempts, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Run]]]:
+    pretrained = tmp_path_factory.mktemp("pretrained")
     load_model(TINY, None, 0, torch.float32).save_pretrained(pretrained)
     load_tokenizer(TINY, None).save_pretrained(pretrained)
 
-    def train(changes: dict[str, Any]) -> Run:
-        given = SETTINGS | changes
-        if given["init_seed"] is None:
-            given["model"] = str(pretrained)
-        folder = tmp_path_factory.mktemp("sft")
-        sft.train(folder, data=data, work_dir=tmp_path_factory.mktemp("work"), **given)
+    def train(name: str) -> Run:
+        changes = {"micro_batch_size_per_gpu": MICRO_BATCH, "epochs": EPOCHS, **RUNS[name]}
+        if "init_seed" in changes:
+            changes["model"] = str(pretrained)
+        if name != LAUNCHED:
+            return Run(attempts.one(**changes).result().output_dir)
+        folder, work_dir = (tmp_path_factory.mktemp(each) for each in ("sft", "work"))
+        given = {**SETTINGS, **LAUNCH, **changes}
+        sft.train(folder, data=attempts.data, work_dir=work_dir, **given)
         return Run(folder)
 
     side_by_side = ThreadPoolExecutor(2)
-    yield {name: side_by_side.submit(train, changes) for name, changes in RUNS.items()}
+    yield {name: side_by_side.submit(train, name) for name in sorted(RUNS, key=LAUNCHED.__ne__)}
     side_by_side.shutdown(cancel_futures=True)
 
 
@@ -252,12 +211,12 @@ def test_generation_stops_at_the_end_of_turn(runs: dict[str, Future[Run]]) -> No
 
 
 def test_what_deepspeed_was_given_is_kept(runs: dict[str, Future[Run]]) -> None:
-    kept = read_json(runs["two processes"].result().folder / "deepspeed.json")
+    kept = read_json(runs[LAUNCHED].result().folder / "deepspeed.json")
 
     assert kept == deepspeed_config(
         optimizer=OPTIMIZER,
-        zero=OFFLOAD,
-        batches=Batches(micro=4, accumulation=1, processes=2),
+        zero=SETTINGS["deepspeed"],
+        batches=Batches(micro=MICRO_BATCH, accumulation=1, processes=2),
         precision="fp32",
         gradient_clipping=1.0,
         device="cpu",

@@ -109,6 +109,16 @@ class TrackingMode(StrEnum):
     disabled = "disabled"
 
 
+class Artifacts(StrEnum):
+    """What Weights & Biases is told of data sets, checkpoints, model outputs and annotations."""
+
+    none = "none"
+    references = "references"
+    """Where they are and what they are, for the lineage; their files stay where they are."""
+    uploads = "uploads"
+    """The files too."""
+
+
 @dataclass
 class ModelConfig:
     """A causal language model. Remote code is never run."""
@@ -370,6 +380,8 @@ class TrackingConfig:
     project: str = "mini-lima"
     entity: str | None = None
     group: str = MUST_BE_GIVEN
+    artifacts: Artifacts = Artifacts.references
+    """``none``, ``references`` to the files in the store, or ``uploads`` of the files."""
 
 
 @dataclass

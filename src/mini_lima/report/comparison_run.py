@@ -1,0 +1,141 @@
+"""What the cells of a sweep say together, as a Weights & Biases run beside theirs.
+
+The contrasts between cells are known only when the sweep ends, and to no cell. They make a run of
+the job type ``comparison`` in the sweep's group, where and how its cells are tracked. Its id
+follows from that, so that a comparison that is made again goes on in the same run; one that has not
+changed is not sent again. Like all tracking it can fail, which is said and changes nothing else.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mini_lima.files import read_json, write_json, write_text
+from mini_lima.report import errand
+from mini_lima.report.comparison import Comparison, rows_of
+from mini_lima.report.errand import Run
+from mini_lima.report.hiding import without_secrets
+from mini_lima.report.tracking import run_id, win_rates
+
+TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"
+FIGURES = ("difference", "low", "high", "p_holm", "n", "detectable")
+COLUMNS = ("name", "kind", "annotator", *FIGURES, "by_length_alone", "verdict", "words")
+
+
+def track(comparison: Comparison, folder: Path) -> str | None:
+    """Log ``comparison``, whose report is in ``folder``, where and how its cells are tracked.
+
+    Args:
+        comparison: Of one sweep or of several.
+        folder: Receives ``tracking/`` with wandb's files, what was logged, and ``run.json``.
+
+    Returns:
+        A line about what has become of it; None where there is nothing to log: a cell that is
+        alone has said everything in its own run.
+    """
+    cells = [cell for cell in comparison.cells if cell["status"] == "finished"]
+    run = _run(cells)
+    if run is None or len(cells) < 2:
+        return None
+    output_dir = folder.absolute() / "tracking"
+    try:
+        kept = without_secrets(
+            {
+                "run": asdict(run),
+                "tables": _tables(comparison),
+                "summary": _summary(comparison.contrasts),
+                "page": (folder / PAGE).read_text(encoding="utf-8"),
+                "cells": [cell["folder"] for cell in cells],
+                "configs": [cell["config"] for cell in cells],  # name the keys to be hidden
+            },
+            os.environ,
+        )
+        if not _is_there(output_dir, kept):
+            _send(output_dir, kept)
+        address = read_json(output_dir / DONE)["url"]
+    except errand.NotTracked as error:
+        return f"The comparison is not in Weights & Biases: {error}"
+    except Exception as error:  # an old record, a full disk: the report is there all the same
+        return f"The comparison is not in Weights & Biases: {type(error).__name__}: {error}"
+    return f"The comparison in Weights & Biases: {address or output_dir / 'wandb'}"
+
+
+def _is_there(output_dir: Path, kept: dict[str, Any]) -> bool:
+    if not (output_dir / DONE).is_file():
+        return False
+    done = read_json(output_dir / DONE)
+    same_run = all(done[key] == kept["run"][key] for key in ("id", "mode"))
+    return same_run and read_json(output_dir / TABLES) == kept["tables"]
+
+
+def _send(output_dir: Path, kept: dict[str, Any]) -> None:
+    run = Run(**kept["run"])
+    output_dir.mkdir(exist_ok=True)
+    (output_dir / DONE).unlink(missing_ok=True)
+    for earlier in output_dir.glob(f"wandb/offline-run-*-{run.id}"):
+        shutil.rmtree(earlier)
+    write_json(output_dir / TABLES, kept["tables"])
+    write_text(output_dir / PAGE, kept["page"])
+    todo = {
+        "output_dir": str(output_dir),
+        "summary": kept["summary"],
+        "tables": str(output_dir / TABLES),
+        "files": [str(output_dir / PAGE)],
+    }
+    errand.send(
+        errand.order(run, {"cells": kept["cells"]}, complete=todo),
+        seconds=errand.SECONDS if run.mode == "online" else None,
+    )
+
+
+def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
+    """Where the first of the ``cells`` that is tracked is; None if none is."""
+    told = [cell["config"].get("tracking", {"mode": "disabled"}) for cell in cells]
+    tracked = [each for each in told if each["mode"] != "disabled"]
+    if not tracked:
+        return None
+    first = tracked[0]
+    group = " and ".join(dict.fromkeys(each["group"] for each in tracked))
+    return Run(
+        id=run_id(first["project"], group, "comparison", ""),
+        mode=first["mode"],
+        project=first["project"],
+        entity=first["entity"],
+        group=group,
+        name=f"comparison of {group}",
+        job_type="comparison",
+    )
+
+
+def _tables(comparison: Comparison) -> dict[str, Any]:
+    names = zip(rows_of(comparison.cells), comparison.cells, strict=True)
+    results = [
+        {**cell["result"], "model": name} for name, cell in names if cell["status"] == "finished"
+    ]
+    rows = [
+        [_by_length(each) if name == "by_length_alone" else each[name] for name in COLUMNS]
+        for each in comparison.contrasts
+    ]
+    return {
+        "comparison": win_rates(results),
+        "contrasts": {"columns": list(COLUMNS), "rows": rows},
+    }
+
+
+def _by_length(contrast: dict[str, Any]) -> float | None:
+    alone: dict[str, Any] | None = contrast["under_longest"]
+    return None if alone is None else alone["difference"]
+
+
+def _summary(contrasts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures by contrast, and by annotator where there are several."""
+    several = len({each["annotator"] for each in contrasts}) > 1
+    names = [f"{each['annotator']}/" * several + each["name"] for each in contrasts]
+    return {
+        f"{name}/{figure}": each[figure]
+        for name, each in zip(names, contrasts, strict=True)
+        for figure in (*FIGURES, "verdict")
+    }

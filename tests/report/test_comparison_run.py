@@ -1,0 +1,137 @@
+"""The run of a sweep's comparison, in the real client's words."""
+
+import json
+import subprocess
+import sys
+import time
+
+from tests.report import finished
+from tests.report.recorder import KEY
+
+from mini_lima.cli import main
+from mini_lima.files import read_json, write_json
+from mini_lima.report import errand
+from mini_lima.sweep import summarise
+
+
+def swept(folder, mode="online", models=("qwen-0.5b", "other")):
+    """A finished sweep whose cells are tracked; a key has found its way into what they say."""
+    sweep = finished.build(folder, models=models, questions=6)
+    for path in sweep.glob("*/cell.json"):
+        cell = read_json(path)
+        tracking = {"mode": mode, "project": "study", "entity": None, "group": "grid"}
+        endpoint = {"api_key_env": "WANDB_API_KEY", "base_url": f"https://{KEY}@{path.parent.name}"}
+        cell["config"] |= {"tracking": tracking, "teacher": endpoint}
+        for which in ("baseline", "sft"):
+            cell["result"][which]["standard_error"] = 2.5
+        cell["result"] |= {"model": cell["model"], "method": cell["method"]}
+        write_json(path, cell)
+    return sweep
+
+
+def table(server, name):
+    *_, sent = [json.loads(body) for file, body in server.uploads.items() if f"{name}.t" in file]
+    return [dict(zip(sent["columns"], row, strict=True)) for row in sent["data"]]
+
+
+def test_a_sweep_ends_with_one_run_that_holds_what_no_cell_knows(server, tmp_path, capsys):
+    sweep = swept(tmp_path)
+    summarise([sweep], into=sweep)
+    [(identity, run)] = server.runs.items()
+    assert (run["jobType"], run["groupName"], run["project"]) == ("comparison", "grid", "study")
+    assert f"http://127.0.0.1:{server.url.rpartition(':')[2]}/someone/study/runs/{identity}" in (
+        capsys.readouterr().out
+    )
+    assert server.exits[identity] == [0]
+
+    report = read_json(sweep / "report.json")
+    names = [each["name"] for each in report["contrasts"]]
+    assert any("improved − naive): " in name for name in names), "there is no interaction"
+    assert [row["name"] for row in table(server, "contrasts")] == names
+    rates = table(server, "comparison")
+    assert [(row["model"], row["data"]) for row in rates] == [
+        (model, data)
+        for model in ("other", "qwen-0.5b")
+        for data in ("baseline", "improved", "naive")
+    ]
+    assert {(row["win_rate"], row["low"], row["high"], row["n_failed"]) for row in rates} == {
+        (8.25, 3.25, 13.25, 2),
+        (14.75, 9.75, 19.75, 2),
+    }
+    first = report["contrasts"][0]
+    for figure in ("difference", "low", "high", "p_holm", "n", "verdict"):
+        assert server.summary[identity][f"{first['name']}/{figure}"] == first[figure]
+    page = (sweep / "report.html").read_text(encoding="utf-8")
+    assert KEY in page, "nothing is there that could be hidden"
+    assert server.uploads["report.html"].decode() == page.replace(KEY, "(hidden)")
+    assert [body for body in server.requests if KEY.encode() in body] == []
+
+    before = len(server.requests)
+    summarise([sweep], into=sweep)
+    assert len(server.requests) == before, "what has not changed was sent again"
+    forget(sweep / "other-naive" / "cell.json")
+    assert main(["compare", str(sweep)]) == 0
+    assert len(server.requests) == before, "it was not asked to"
+    assert main(["compare", str(sweep), "--track"]) == 0
+    assert list(server.runs) == [identity]
+    assert len(table(server, "comparison")) == 5
+
+
+def forget(path):
+    write_json(path, {**read_json(path), "status": "failed", "reason": "killed"})
+
+
+def test_an_offline_comparison_is_there_once_and_can_be_read_and_synced(server, tmp_path, capsys):
+    sweep = swept(tmp_path, mode="offline")
+    summarise([sweep], into=sweep)
+    forget(sweep / "other-naive" / "cell.json")
+    summarise([sweep], into=sweep)
+    assert str(sweep / "tracking" / "wandb") in capsys.readouterr().out
+    assert server.requests == []
+    [folder] = sweep.glob("tracking/wandb/offline-run-*")
+    wandb = [sys.executable, "-m", "wandb"]
+    seen = subprocess.run(
+        [*wandb, "leet", "inspect", str(folder), "--json"], capture_output=True, check=True
+    ).stdout.decode()
+    records = [json.loads(line) for line in seen.splitlines()]
+    summaries = [each["summary"]["update"] for each in records if each["type"] == "summary"]
+    assert any("qwen-0.5b: improved − naive/difference" in update for update in summaries)
+    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True, cwd=tmp_path)
+    [run] = server.runs.values()
+    assert run["jobType"] == "comparison"
+    assert len(table(server, "comparison")) == 5
+    assert server.uploads["report.html"].startswith(b"<!doctype html>")
+
+
+def test_what_is_not_tracked_or_alone_makes_no_run(server, tmp_path):
+    disabled = swept(tmp_path / "disabled", mode="disabled")
+    alone = swept(tmp_path / "alone", models=["qwen-0.5b"])
+    forget(alone / "qwen-0.5b-naive" / "cell.json")
+    for sweep in (disabled, alone):
+        summarise([sweep], into=sweep)
+        assert not (sweep / "tracking").exists()
+    assert server.requests == []
+
+
+def test_a_server_that_hangs_costs_neither_the_report_nor_half_a_minute(
+    server, tmp_path, capsys, monkeypatch
+):
+    assert errand.SECONDS < 30
+    monkeypatch.setattr(errand, "SECONDS", 2)
+    server.hang_at = "UpsertBucket"
+    sweep = swept(tmp_path)
+    began = time.monotonic()
+    summarise([sweep], into=sweep)
+    assert time.monotonic() - began < 10
+    assert "not in Weights & Biases: Weights & Biases took more than 2 s" in capsys.readouterr().out
+    assert (sweep / "report.html").is_file()
+
+
+def test_a_record_that_lacks_something_costs_the_run_alone(tmp_path, capsys):
+    sweep = swept(tmp_path)
+    path = sweep / "other-naive" / "cell.json"
+    cell = read_json(path)
+    del cell["result"]["baseline"]["standard_error"]
+    write_json(path, cell)
+    summarise([sweep], into=sweep)
+    assert "not in Weights & Biases: KeyError: 'standard_error'" in capsys.readouterr().out

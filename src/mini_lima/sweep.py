@@ -114,6 +114,7 @@ def over_seeds(
             {
                 "row": titles[group.row],
                 "method": group.method,
+                "annotator": rows[0]["annotator"],
                 **asdict(summarised(rows, **_drawn(result))),
                 "difference": (against or [unknown])[0],
             }

@@ -33,9 +33,10 @@ class Comparison:
         notes: What has to be known to read the table.
         contrasts: Differences between the cells, as `mini_lima.evaluation.contrasts` has them.
         cells: The records that it was made from.
-        seeds: Per entry that stands for several training seeds: its ``row`` and ``method``, the
-            ``win_rates`` by seed, their mean ``win_rate`` and ``spread`` (standard deviation), the
-            mean's interval over instructions and seeds, and the ``difference`` to the baseline.
+        seeds: Per entry that stands for several training seeds: its ``row``, ``method`` and
+            ``annotator``, the ``win_rates`` by seed, their mean ``win_rate`` and ``spread``
+            (standard deviation), the mean's interval over instructions and seeds, and the
+            ``difference`` to the baseline.
     """
 
     columns: list[str]

@@ -81,3 +81,8 @@ def placed(
         title = titles[group.row]
         for seed, cell in group.cells.items():
             yield title, group.method, None if title == group.row else seed, cell
+
+
+def labelled(column: str, seed: int | None) -> str:
+    """What a column is called where it stands for one training of several."""
+    return column if seed is None else f"{column}, seed {seed}"

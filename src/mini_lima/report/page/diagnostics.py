@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from mini_lima.report.groups import placed
+from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import fitting
 from mini_lima.report.page.charts import Curve, curves
 from mini_lima.report.page.figures import counted, everything, figure, interval
@@ -20,7 +20,7 @@ from mini_lima.report.page.markup import (
     table,
     telling,
 )
-from mini_lima.report.page.material import Material, labelled
+from mini_lima.report.page.material import Material
 
 NOT_FAULTS = ("n", "mean_length_characters", "mean_length_tokens", "lengths", "warnings")
 MOST_DRAWN = 40

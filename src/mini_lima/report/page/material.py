@@ -13,7 +13,7 @@ from typing import Any
 from mini_lima.chat import LEDGER
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.report.comparison import BASELINE, Comparison
-from mini_lima.report.groups import placed
+from mini_lima.report.groups import labelled, placed
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,6 @@ class Material:
     def finished(self) -> list[dict[str, Any]]:
         """Records of the cells that have a result."""
         return [cell for cell in self.comparison.cells if "result" in cell]
-
-
-def labelled(column: str, seed: int | None) -> str:
-    """What a column is called where it stands for one training of several."""
-    return column if seed is None else f"{column}, seed {seed}"
 
 
 def gather(comparison: Comparison) -> Material:

@@ -17,8 +17,14 @@ from pathlib import Path
 
 import pytest
 from tests.chat.server import FakeOpenAI
+from tests.composing import configured
 
+from mini_lima import pipeline
+from mini_lima.experience import Amount
 from mini_lima.files import read_json, read_jsonl
+from mini_lima.plan import Plan
+from mini_lima.report.page.figures import duration
+from mini_lima.stages import Store, walk
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
@@ -197,6 +203,103 @@ def test_every_stage_says_where_it_came_from(grids):
         provenance = read_json(path)["provenance"]
         assert provenance["packages"]["torch"]
         assert provenance["seconds"] >= 0
+
+
+def planned(grids, *changes):
+    """A plan on the grids' store, and its rows of work to do by the kind of stage."""
+    config = configured(
+        *("experiment=embedded", *SMALL, "tracking=disabled", f"store={grids.store}"),
+        *("model=qwen-tiny", "data=naive", *changes),
+    )
+    plan = Plan()
+    stages = walk([pipeline.build_cell(config, {}).last])
+    plan.add("cell", stages, Store(grids.store))
+    return plan, {row.stage.name: row for row in plan.rows.values() if not row.done}
+
+
+def test_what_the_grids_took_tells_tokens_and_time_of_the_next_run(grids):
+    [folder] = grids.store.glob("sft/qwen-tiny-naive-*")
+    tokens = read_json(folder / "summary.json")["tokens"]
+    took = [
+        read_json(path / "stage.json")["provenance"]["seconds"]
+        / read_json(path / "summary.json")["tokens"]
+        for path in grids.store.glob("sft/qwen-tiny-*")
+    ]
+    plan, rows = planned(grids, "seed=1")
+    assert set(rows) == {"sft", "outputs", "annotations", "result"}
+    assert rows["sft"].tokens == Amount(tokens)
+    assert rows["sft"].seconds.value == pytest.approx(tokens * sum(took) / 2)
+    assert all(row.seconds.value > 0 for row in rows.values())
+    total = sum(row.seconds.value for row in rows.values())
+    assert plan.lines()[-1][3:5] == (f"{tokens / 1000:,.0f}k", duration(total))
+
+    _, twice = planned(grids, "seed=1", "sft.epochs=2", "evaluation.limit=16")
+    assert twice["sft"].tokens == Amount(2 * tokens)
+    assert twice["sft"].seconds.value == pytest.approx(2 * rows["sft"].seconds.value)
+    assert twice["outputs"].seconds.value == pytest.approx(2 * rows["outputs"].seconds.value)
+
+
+def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(grids):
+    [folder] = grids.store.glob("sft/qwen-tiny-naive-*")
+    tokens = read_json(folder / "summary.json")["tokens"]
+    # As many examples as there can be, each about as long: fewer than the whole.
+    _, fewer = planned(grids, "data.instances_per_new_task=2")
+    assert 0.4 * tokens < fewer["sft"].tokens.value < 0.9 * tokens
+    assert not fewer["sft"].tokens.at_least
+    plan, longer = planned(grids, "data=improved", "data.instances_per_new_task=2")
+    assert longer["sft"].tokens == Amount(fewer["sft"].tokens.value, at_least=True)
+    assert plan.lines()[-1][3].startswith("≥ ")
+
+    for other in ("deepspeed=zero1", "launch.threads=1"):
+        plan, rows = planned(grids, "seed=1", other)
+        assert rows["sft"].seconds is None, other
+        lines = {line[1]: line for line in plan.lines()}
+        assert lines["sft qwen-tiny-naive"][4] == "not known"
+        assert any("The time of sft" in note for note in plan.notes())
+        assert lines["sum"][4].startswith("≥ ")
+
+
+def test_seeds_share_what_they_can_and_become_one_row(grids):
+    shared = ("model=qwen-tiny", "data=naive", "tracking=disabled")
+    seeds = grids.run("seeds", *shared, "seed=0,1")
+    assert seeds.returncode == 0, seeds.stdout[-3000:]
+    found = records(grids.sweep("seeds"))
+    assert [name[:23] for name in sorted(found)] == [f"qwen-tiny-naive+seed={n}+" for n in (0, 1)]
+    assert Counter(stage.split()[0] for stage in executed(grids.sweep("seeds"))) == {
+        **{"sft": 1, "outputs": 1, "annotations": 1, "result": 1}
+    }
+    report = read_json(grids.sweep("seeds") / "report.json")
+    assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
+    [together] = report["seeds"]
+    alone = [cell["result"]["sft"]["win_rate"] for cell in report["cells"]]
+    assert list(together["win_rates"].values()) == pytest.approx(alone)
+    assert together["win_rate"] == pytest.approx(sum(alone) / 2)
+    assert together["low"] <= together["win_rate"] <= together["high"]
+    [contrast] = report["contrasts"]
+    assert (contrast["seeds"], contrast["difference"]) == (
+        2,
+        pytest.approx(together["win_rate"] - report["cells"][0]["result"]["baseline"]["win_rate"]),
+    )
+    assert "2 seeds" in seeds.stdout
+
+
+def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
+    grid = ("model=glob(qwen-*,exclude=*b)", "data=naive,improved", "seed=1,2")
+    plan = grids.run("planned", *grid, "optimizer.lr=1e-5,2e-5", "plan=true", "tracking=disabled")
+    assert plan.returncode == 0, plan.stdout[-3000:]
+    lines = [each.split("\t") for each in plan.stdout.splitlines() if "\t" in each[:6]]
+    lines = [line for line in lines if line[0] in ("done", "to do")]
+    cells = 2 * 2 * 2 * 2
+    users = {line[1]: line[2] for line in lines}
+    assert users["data naive"] == f"{cells} of {cells}"
+    assert (
+        users["data improved"] == users["outputs qwen-tiny-baseline"] == f"{cells // 2} of {cells}"
+    )
+    trained = [line for line in lines if line[1].startswith("sft ")]
+    assert len(trained) == cells
+    assert all(line[2] == f"1 of {cells}" for line in trained)
+    assert all(line[3] and line[4] for line in trained), "tokens and time are known from the grids"
+    assert executed(grids.sweep("planned")) == []
 
 
 def test_the_tuned_model_is_a_checkpoint_that_transformers_loads(grids):

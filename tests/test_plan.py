@@ -95,3 +95,14 @@ def test_costs_that_are_not_known_are_not_made_up(laid_out):
         plan, _ = planned(stages, store)
     assert plan.lines()[-1][-1] == "not known"
     assert any("not known" in note for note in plan.notes())
+
+
+def test_without_any_earlier_run_tokens_are_guessed_and_no_time_is(tmp_path):
+    config = configured(
+        "experiment=embedded", "data=naive", "tracking=disabled", f"store={tmp_path / 'store'}"
+    )
+    plan = Plan()
+    plan.add("cell", walk([pipeline.build_cell(config, {}).last]), Store(tmp_path / "store"))
+    [sft] = [row for row in plan.rows.values() if row.stage.name == "sft"]
+    assert 3 * 10_000 < sft.tokens.value < 3 * 40_000  # three epochs of some 190 examples
+    assert plan.lines()[-1][4] == "not known"

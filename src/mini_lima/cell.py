@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from mini_lima import inventory, pipeline, preflight
+from mini_lima import experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
@@ -53,7 +53,8 @@ def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], fold
         write_json(folder / "cell.json", {**record, "config": resolved})
 
     write()
-    store = Store(Path(config.store), PACKAGES)
+    launch = {key: getattr(config.launch, key) for key in experience.LAUNCH}
+    store = Store(Path(config.store), PACKAGES, {"launch": launch})
     code = 0
     try:
         cell = _ready(config, resolved, store)

@@ -1,13 +1,14 @@
-"""What a command would do, before it does anything: its stages, and what their calls will cost.
+"""What a command would do, before it does anything: its stages, their time, and their calls' cost.
 
 The cells of a sweep are laid out together, so that a stage which several of them share is seen, and
 counted, once. What a stage asks is worked out by the code that will ask it, as far as that does not
-depend on replies; of this, the response cache says what is answered already.
+depend on replies; of this, the response cache says what is answered already. How long a stage takes
+is what earlier ones like it took, and not known where there was none (`experience`).
 """
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -17,9 +18,15 @@ from mini_lima.chat import Chat, ChatRequest, Estimate, estimate, unanswered
 from mini_lima.data import forecast, improved, naive
 from mini_lima.data.examples import read_examples
 from mini_lima.evaluation import annotation
+from mini_lima.experience import Amount, Experience
+from mini_lima.report.page.figures import duration
 from mini_lima.stages import Stage, Store
 
-COLUMNS = ("", "stage", "cells", "calls", "tokens in", "tokens out", "dollars")
+COLUMNS = (
+    *("", "stage", "cells", "training tokens", "time"),
+    *("calls", "tokens in", "tokens out", "dollars"),
+)
+UNKNOWN = "not known"
 
 
 @dataclass
@@ -31,12 +38,16 @@ class Row:
         done: Whether the store has it.
         cells: Which cells need it.
         calls: What it still has to ask, and what that takes; None if it asks no model.
+        tokens: What it will train on; None if it trains nothing.
+        seconds: How long it will take; None if that is not known.
     """
 
     stage: Stage
     done: bool
     cells: list[str] = field(default_factory=list)
     calls: Estimate | None = None
+    tokens: Amount | None = None
+    seconds: Amount | None = None
 
 
 class Plan:
@@ -46,15 +57,20 @@ class Plan:
         """Begin with no cell."""
         self.rows: dict[str, Row] = {}
         self.budget_usd: float | None = None
+        self._experience: Experience | None = None
 
     def add(self, cell: str, stages: Iterable[Stage], store: Store) -> None:
-        """Add the ``stages`` of ``cell``."""
+        """Add the ``stages`` of ``cell``; all cells have one store."""
+        self._experience = self._experience or Experience(store)
         for stage in stages:
             row = self.rows.get(stage.fingerprint)
             if row is None:
                 row = Row(stage, store.is_finished(stage))
                 if not row.done:
                     row.calls = _calls(stage, store)
+                    row.tokens = self._experience.tokens(stage)
+                    requests = None if row.calls is None else row.calls.requests
+                    row.seconds = self._experience.seconds(stage, requests)
                 self.rows[stage.fingerprint] = row
             row.cells.append(cell)
 
@@ -72,7 +88,7 @@ class Plan:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in COLUMNS:
-            figures = name in ("calls", "tokens in", "tokens out", "dollars")
+            figures = COLUMNS.index(name) > COLUMNS.index("cells")
             table.add_column(
                 name,
                 no_wrap=name != "stage",
@@ -98,15 +114,18 @@ class Plan:
         for row in self.rows.values():
             state = "done" if row.done else "to do"
             users = f"{len(row.cells)} of {len(cells)}"
-            lines.append(
-                (state, f"{row.stage.name} {row.stage.label}", users, *_figures(row.calls))
-            )
-        return [*lines, ("", "sum", "", *_figures(self.total()))]
+            work = ("", "") if row.done else (_tokens(row.tokens), _time(row.seconds))
+            name = f"{row.stage.name} {row.stage.label}"
+            lines.append((state, name, users, *work, *_figures(row.calls)))
+        to_do = [row for row in self.rows.values() if not row.done]
+        tokens = _sum([row.tokens for row in to_do if row.tokens])
+        time = _sum([row.seconds for row in to_do])
+        return [*lines, ("", "sum", "", _tokens(tokens), _time(time), *_figures(self.total()))]
 
     def notes(self) -> list[str]:
         """What has to be known to read the plan."""
         total = self.total()
-        notes = []
+        notes = [*self._about_time()]
         if total.requests:
             notes.append(
                 "Calls are those that the response cache cannot answer; where they depend on"
@@ -122,6 +141,25 @@ class Plan:
         if self.budget_usd is not None and total.requests:
             notes.append(_verdict(self.budget_usd, total))
         return notes
+
+    def _about_time(self) -> Iterator[str]:
+        to_do = [row for row in self.rows.values() if not row.done]
+        if any(row.tokens for row in to_do):
+            yield (
+                "Training tokens are those of the data set times the epochs: ≥ where the data are"
+                " still to be made, and will be longer than what they are made from."
+            )
+        if any(row.seconds for row in to_do):
+            yield (
+                "Times are what the same kind of work took in this store before, one stage after"
+                " the other."
+            )
+        unknown = dict.fromkeys(row.stage.name for row in to_do if row.seconds is None)
+        if unknown:
+            yield (
+                f"The time of {', '.join(unknown)} is not known where this store has no earlier"
+                " stage of the same kind, with the same model, settings and device."
+            )
 
 
 def _calls(stage: Stage, store: Store) -> Estimate | None:
@@ -162,6 +200,27 @@ def _figures(calls: Estimate | None) -> tuple[str, ...]:
     )
 
 
+def _tokens(amount: Amount | None) -> str:
+    return "" if amount is None else f"{_least(amount)}{_count(round(amount.value))}"
+
+
+def _time(amount: Amount | None) -> str:
+    return UNKNOWN if amount is None else f"{_least(amount)}{duration(amount.value)}"
+
+
+def _least(amount: Amount) -> str:
+    return "≥ " if amount.at_least else ""
+
+
+def _sum(amounts: Sequence[Amount | None]) -> Amount | None:
+    """All together: a lower bound if some are not known, None if all are."""
+    known = [each for each in amounts if each is not None]
+    if amounts and not known:
+        return None
+    at_least = len(known) < len(amounts) or any(each.at_least for each in known)
+    return Amount(sum(each.value for each in known), at_least)
+
+
 def _range(low: int, high: int | None) -> str:
     return "0" if high == 0 else f"{_count(low)}–{'?' if high is None else _count(high)}"
 
@@ -174,7 +233,7 @@ def _dollars(calls: Estimate) -> str:
     if not calls.requests:
         return "0"
     if calls.usd_low is None:
-        return "not known"
+        return UNKNOWN
     high = "?" if calls.usd_high is None else f"{calls.usd_high:.2f}"
     return f"{calls.usd_low:.2f}–{high}"
 

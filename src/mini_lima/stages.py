@@ -177,10 +177,22 @@ class StageFailed(Exception):  # noqa: N818 - it reads as the sentence it stands
 class Store:
     """A folder of finished stages, shared by any number of processes."""
 
-    def __init__(self, root: Path, packages: Sequence[str] = ()) -> None:
-        """Use ``root``, made when needed; note the versions of ``packages`` as provenance."""
+    def __init__(
+        self,
+        root: Path,
+        packages: Sequence[str] = (),
+        circumstances: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Use ``root``, made when needed.
+
+        Args:
+            root: The folder.
+            packages: Distributions whose versions are noted as provenance.
+            circumstances: What else is, as it is: JSON types, and no secrets.
+        """
         self.root = root.absolute()
         self.packages = packages
+        self.circumstances = circumstances or {}
         self.executed: list[Stage] = []
         """What this object has run itself, in order; nothing that was found or waited for."""
 
@@ -254,7 +266,7 @@ class Store:
         circumstances = provenance(stage.function, self.packages, started, datetime.now(UTC))
         record = {
             "identity": {**stage.identity, "fingerprint": stage.fingerprint},
-            "provenance": {"label": stage.label, **circumstances},
+            "provenance": {"label": stage.label, **self.circumstances, **circumstances},
         }
         assert not (output_dir / "stage.json").exists(), "stage.json belongs to the store"
         write_json(output_dir / "stage.json", record)

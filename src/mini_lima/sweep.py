@@ -13,6 +13,7 @@ from mini_lima.errors import UserError
 from mini_lima.files import read_json
 from mini_lima.report import comparison, comparison_run, page, table
 from mini_lima.report.comparison import BASELINE, Comparison
+from mini_lima.report.groups import Group, groups_of, titles_of
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
@@ -24,7 +25,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
     cells = [cell for folder in folders for cell in comparison.read_cells(folder)]
     if not cells:
         raise UserError(f"{', '.join(map(str, folders))}: no cell has been started there")
-    return comparison.compare(cells, contrasts(cells))
+    compared = contrasts(cells)
+    return comparison.compare(cells, compared, over_seeds(cells, compared))
 
 
 def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:
@@ -50,10 +52,11 @@ def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     from mini_lima.evaluation.length import LONGEST, under_longest
 
     judged: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row, cell in zip(comparison.rows_of(cells), cells, strict=True):
-        for which in ("baseline", "sft"):
-            if verdicts := _verdicts(cell, which):
-                judged[row, BASELINE if which == "baseline" else cell["method"]] = verdicts
+    for group in groups_of(cells):
+        if tuned := _over_seeds(group, "sft"):
+            judged[group.row, group.method] = tuned
+        if baseline := _over_seeds(group, "baseline"):
+            judged[group.row, BASELINE] = baseline
     if not judged:
         return []
     settings = next(cell["result"] for cell in cells if "annotations" in cell)
@@ -63,11 +66,7 @@ def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for cell, verdicts in judged.items()
         if {row["instruction"] for row in verdicts} == asked
     }
-    drawn: dict[str, Any] = {
-        "seed": settings["seed"],
-        "confidence": settings["confidence"],
-        "samples": settings["bootstrap_samples"],
-    }
+    drawn = _drawn(settings)
     by_length = {
         each.name: asdict(each)
         for each in compared({cell: under_longest(v) for cell, v in same.items()}, **drawn)
@@ -81,13 +80,80 @@ def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def over_seeds(
+    cells: Sequence[dict[str, Any]], contrasts: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What cells that differ in their training seed alone come to, as `Comparison.seeds`.
+
+    Args:
+        cells: Their records.
+        contrasts: Between them, for the difference to the baseline.
+    """
+    from mini_lima.evaluation.seeded import over_seeds as summarised
+
+    found, groups = [], groups_of(cells)
+    titles = titles_of(groups)
+    for group in groups:
+        finished = group.finished
+        rows = [
+            row | {"seed": seed}
+            for seed, cell in finished.items()
+            for row in _read(cell.get("annotations", {}).get("sft"))
+        ]
+        if len({row["seed"] for row in rows}) < max(2, len(finished)):
+            continue  # one cell, or verdicts that are not in the store any more
+        result = next(iter(finished.values()))["result"]
+        name = f"{group.row}: {group.method} − {BASELINE}"
+        against = [
+            {key: each[key] for key in ("difference", "low", "high", "n")}
+            for each in contrasts
+            if each["name"] == name and each["annotator"] == rows[0]["annotator"]
+        ]
+        unknown = {"difference": None, "low": None, "high": None, "n": 0}
+        found.append(
+            {
+                "row": titles[group.row],
+                "method": group.method,
+                "annotator": rows[0]["annotator"],
+                **asdict(summarised(rows, **_drawn(result))),
+                "difference": (against or [unknown])[0],
+            }
+        )
+    return found
+
+
+def _over_seeds(group: Group, which: str) -> list[dict[str, Any]]:
+    """The verdicts on all seeds of ``group``, each with its seed.
+
+    Seeds that share their outputs, as all do of the baseline, are one: theirs are verdicts on the
+    same answers, which have no seed.
+    """
+    seeds = {
+        cell["annotations"][which]: (seed, verdicts)
+        for seed, cell in group.finished.items()
+        if "annotations" in cell and (verdicts := _verdicts(cell, which))
+    }
+    if len(seeds) == 1:
+        return next(verdicts for _, verdicts in seeds.values())
+    return [row | {"seed": seed} for seed, verdicts in seeds.values() for row in verdicts]
+
+
+def _drawn(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seed": result["seed"],
+        "confidence": result["confidence"],
+        "samples": result["bootstrap_samples"],
+    }
+
+
 def _verdicts(cell: dict[str, Any], which: str) -> list[dict[str, Any]]:
     """The verdicts of all annotators of ``cell`` that are still in the store."""
-    folders = {"": cell["annotations"][which]} if "annotations" in cell else {}
-    folders |= {name: each[which] for name, each in cell.get("other_annotations", {}).items()}
-    rows = []
-    for name, folder in folders.items():
-        path = Path(folder, "annotations.json")
-        if path.is_file():
-            rows += [{**row, "annotator": name or row["annotator"]} for row in read_json(path)]
+    rows = _read(cell["annotations"][which])
+    for name, folders in cell.get("other_annotations", {}).items():
+        rows += [row | {"annotator": name} for row in _read(folders[which])]
     return rows
+
+
+def _read(folder: str | None) -> list[dict[str, Any]]:
+    path = Path(folder or "", "annotations.json")
+    return list(read_json(path)) if folder and path.is_file() else []

@@ -35,11 +35,23 @@ def usable(name):
         ([], "qwen-tiny-naive"),
         (["model=qwen-tiny", "data=naive", "experiment=[grid,embedded]"], "qwen-tiny-naive"),
         (["sft.epochs=1", "plan=true"], "qwen-tiny-naive+sft.epochs=1"),
+        (["optimizer.lr=1e-5", "seed=2"], "qwen-tiny-naive+seed=2+optimizer.lr=1e-5"),
         (["optimizer.lr=1e-5", "sft.seed=2"], "qwen-tiny-naive+optimizer.lr=1e-5+sft.seed=2"),
     ],
 )
 def test_a_cell_is_named_after_its_options_and_changes(overrides, name):
     assert cell_name("qwen-tiny", "naive", overrides) == name
+
+
+def test_cells_of_a_sweep_with_long_names_are_told_apart_by_eye():
+    common = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
+    rates = [f"optimizer.lr={rate}" for rate in ("1e-5", "2e-5")]
+    cells = [[rate, *common, f"seed={seed}"] for rate in rates for seed in (1, 2, 3)]
+    named = [cell_name("qwen-0.5b", "improved", each) for each in cells]
+    assert len(set(named)) == 6
+    assert [name[:41] for name in named[:2]] == [
+        f"qwen-0.5b-improved+seed={seed}+optimizer.lr=1e" for seed in (1, 2)
+    ]
 
 
 def test_a_cell_that_stands_alone_says_its_experiment():

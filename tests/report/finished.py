@@ -1,5 +1,6 @@
 """A finished sweep on the disk, small and made up, with everything that a page is made of."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,31 +10,44 @@ METHODS = ("naive", "improved")
 SPREAD = {"min": 3, "quartile_1": 20.0, "median": 80.0, "quartile_3": 200.0, "max": 900}
 
 
-def build(folder: Path, models=("qwen-0.5b", "other"), questions=24, answer="An answer.") -> Path:
-    """Write sweep and store of the grid of ``models``; return the sweep's folder."""
+def build(
+    folder: Path,
+    models=("qwen-0.5b", "other"),
+    questions=24,
+    answer="An answer.",
+    seeds=(1,),
+) -> Path:
+    """Write sweep and store of the grid of ``models``; return the sweep's folder.
+
+    With more ``seeds`` than one, each model is trained on each data set with all of them.
+    """
     store, sweep = folder / "store", folder / "sweep"
     for method in METHODS:
         files = {"stats.json": stats(method), "ledger.json": ledger()}
         write_stage(store, f"data {method}-1", files)
     for model in models:
-        for which in ("baseline", *METHODS):
-            rows = verdicts(questions, f"{which} of {model}: {answer}")
-            write_stage(store, f"annotations {model}-{which}-1", {"annotations.json": rows})
-        for method in METHODS:
-            losses = [{"step": step, "loss": 5 / step} for step in range(1, 11)]
-            write_stage(store, f"sft {model}-{method}-1", {"metrics.jsonl": losses})
-            (sweep / f"{model}-{method}").mkdir(parents=True)
-            write_json(sweep / f"{model}-{method}" / "cell.json", cell(store, model, method))
+        rows = verdicts(questions, f"baseline of {model}: {answer}")
+        write_stage(store, f"annotations {model}-baseline-1", {"annotations.json": rows})
+        for method, seed in itertools.product(METHODS, seeds):
+            rows = verdicts(questions, f"{method} of {model}: {answer}", seed - 1)
+            write_stage(store, f"annotations {model}-{method}-{seed}", {"annotations.json": rows})
+            losses = [{"step": step, "loss": (4 + seed) / step} for step in range(1, 11)]
+            write_stage(store, f"sft {model}-{method}-{seed}", {"metrics.jsonl": losses})
+            several = f"+seed={seed}" if len(seeds) > 1 else ""
+            at = sweep / f"{model}-{method}{several}"
+            at.mkdir(parents=True)
+            write_json(at / "cell.json", cell(store, model, method, seed, several))
     return sweep
 
 
-def cell(store, model, method):
-    names = [f"data {method}-1", f"sft {model}-{method}-1"]
-    names += [f"annotations {model}-{which}-1" for which in ("baseline", method)]
+def cell(store, model, method, seed=1, several=""):
+    names = [f"data {method}-1", f"sft {model}-{method}-{seed}"]
+    names += [f"annotations {model}-baseline-1", f"annotations {model}-{method}-{seed}"]
+    changes = [f"seed={seed}"] if several else []
     return {
         "model": model,
         "method": method,
-        "overrides": [f"model={model}", f"data={method}"],
+        "overrides": [f"model={model}", f"data={method}", *changes],
         "status": "finished",
         "stages": {name: str(place(store, name)) for name in names},
         "annotations": {
@@ -41,7 +55,10 @@ def cell(store, model, method):
             "sft": str(place(store, names[3])),
         },
         "costs": {f"data {method}-1": {**ledger()["value"], "warnings": []}},
-        "config": {"model": {"name": model, "weights": "pretrained"}, "sft": {"epochs": 3}},
+        "config": {
+            "model": {"name": model, "weights": "pretrained"},
+            "sft": {"epochs": 3, "seed": seed},
+        },
         "result": {
             "confidence": 0.95,
             "bootstrap_samples": 200,
@@ -100,14 +117,15 @@ def stats(method):
     }
 
 
-def verdicts(questions, answer):
+def verdicts(questions, answer, luck=0):
+    """Of four verdicts one wins, one ties and one failed; ``luck`` more of the rest win."""
     return [
         {
             "instruction": f"Question {number}?",
             "output_1": "The reference's answer.",
             "output_2": answer,
             "annotator": "judge-1",
-            "preference": [1.0, 2.0, 1.5, None][(number + first) % 4],
+            "preference": [2.0 if number < 8 * luck else 1.0, 2.0, 1.5, None][(number + first) % 4],
             "is_failed": (number + first) % 4 == 3,
             "failure": "no verdict" if (number + first) % 4 == 3 else None,
             "model_first": first,

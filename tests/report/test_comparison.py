@@ -23,7 +23,7 @@ def evaluated(win_rate, **changes):
     }
 
 
-def cell(model="small", method="naive", parameters=1, overrides=(), **changes):
+def cell(model="small", method="naive", parameters=1, overrides=(), seed=0, **changes):
     result = {
         "confidence": 0.95,
         "training": {"parameters": parameters},
@@ -37,7 +37,7 @@ def cell(model="small", method="naive", parameters=1, overrides=(), **changes):
         "overrides": [f"model={model}", f"data={method}", *overrides],
         "status": "finished",
         "result": result,
-        "config": {"model": {"weights": "pretrained"}},
+        "config": {"model": {"weights": "pretrained"}, "sft": {"seed": seed}},
         "folder": f"{model}-{method}",
     }
     return record | changes
@@ -88,6 +88,74 @@ def test_cells_that_differ_in_more_than_model_and_data_get_rows_of_their_own():
     rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
     cells = [cell(overrides=[rate, "sft.epochs=1"]) for rate in rates]
     assert list(compare(cells).rows) == [f"small {rate}" for rate in rates]
+
+
+def seeded(*seeds, **changes):
+    return [cell(overrides=[f"seed={seed}"], seed=seed, **changes) for seed in seeds]
+
+
+def test_cells_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread():
+    cells = seeded(1, 2, 3)
+    for number, each in enumerate(cells):
+        each["result"]["sft"] = evaluated(10.0 + 2 * number, avg_length=100.0 + number)
+        each["result"]["sft_minus_baseline"]["difference"] = 3.0 * number
+    found = compare(cells)
+    assert list(found.rows) == ["small, 3 seeds"]
+    entry = found.rows["small, 3 seeds"]["naive"]
+    assert entry[:2] == ["12.0 [–, –]", "sd 2.0 between 3 seeds"]
+    assert entry[2:4] == ["101 chars, 9 cut", "n 114, 6 failed"]
+    assert entry[-1] == "Δ +3.0 [–, –]"
+    assert any("mean of their win rates" in note for note in found.notes)
+    assert not any("trained once" in note for note in found.notes)
+
+
+def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
+    together = {
+        **{"row": "small, 2 seeds", "method": "naive", "win_rate": 14.5, "spread": 1.5},
+        **{"low": 9.0, "high": 20.0, "n_total": 76, "n_failed": 4},
+        "difference": {"difference": 6.5, "low": -2.0, "high": 15.0, "n": 38},
+    }
+    found = compare(seeded(1, 2), seeds=[together])
+    entry = found.rows["small, 2 seeds"]["naive"]
+    assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
+    assert found.seeds == [together]
+
+
+def test_seeds_that_failed_are_counted_and_said():
+    cells = seeded(1, 2, 3)
+    cells[1] |= {"status": "failed", "reason": "out of memory\nsomewhere"}
+    cells[2] |= {"status": "unfinished"}
+    for each in cells[1:]:
+        del each["result"]
+    two = compare(cells).rows["small, 3 seeds"]["naive"]
+    assert two[0] == "14.6 [9.6, 19.6]"
+    assert two[1] == "1 of 3 seeds; seed 2: failed: out of memory; seed 3: unfinished: killed?"
+    none = compare(cells[1:]).rows["small, 2 seeds"]["naive"]
+    assert none[0] == "0 seeds finished"
+    assert "seed 2: failed: out of memory" in none
+
+
+def test_a_seed_is_no_difference_but_anything_else_is():
+    rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
+    cells = [
+        cell(overrides=[rate, f"sft.seed={seed}"], seed=seed) for rate in rates for seed in (1, 2)
+    ]
+    assert list(compare(cells).rows) == [f"small {rate}, 2 seeds" for rate in rates]
+
+
+def test_one_cell_in_two_sweeps_is_one_and_a_failure_does_not_hide_its_result():
+    again = cell(status="failed", reason="out of memory")
+    del again["result"]
+    for cells in ([cell(), again], [again, cell()], [cell(), cell()]):
+        found = compare(cells)
+        assert list(found.rows) == ["small"]
+        assert found.rows["small"]["naive"][0] == "14.6 [9.6, 19.6]"
+
+
+def test_that_a_model_was_trained_once_is_said():
+    assert any("trained once" in note for note in compare([cell()]).notes)
+    mixed = [*seeded(1, 2), cell("large", parameters=2)]
+    assert any(note.startswith("Where a model was trained once") for note in compare(mixed).notes)
 
 
 def test_what_is_unknown_is_a_dash_and_not_a_number():

@@ -14,9 +14,9 @@ from mini_lima.report import errand
 from mini_lima.sweep import summarise
 
 
-def swept(folder, mode="online", models=("qwen-0.5b", "other")):
+def swept(folder, mode="online", models=("qwen-0.5b", "other"), seeds=(1,)):
     """A finished sweep whose cells are tracked; a key has found its way into what they say."""
-    sweep = finished.build(folder, models=models, questions=6)
+    sweep = finished.build(folder, models=models, questions=6, seeds=seeds)
     for path in sweep.glob("*/cell.json"):
         cell = read_json(path)
         tracking = {"mode": mode, "project": "study", "entity": None, "group": "grid"}
@@ -101,6 +101,21 @@ def test_an_offline_comparison_is_there_once_and_can_be_read_and_synced(server, 
     assert run["jobType"] == "comparison"
     assert len(table(server, "comparison")) == 5
     assert server.uploads["report.html"].startswith(b"<!doctype html>")
+
+
+def test_seeds_stand_in_the_table_one_by_one_and_together(tmp_path):
+    sweep = swept(tmp_path, mode="offline", models=("other",), seeds=(1, 2))
+    summarise([sweep], into=sweep)
+    shown = read_json(sweep / "tracking" / "tables.json")["comparison"]
+    rows = [dict(zip(shown["columns"], row, strict=True)) for row in shown["rows"]]
+    improved = ["improved, seed 1", "improved, seed 2"]
+    assert {row["model"] for row in rows} == {"other, 2 seeds"}
+    assert [row["data"] for row in rows] == [
+        *("baseline", *improved, "naive, seed 1", "naive, seed 2", "improved", "naive")
+    ]
+    [together] = [row for row in rows if row["data"] == "naive"]
+    assert together["low"] < together["win_rate"] < together["high"]
+    assert (together["annotator"], together["standard_error"]) == ("judge-1", None)
 
 
 def test_what_is_not_tracked_or_alone_makes_no_run(server, tmp_path):

@@ -147,6 +147,63 @@ def test_only_the_models_of_the_study_have_the_studys_figures_beside_them(sweep)
     assert "measured once" not in without
 
 
+def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
+    sweep = finished.build(tmp_path, ("other",), seeds=(1, 2, 3))
+    found = compare([sweep])
+    naive, _ = found.seeds
+    assert naive["row"] == "other, 3 seeds"
+    rates = [*naive["win_rates"].values()]
+    # 36 verdicts were read of each seed: 12 won and 12 tied, and 4 or 8 by luck.
+    assert rates == pytest.approx([100 * (18 + more) / 36 for more in (0, 4, 8)])
+    assert naive["win_rate"] == pytest.approx(rates[1])
+    assert naive["spread"] == pytest.approx(100 * 4 / 36)
+    assert naive["low"] < rates[0] < rates[2] < naive["high"]
+    (contrast,) = [each for each in found.contrasts if each["name"] == "other: naive − baseline"]
+    assert naive["difference"]["low"] == contrast["low"]
+    assert (contrast["seeds"], contrast["verdict"]) == (3, "cannot tell")
+
+    page = as_page(gather(found))
+    seen = Read(page)
+    assert seen.open == []
+    assert page.count('class="single"') == 2 * 3
+    for said in (
+        "other, 3 seeds",
+        "sd 11.1 between 3 seeds",
+        "other, 3 seeds: naive, seed 2",
+        "Single training seeds",
+        "improved · 3",
+        "Small circles",
+        "Of several training seeds, the first",
+    ):
+        assert said in seen.said, said
+    assert page.count('class="curve"') == 6
+
+
+def test_seeds_of_several_sweeps_are_compared_as_one(tmp_path):
+    sweep = finished.build(tmp_path, ("other",), seeds=(1, 2, 3))
+    whole = compare([sweep])
+    (tmp_path / "later").mkdir()
+    for cell in sweep.glob("*seed=3"):
+        cell.rename(tmp_path / "later" / cell.name)
+    (two,) = {each["row"] for each in compare([sweep]).seeds}
+    assert two == "other, 2 seeds"
+    parts = compare([sweep, tmp_path / "later"])
+    assert (parts.rows, parts.contrasts, parts.seeds) == (
+        whole.rows,
+        whole.contrasts,
+        whole.seeds,
+    )
+
+
+def test_a_seed_whose_verdicts_are_gone_leaves_a_mean_without_an_interval(tmp_path):
+    sweep = finished.build(tmp_path, ("other",), seeds=(1, 2))
+    (tmp_path / "store/annotations/other-naive-2/annotations.json").unlink()
+    found = compare([sweep])
+    assert [each["method"] for each in found.seeds] == ["improved"]
+    assert found.rows["other, 2 seeds"]["naive"][0] == "14.8 [–, –] – incomplete"
+    assert "14.8 [–, –]" in Read(as_page(gather(found))).said
+
+
 @pytest.mark.parametrize(
     ("file", "says"),
     [

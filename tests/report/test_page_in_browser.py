@@ -51,7 +51,7 @@ def browser():
 
 def test_nothing_runs_off_the_side_and_nothing_fails(tmp_path, browser):
     long = "Donaudampfschifffahrtsgesellschaft" * 20
-    sweep = finished.build(tmp_path, ("qwen-0.5b", long[:100]))
+    sweep = finished.build(tmp_path, ("qwen-0.5b", long[:100]), seeds=(1, 2))
     finished.with_every_text(tmp_path, lambda value: f"{value}<script>nothing()</script>{long}")
     write_page(sweep, compare([sweep]))
     (sweep / "wide.html").write_text(WIDE)

@@ -17,8 +17,13 @@ LONGEST_NAME = 80
 
 
 def cell_name(model: str, data: str, overrides: Sequence[str]) -> str:
-    """Name a cell inside its sweep: its two options, and whatever else its command line changed."""
-    return _folder([f"{model}-{data}", *_changes(overrides, without=("model", "data"))])
+    """Name a cell inside its sweep: its two options, and whatever else its command line changed.
+
+    The seed comes first: where a long name is cut, it is what tells the cells of a row apart.
+    """
+    changes = _changes(overrides, without=("model", "data"))
+    changes.sort(key=lambda each: _key(each) != "seed")
+    return _folder([f"{model}-{data}", *changes])
 
 
 def run_name(model: str, data: str, overrides: Sequence[str]) -> str:

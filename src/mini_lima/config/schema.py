@@ -282,6 +282,7 @@ class SftConfig:
     activation_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
     seed: int = 0
+    """Of the examples' order, of dropout and of an adapter's first weights."""
     checkpoint_steps: int | None = 100
     """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""
 
@@ -428,6 +429,9 @@ class Config:
     grid: GridConfig = field(default_factory=GridConfig)
     prices: dict[str, PricesConfig] = field(default_factory=dict)
     """By the name of the model."""
+    seed: int = 0
+    """Which training it is: cells that differ by it alone are one row, with their mean and spread.
+    Data, baseline and judging do not depend on it."""
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
     budget_usd: float | None = None

@@ -101,6 +101,13 @@ def add_power(commands: "Commands") -> None:
         metavar=("INPUT", "OUTPUT"),
         help="of a verdict (default: 1120 5, as a run with chatgpt took)",
     )
+    parser.add_argument("--seeds", type=int, help="trainings of each tuned model; needs --seed-sd")
+    parser.add_argument(
+        "--seed-sd",
+        type=float,
+        metavar="POINTS",
+        help="standard deviation of win rates between training seeds, from an earlier sweep",
+    )
     parser.set_defaults(run=_power)
 
 
@@ -116,6 +123,14 @@ def _power(options: argparse.Namespace) -> str:
     if options.prices:
         tokens = options.tokens or power.TOKENS
         price = sum(p * t for p, t in zip(options.prices, tokens, strict=True)) / 1e6
+    if (options.seeds is None) != (options.seed_sd is None):
+        raise UserError("give both --seeds and --seed-sd, or neither")
+    several = options.seeds is not None
     return power.table(
-        noise, n=options.n, repeats=options.repeats, models=options.models, usd_per_verdict=price
+        noise,
+        n=options.n,
+        repeats=options.repeats,
+        models=options.models,
+        retraining=power.Retraining(options.seeds, options.seed_sd) if several else None,
+        usd_per_verdict=price,
     )

@@ -8,6 +8,9 @@ more one asks, the more chance finds.
 
 Within an instruction, verdicts are compared in the same order only. A verdict that failed in one
 order for one model would otherwise let position bias pass for a difference.
+
+A cell that was trained with several seeds is the mean over them, and what another seed would change
+is in its interval, its p-value and its verdict (`statistics.seeds`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +23,14 @@ from numpy.typing import NDArray
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.power import detectable
+from mini_lima.evaluation.seeded import Seeds, by_seed, differences, through_seeds
 from mini_lima.evaluation.statistics import (
     Verdicts,
     bootstrap_interval,
-    by_instruction,
     holm,
+    p_over_seeds,
     sign_flip_p,
-    tabulate,
+    widened,
 )
 
 Cell = tuple[str, str]
@@ -47,9 +51,10 @@ class Contrast:
         name: What minus what.
         annotator: Who judged.
         difference: The mean over instructions; None where no instruction was judged for all.
-        low: Of its bootstrap interval over instructions.
+        low: Of its bootstrap interval over instructions, widened by what seeds add.
         high: Of the same.
-        p_value: Of the sign-flip test, on its own.
+        p_value: Of the sign-flip test, on its own; with several seeds, of the interval's ends if
+            that is larger.
         p_holm: The same within the family (Holm, 1979).
         n: Instructions judged, in a common order, for every cell involved.
         detectable: The smallest true difference that this design would have found with a
@@ -58,6 +63,9 @@ class Contrast:
         highest: The difference if every failed verdict went for it.
         verdict: ``better``, ``worse`` or ``cannot tell``, from ``p_holm``.
         words: The verdict as a sentence.
+        seeds: Training seeds of each cell involved, of the one that has the fewest.
+        seed_error: The part of the standard error that comes from seeds; None where all have one,
+            and nobody knows what another would change.
     """
 
     kind: Kind
@@ -74,6 +82,8 @@ class Contrast:
     highest: float | None
     verdict: Literal["better", "worse", "cannot tell"] = "cannot tell"
     words: str = ""
+    seeds: int = 1
+    seed_error: float | None = None
 
 
 def contrasts(
@@ -87,7 +97,8 @@ def contrasts(
 
     Args:
         cells: The rows of annotations.json by (model, method), the baselines among them. What a
-            cell lacks, no contrast is made of.
+            cell lacks, no contrast is made of. Rows of a cell that was trained several times have
+            the ``seed`` that they are about.
         seed: Of the bootstrap and of the permutations.
         confidence: Of the intervals; a verdict needs an adjusted p-value below its complement.
         samples: Of the bootstrap and of the permutations.
@@ -100,14 +111,15 @@ def contrasts(
     Raises:
         UserError: the cells were judged on different instructions.
     """
-    tables = {cell: tabulate(rows) for cell, rows in cells.items()}
+    tables = {cell: [*by_seed(rows).values()] for cell, rows in cells.items()}
     _check_same_instructions(tables)
-    common = set.intersection(*(set(t.annotators) for t in tables.values())) if tables else set()
+    judges = [set(table.annotators) for seeds in tables.values() for table in seeds]
+    common = set.intersection(*judges) if judges else set()
     return [
         contrast
         for annotator in sorted(common)
         for contrast in _family(
-            {cell: _by(annotator, table) for cell, table in tables.items()},
+            {cell: [_by(annotator, each) for each in seeds] for cell, seeds in tables.items()},
             annotator,
             seed=seed,
             confidence=confidence,
@@ -117,32 +129,42 @@ def contrasts(
 
 
 def _family(
-    tables: Mapping[Cell, Verdicts], annotator: str, *, seed: int, confidence: float, samples: int
+    tables: Mapping[Cell, Seeds], annotator: str, *, seed: int, confidence: float, samples: int
 ) -> list[Contrast]:
     questions = _questions(list(tables))
     found = []
     for kind, name, signs in questions:
-        judged = _differences(signs, tables)
-        n = len(judged)
-        low, high = bootstrap_interval(judged, seed=seed, confidence=confidence, samples=samples)
+        judged = differences(signs, tables)
+        n, mean = len(judged), _mean(judged)
+        interval = bootstrap_interval(judged, seed=seed, confidence=confidence, samples=samples)
         error = float(judged.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+        seeds = through_seeds(
+            trained=[tables[cell] for cell in signs if cell[1] != BASELINE],
+            untrained=[tables[cell] for cell in signs if cell[1] == BASELINE],
+        )
+        low, high = widened(mean or 0.0, interval, seeds, confidence)
         p_value = sign_flip_p(judged, seed=seed, samples=samples)
+        if seeds is not None and mean is not None and n > 1:
+            p_value = max(p_value, p_over_seeds(mean, error, n, seeds))
         found.append(
             Contrast(
                 kind=kind,
                 name=name,
                 annotator=annotator,
-                difference=_points(_mean(judged)),
+                difference=_points(mean),
                 low=_points(low),
                 high=_points(high),
                 p_value=p_value,
                 p_holm=p_value,
                 n=n,
                 detectable=_points(
-                    detectable(error, confidence=confidence, family=len(questions)) or None
+                    detectable(error, confidence=confidence, family=len(questions), seeds=seeds)
+                    or None
                 ),
-                lowest=_points(_mean(_differences(signs, tables, failed_as=(0, 1)))),
-                highest=_points(_mean(_differences(signs, tables, failed_as=(1, 0)))),
+                lowest=_points(_mean(differences(signs, tables, failed_as=(0, 1)))),
+                highest=_points(_mean(differences(signs, tables, failed_as=(1, 0)))),
+                seeds=min((len(tables[c]) for c in signs if c[1] != BASELINE), default=1),
+                seed_error=None if seeds is None else _points(seeds.variance**0.5),
             )
         )
     adjusted = holm([contrast.p_value for contrast in found])
@@ -173,26 +195,6 @@ def _questions(cells: Sequence[Cell]) -> list[tuple[Kind, str, dict[Cell, int]]]
     return [question for question in questions if question[2].keys() <= set(cells)]
 
 
-def _differences(
-    signs: Mapping[Cell, int],
-    tables: Mapping[Cell, Verdicts],
-    failed_as: tuple[float, float] = (np.nan, np.nan),
-) -> NDArray[np.float64]:
-    """Return the difference on each instruction that has an order judged for all the cells.
-
-    ``failed_as`` is the win to count for a failed verdict in a cell that is added, and in one that
-    is subtracted.
-    """
-    instructions = next(iter(tables.values())).instructions
-    added, subtracted = failed_as
-    terms = [
-        sign * tables[cell].by_order(instructions, failed_as=added if sign > 0 else subtracted)
-        for cell, sign in signs.items()
-    ]
-    differences = by_instruction(np.sum(terms, axis=0))
-    return differences[~np.isnan(differences)]
-
-
 def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
     """Put the verdict on ``contrast`` into words."""
     difference = contrast.difference
@@ -200,6 +202,10 @@ def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
         return replace(contrast, words="cannot tell: no instruction was judged for all of them")
     interval = "" if contrast.low is None else f" [{contrast.low:+.1f}, {contrast.high:+.1f}]"
     figures = f"{difference:+.1f} points{interval}, p {p_holm:.2g} within its family"
+    if contrast.seeds > 1:
+        figures += f", over {contrast.seeds} seeds"
+    elif contrast.seed_error is not None:
+        figures += ", with one seed of a cell that is lent the others' spread"
     if difference == 0 or p_holm > 1 - confidence:
         limit = (
             ""
@@ -217,10 +223,10 @@ def _by(annotator: str, table: Verdicts) -> Verdicts:
     return table.only(table.annotator == table.annotators.index(annotator))
 
 
-def _check_same_instructions(tables: Mapping[Cell, Verdicts]) -> None:
-    judged = {cell: set(table.instructions) for cell, table in tables.items()}
-    for cell, instructions in judged.items():
-        first, others = next(iter(judged.items()))
+def _check_same_instructions(tables: Mapping[Cell, Seeds]) -> None:
+    judged = [(cell, set(each.instructions)) for cell, seeds in tables.items() for each in seeds]
+    for cell, instructions in judged:
+        first, others = judged[0]
         if instructions != others:
             raise UserError(
                 f"{' '.join(cell)} was judged on {len(instructions)} instructions and "

@@ -72,18 +72,22 @@ def lengths(
 def under_longest(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the verdicts of an annotator that prefers the output with more characters.
 
-    One per pair of outputs, for it knows no order and no moods; equal lengths are a tie.
+    One per pair of outputs and training seed, for it knows no order and no moods; equal lengths are
+    a tie.
     """
     return [
         {
             "instruction": instruction,
+            "seed": seed,
             "output_1": reference,
             "output_2": model,
             "annotator": LONGEST,
             "model_first": None,
             "preference": _longer(len(reference), len(model)),
         }
-        for instruction, reference, model in dict.fromkeys(map(_pair, rows))
+        for seed, (instruction, reference, model) in dict.fromkeys(
+            (row.get("seed"), _pair(row)) for row in rows
+        )
     ]
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.noise import Noise
+from mini_lima.evaluation.statistics.seeds import SeedError
+from mini_lima.evaluation.statistics.student import quantile
 
 POWER = 0.8
 TOKENS = (1120, 5)
@@ -47,22 +49,49 @@ class Design:
 
 
 def detectable(
-    standard_error: float, *, confidence: float = 0.95, power: float = POWER, family: int = 1
+    standard_error: float,
+    *,
+    confidence: float = 0.95,
+    power: float = POWER,
+    family: int = 1,
+    seeds: SeedError | None = None,
 ) -> float:
     """Return the smallest difference that a two-sided test finds with probability ``power``.
 
     Bloom, Minimum detectable effects, 1995: the standard error times the sum of two normal
-    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed.
+    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed. What
+    training seeds add has Student's quantiles, and the two are added as squares, as the test does.
 
     Args:
-        standard_error: Of the difference, in any unit, which the result has too.
+        standard_error: Of the difference through instructions, in any unit, which the result has.
         confidence: 1 less the level of the test.
         power: Probability of finding what is there.
         family: Number of tests.
+        seeds: Of the difference through training seeds, in the same unit.
     """
     normal = NormalDist()
     level = (1 - confidence) / family
-    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+    found = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+    if seeds is None:
+        return found
+    factor = quantile(level, seeds.freedom) + quantile(2 * (1 - power), seeds.freedom)
+    return math.hypot(found, factor * math.sqrt(seeds.variance))
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Training several times: ``seeds`` of each tuned model, whose win rates differ by ``sd``.
+
+    ``sd`` is the standard deviation between seeds in percentage points, without what the verdicts'
+    own noise adds to it.
+    """
+
+    seeds: int
+    sd: float
+
+    def error(self, cells: int) -> SeedError:
+        """What seeds add to a sum or difference of ``cells`` tuned models, in squared points."""
+        return SeedError(cells * self.sd**2 / self.seeds, cells * (self.seeds - 1))
 
 
 def designs(
@@ -71,6 +100,7 @@ def designs(
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    retraining: Retraining | None = None,
     confidence: float = 0.95,
     usd_per_verdict: float | None = None,
 ) -> list[Design]:
@@ -81,6 +111,8 @@ def designs(
         n: Instructions.
         repeats: Numbers of repeats to try, each with one order and with both.
         models: Of the grid; its contrasts are those of `contrasts.contrasts`.
+        retraining: With several seeds; differences are then between two tuned models. That each
+            seed's answers are judged anew is not counted as a gain.
         confidence: 1 less the level of the tests.
         usd_per_verdict: None leaves the cost open.
     """
@@ -91,17 +123,21 @@ def designs(
             variance = noise.instructions + noise.repeats / (asked * times)
             variance += noise.orders if asked == 1 else 0
             error = 100 * math.sqrt(variance / n)
-            verdicts = n * asked * times * 3 * models
-            in_family = detectable(error, confidence=confidence, family=family)
+            trained = retraining.seeds if retraining else 1
+            verdicts = n * asked * times * (1 + 2 * trained) * models
+            of_two = retraining.error(2) if retraining else None
+            of_four = retraining.error(4) if retraining else None
             found.append(
                 Design(
                     orders="one" if orders == "one" else "both",
                     repeats=times,
                     verdicts=verdicts,
-                    difference=detectable(error, confidence=confidence),
-                    in_family=in_family,
+                    difference=detectable(error, confidence=confidence, seeds=of_two),
+                    in_family=detectable(error, confidence=confidence, family=family, seeds=of_two),
                     # Two independent differences: twice the variance.
-                    interaction=in_family * math.sqrt(2),
+                    interaction=detectable(
+                        error * math.sqrt(2), confidence=confidence, family=family, seeds=of_four
+                    ),
                     usd=None if usd_per_verdict is None else verdicts * usd_per_verdict,
                 )
             )
@@ -114,13 +150,16 @@ def table(
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    retraining: Retraining | None = None,
     usd_per_verdict: float | None = None,
 ) -> str:
     """Return the designs as a table for a terminal; see `designs` for the arguments.
 
     Raises:
-        UserError: a number that is not positive.
+        UserError: a number that is not positive, or a spread between fewer than two seeds.
     """
+    if retraining and (retraining.seeds < 2 or not 0 <= retraining.sd < math.inf):
+        raise UserError("a spread of 0 or more points is between at least 2 seeds: --seeds 3")
     for name, number in (("n", n), ("models", models), *(("repeats", r) for r in repeats)):
         if number < 1:
             raise UserError(f"{name} must be at least 1, found {number}")
@@ -128,7 +167,12 @@ def table(
         raise UserError("prices and tokens must be 0 or more")
     lines = [["orders", "repeats", "verdicts", "difference", "in family", "interaction", "dollars"]]
     for design in designs(
-        noise, n=n, repeats=repeats, models=models, usd_per_verdict=usd_per_verdict
+        noise,
+        n=n,
+        repeats=repeats,
+        models=models,
+        retraining=retraining,
+        usd_per_verdict=usd_per_verdict,
     ):
         figures = (design.difference, design.in_family, design.interaction)
         lines.append(
@@ -145,6 +189,9 @@ def table(
         [
             f"{n} instructions, {models} models × (baseline, naive, improved)",
             f"noise: {noise.source}",
+            "training: one seed; what another would change is in none of these figures"
+            if retraining is None
+            else f"training: {retraining.seeds} seeds with sd {retraining.sd:g} between them",
             "",
             *aligned,
             "",

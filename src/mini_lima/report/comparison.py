@@ -1,25 +1,26 @@
 """The cells of a sweep side by side: rows are models, columns the baseline and the data methods.
 
 The comparison is made from what the cells left in their folders, so it can be made again at any
-time, and a cell that failed or was killed stands in it as such.
+time, and a cell that failed or was killed stands in it as such. Cells that differ in their training
+seed alone share an entry, which says how many of them it is about.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mini_lima.files import read_json
+from mini_lima.report.entries import NOTHING, entry, entry_of, figure, interval
+from mini_lima.report.groups import groups_of, titles_of
 
 BASELINE = "baseline"
-NOTHING = "–"
 CONTRASTS = (
-    "Contrasts are paired by instruction and order; in brackets their bootstrap interval. By length"
-    " alone: the same contrast if the longer answer always won. p: sign-flip test, corrected for"
-    " the number of contrasts (Holm). Could find: the smallest true difference that this design"
-    " finds four times in five."
+    "Contrasts are paired by instruction and order; in brackets their bootstrap interval, wider"
+    " by what several seeds show. By length alone: the same contrast if the longer answer always"
+    " won. p: sign-flip test, seeds considered, corrected for the number of contrasts (Holm). Could"
+    " find: the smallest true difference that this design finds four times in five."
 )
-OWN_COLUMN = ("model=", "data=", "experiment=")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Comparison:
         notes: What has to be known to read the table.
         contrasts: Differences between the cells, as `mini_lima.evaluation.contrasts` has them.
         cells: The records that it was made from.
+        seeds: Per entry that stands for several training seeds: its ``row``, ``method`` and
+            ``annotator``, the ``win_rates`` by seed, their mean ``win_rate`` and ``spread``
+            (standard deviation), the mean's interval over instructions and seeds, and the
+            ``difference`` to the baseline.
     """
 
     columns: list[str]
@@ -39,6 +44,7 @@ class Comparison:
     notes: list[str]
     contrasts: list[dict[str, Any]]
     cells: list[dict[str, Any]]
+    seeds: list[dict[str, Any]] = field(default_factory=list)
 
     def lines(self) -> list[dict[str, str]]:
         """The contrasts as texts by column; without a column that would say nothing."""
@@ -47,10 +53,10 @@ class Comparison:
             {
                 "contrast": each["name"],
                 "annotator": each["annotator"] if several else NOTHING,
-                "difference": f"{_figure(each['difference'], '+')} {_interval(each, '+')}",
+                "difference": f"{figure(each['difference'], '+')} {interval(each, '+')}",
                 "by length alone": _by_length(each["under_longest"]),
                 "p": f"{each['p_holm']:.3f}",
-                "could find": _figure(each["detectable"]),
+                "could find": figure(each["detectable"]),
                 "verdict": each["verdict"],
             }
             for each in self.contrasts
@@ -65,36 +71,33 @@ def read_cells(folder: Path) -> list[dict[str, Any]]:
     return sorted(({**read_json(path), "folder": path.parent.name} for path in found), key=_size)
 
 
-def rows_of(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """The row that each cell stands in: its model, and what else sets it apart."""
-    shared = set.intersection(*(set(cell["overrides"]) for cell in cells)) if cells else set()
-    own = (
-        [o for o in cell["overrides"] if o not in shared and not o.startswith(OWN_COLUMN)]
-        for cell in cells
-    )
-    return [" ".join([cell["model"], *more]) for cell, more in zip(cells, own, strict=True)]
-
-
 def compare(
-    cells: Sequence[dict[str, Any]], contrasts: Sequence[dict[str, Any]] = ()
+    cells: Sequence[dict[str, Any]],
+    contrasts: Sequence[dict[str, Any]] = (),
+    seeds: Sequence[dict[str, Any]] = (),
 ) -> Comparison:
-    """Lay out ``cells`` as the study's table, with the ``contrasts`` between them."""
+    """Lay out ``cells`` as the study's table, with the ``contrasts`` between them.
+
+    Args:
+        cells: Their records.
+        contrasts: Between them.
+        seeds: What the cells that differ in their seed alone come to; see `Comparison`.
+    """
     methods = sorted({cell["method"] for cell in cells}, key=["naive", "improved"].index)
     rows: dict[str, dict[str, list[str]]] = {}
-    for name, cell in sorted(zip(rows_of(cells), cells, strict=True), key=lambda e: _size(e[1])):
-        row = rows.setdefault(name, {})
-        if cell["status"] == "finished":
-            row[BASELINE] = _entry(cell["result"]["baseline"])
-            row[cell["method"]] = [
-                *_entry(cell["result"]["sft"]),
-                _difference(cell["result"]["sft_minus_baseline"]),
-            ]
-        else:
-            row[cell["method"]] = [cell["status"], *cell.get("reason", "killed?").splitlines()[:1]]
+    groups = groups_of(sorted(cells, key=_size))
+    titles = titles_of(groups)
+    together = {(each["row"], each["method"]): each for each in seeds}
+    for group in groups:
+        title = titles[group.row]
+        row = rows.setdefault(title, {})
+        for cell in group.finished.values():
+            row[BASELINE] = entry(cell["result"]["baseline"])
+        row[group.method] = entry_of(group, together.get((title, group.method)))
     notes = _notes(cells)
     if contrasts:
         notes.append(CONTRASTS)
-    return Comparison([BASELINE, *methods], rows, notes, list(contrasts), list(cells))
+    return Comparison([BASELINE, *methods], rows, notes, list(contrasts), list(cells), list(seeds))
 
 
 def _money(finished: Sequence[dict[str, Any]]) -> list[str]:
@@ -119,39 +122,10 @@ def _size(cell: dict[str, Any]) -> tuple[float, str]:
     return (result["training"]["parameters"] if result else float("inf"), cell["model"])
 
 
-def _entry(found: dict[str, Any]) -> list[str]:
-    health = found["health"]
-    incomplete = " – incomplete" if found.get("incomplete") else ""
-    return [
-        f"{_figure(found['win_rate'])} {_interval(found)}{incomplete}",
-        f"{found['avg_length']:.0f} chars, {health['cut_at_limit']} cut",
-        f"n {found['n_total']}, {found['n_failed']} failed",
-        *_length_controlled(found.get("length_controlled") or {}),
-    ]
-
-
-def _length_controlled(found: dict[str, Any]) -> list[str]:
-    if found.get("win_rate") is None:
-        return []
-    return [f"length-controlled {_figure(found['win_rate'])} {_interval(found)}"]
-
-
-def _difference(found: dict[str, Any]) -> str:
-    return f"Δ {_figure(found['difference'], '+')} {_interval(found, '+')}"
-
-
 def _by_length(found: dict[str, Any] | None) -> str:
     return (
-        NOTHING if found is None else f"{_figure(found['difference'], '+')} {_interval(found, '+')}"
+        NOTHING if found is None else f"{figure(found['difference'], '+')} {interval(found, '+')}"
     )
-
-
-def _interval(found: dict[str, Any], sign: str = "") -> str:
-    return f"[{_figure(found['low'], sign)}, {_figure(found['high'], sign)}]"
-
-
-def _figure(value: float | None, sign: str = "") -> str:
-    return NOTHING if value is None else f"{value:{sign}.1f}".replace("-", "−")
 
 
 def _health(finished: Sequence[dict[str, Any]]) -> list[str]:
@@ -163,6 +137,27 @@ def _health(finished: Sequence[dict[str, Any]]) -> list[str]:
         if found["health"].get("warnings")
     ]
     return list(dict.fromkeys(lines))
+
+
+def _about_seeds(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """What the intervals say of other training seeds, and what they do not."""
+    trained = {len(group.finished) for group in groups_of(cells)} - {0}
+    notes = []
+    if max(trained) > 1:
+        notes.append(
+            "Entries over several training seeds are the mean of their win rates; sd is the"
+            " standard deviation between them, and the interval is about other instructions and"
+            " other seeds. With two seeds it is wide: their one difference says little."
+        )
+    if min(trained) == 1:
+        which = (
+            "Where a model was trained once" if len(trained) > 1 else "Each model was trained once"
+        )
+        notes.append(
+            f"{which}: how much another training seed would change is not known and in none of its"
+            " intervals; seed=1,2,3 shows it."
+        )
+    return notes
 
 
 def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
@@ -186,6 +181,7 @@ def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
         for cell in finished
         if "not_tracked" in cell
     ]
+    notes += _about_seeds(cells)
     if any(cell["config"]["model"]["weights"] == "random" for cell in finished):
         notes.append(
             "The embedded models start from random weights: these win rates prove that the"

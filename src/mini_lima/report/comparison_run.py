@@ -15,8 +15,9 @@ from typing import Any
 
 from mini_lima.files import read_json, write_json, write_text
 from mini_lima.report import errand
-from mini_lima.report.comparison import Comparison, rows_of
+from mini_lima.report.comparison import Comparison
 from mini_lima.report.errand import Run
+from mini_lima.report.groups import labelled, placed
 from mini_lima.report.hiding import without_secrets
 from mini_lima.report.tracking import run_id, win_rates
 
@@ -111,16 +112,21 @@ def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
 
 
 def _tables(comparison: Comparison) -> dict[str, Any]:
-    names = zip(rows_of(comparison.cells), comparison.cells, strict=True)
     results = [
-        {**cell["result"], "model": name} for name, cell in names if cell["status"] == "finished"
+        {**cell["result"], "model": row, "method": labelled(method, seed)}
+        for row, method, seed, cell in placed(comparison.cells)
+        if cell["status"] == "finished"
     ]
+    shown = win_rates(results)
+    for each in comparison.seeds:
+        known = {**each, "model": each["row"], "data": each["method"]}
+        shown["rows"].append([known.get(column) for column in shown["columns"]])
     rows = [
         [_by_length(each) if name == "by_length_alone" else each[name] for name in COLUMNS]
         for each in comparison.contrasts
     ]
     return {
-        "comparison": win_rates(results),
+        "comparison": shown,
         "contrasts": {"columns": list(COLUMNS), "rows": rows},
     }
 

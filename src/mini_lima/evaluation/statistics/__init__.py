@@ -14,6 +14,8 @@ Shares of a whole are percent, differences percentage points.
     resampling   the bootstrap over instructions
     permutation  p-values without a model of the data, and Holm's correction
     consistency  orders, repeats, ties, annotators
+    seeds        what another training seed would change, beside other instructions
+    student      Student's t
     variance     how much of a verdict is the instruction, the order, the repeat
 """
 
@@ -30,11 +32,26 @@ from mini_lima.evaluation.statistics.resampling import (
     percentile_interval,
     resampled_totals,
 )
-from mini_lima.evaluation.statistics.table import Verdicts, by_instruction, tabulate
+from mini_lima.evaluation.statistics.seeds import (
+    SeedError,
+    Spread,
+    p_over_seeds,
+    seed_error,
+    spread,
+    widened,
+)
+from mini_lima.evaluation.statistics.table import (
+    Verdicts,
+    by_instruction,
+    mean_of,
+    tabulate,
+    totals,
+)
 from mini_lima.evaluation.statistics.variance import VarianceSplit, split_variance
 from mini_lima.evaluation.statistics.win_rate import (
     PairedDifference,
     WinRate,
+    interval_of_rates,
     paired_difference,
     win_rate,
 )
@@ -43,6 +60,8 @@ __all__ = [
     "Agreement",
     "Consistency",
     "PairedDifference",
+    "SeedError",
+    "Spread",
     "VarianceSplit",
     "Verdicts",
     "WinRate",
@@ -52,12 +71,19 @@ __all__ = [
     "consistency",
     "holm",
     "homogeneity_p",
+    "interval_of_rates",
+    "mean_of",
+    "p_over_seeds",
     "paired_difference",
     "percentile_interval",
     "resampled_totals",
+    "seed_error",
     "sign_flip_p",
     "split_variance",
+    "spread",
     "tabulate",
+    "totals",
     "two_groups_p",
+    "widened",
     "win_rate",
 ]

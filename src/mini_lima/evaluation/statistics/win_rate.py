@@ -82,10 +82,6 @@ def win_rate(
         confidence: of the interval.
         samples: of the bootstrap.
 
-    A bootstrap cannot see what did not occur, so when every verdict is a win, or every one a loss,
-    its interval would have no width. There the exact binomial interval (Clopper and Pearson, 1934)
-    takes its place: 0 wins of 40 means "at most 9 percent", not "none, for certain".
-
     Raises:
         ValueError: a preference that is neither missing nor between 1 and 2.
     """
@@ -95,7 +91,9 @@ def win_rate(
     failed = int(np.isnan(win).sum())
     n_total = int(counts.sum())
     rate = sums.sum() / n_total if n_total else None
-    low, high = _interval(sums, counts, seed=seed, confidence=confidence, samples=samples)
+    low, high = interval_of_rates(
+        sums[:, None], counts[:, None], seed=seed, confidence=confidence, samples=samples
+    )
     return WinRate(
         win_rate=percent(rate),
         standard_error=percent(_standard_error(sums, counts)),
@@ -106,6 +104,31 @@ def win_rate(
         low_if_failures_lose=percent(sums.sum() / len(win) if len(win) else None),
         high_if_failures_win=percent((sums.sum() + failed) / len(win) if len(win) else None),
     )
+
+
+def interval_of_rates(
+    sums: Floats, counts: Floats, *, seed: int, confidence: float, samples: int
+) -> Interval:
+    """Return the interval of the mean of several win rates, as shares, resampling instructions.
+
+    A bootstrap cannot see what did not occur, so when every verdict is a win, or every one a loss,
+    its interval would have no width. There the exact binomial interval (Clopper and Pearson, 1934)
+    takes its place: 0 wins of 40 means "at most 9 percent", not "none, for certain".
+
+    Args:
+        sums: Each instruction's wins in each of them, shape (instructions, win rates).
+        counts: Its verdicts, of the same shape.
+        seed: Of the bootstrap.
+        confidence: Of the interval.
+        samples: Of the bootstrap.
+    """
+    (n, rates), total = sums.shape, sums.sum()
+    if n > 1 and total in (0, counts.sum()):
+        unseen = 1 - ((1 - confidence) / 2) ** (1 / n)
+        return (0.0, unseen) if total == 0 else (1 - unseen, 1.0)
+    resampled = resampled_totals(np.hstack([sums, counts]), seed=seed, samples=samples)
+    each = resampled[:, :rates] / np.maximum(resampled[:, rates:], 1)
+    return percentile_interval(each.mean(axis=1), n, confidence)
 
 
 def paired_difference(
@@ -162,14 +185,3 @@ def _standard_error(sums: Floats, counts: Floats) -> float | None:
         return None
     deviations = sums - sums.sum() / total * counts
     return float(np.sqrt(n / (n - 1) * np.square(deviations).sum()) / total)
-
-
-def _interval(
-    sums: Floats, counts: Floats, *, seed: int, confidence: float, samples: int
-) -> Interval:
-    n, total = len(sums), sums.sum()
-    if n > 1 and total in (0, counts.sum()):
-        unseen = 1 - ((1 - confidence) / 2) ** (1 / n)
-        return (0.0, unseen) if total == 0 else (1 - unseen, 1.0)
-    resampled = resampled_totals(np.column_stack([sums, counts]), seed=seed, samples=samples)
-    return percentile_interval(resampled[:, 0] / np.maximum(resampled[:, 1], 1), n, confidence)

@@ -36,7 +36,7 @@ WORDS: Mapping[float, tuple[str, str | None]] = {
 
 def answers(material: Material) -> Html:
     """Return the section."""
-    judged = [each for each in material.evaluated if each.verdicts]
+    judged = _of_first_seeds([each for each in material.evaluated if each.verdicts])
     title = "Answers side by side"
     if not judged:
         return section("answers", title, missing("No verdicts are to be had."))
@@ -50,6 +50,7 @@ def answers(material: Material) -> Html:
             f"{len(asked)} instructions, evenly spread over the evaluation set. A verdict is on the"
             " model's answer against the reference, by the first annotator where there are several;"
             " first and second say where the model's answer stood."
+            + (" Of several training seeds, the first has written them." if _seeded(judged) else "")
         )
     ]
     if len(rows) < len({each.row for each in judged}):
@@ -69,6 +70,17 @@ def answers(material: Material) -> Html:
             ]
         parts.append(folded(fitting(" ".join(instruction.split()), SUMMARY), *blocks))
     return section("answers", title, *parts)
+
+
+def _of_first_seeds(judged: Sequence[Evaluated]) -> list[Evaluated]:
+    first: dict[tuple[str, str], Evaluated] = {}
+    for each in judged:
+        first.setdefault((each.row, each.column), each)
+    return [*first.values()]
+
+
+def _seeded(judged: Sequence[Evaluated]) -> bool:
+    return any(each.seed is not None for each in judged)
 
 
 def spread(instructions: Sequence[str]) -> list[str]:

@@ -26,10 +26,15 @@ HIGH = 250
 LONGEST_CURVE = 300
 MOST_LABELLED = 8
 
+Curve = Sequence[tuple[float, float]]
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its interval, in percent or points; None is unknown."""
+    """A figure with its interval, in percent or points; None is unknown.
+
+    ``singles`` are what the figure is the mean of, such as one win rate per training seed.
+    """
 
     name: str
     column: str
@@ -38,6 +43,7 @@ class Interval:
     high: float | None
     figure: str
     study: float | None = None
+    singles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
     ends = [
         end
         for each in shown
-        for end in (each.low, each.value, each.high, each.study)
+        for end in (each.low, each.value, each.high, each.study, *each.singles)
         if end is not None
     ]
     at = ticks(min([0, *ends]), max([1, *ends]))
@@ -88,6 +94,8 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
                 parts.append(element("g", span, class_=kind(each.column)))
             if each.value is not None:
                 parts.append(mark(each.column, scale(each.value), middle, says))
+            circles = [_single(scale(value), middle + 9, f"{value:.1f}") for value in each.singles]
+            parts.append(element("g", *circles, class_=kind(each.column)))
             if each.study is not None:
                 parts.append(_study(scale(each.study), middle, f"the study: {each.study}"))
             y += ROW
@@ -156,9 +164,9 @@ def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html
     return picture(title, HIGH + FOOT, *parts, *names)
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit: str) -> Html:
-    """Draw a curve per column; of a long one every k-th point and the last."""
-    every = [point for curve in series.values() for point in curve]
+def curves(series: Mapping[str, Sequence[Curve]], title: str, unit: str) -> Html:
+    """Draw the curves of each column; of a long one every k-th point and the last."""
+    every = [point for each in series.values() for curve in each for point in curve]
     up_at = ticks(min(y for _, y in every), max(y for _, y in every))
     across_at = ticks(0, max(x for x, _ in every))
     x = Scale(across_at[0], across_at[-1], 50, WIDTH - 2 * RIGHT)
@@ -167,21 +175,19 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit
         across(x, across_at, 24, HIGH, unit),
         upwards(y, up_at, 50, WIDTH - 2 * RIGHT),
     ]
-    for number, (column, curve) in enumerate(series.items()):
-        drawn = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in thinned(curve))
-        says = hint(f"{column}: from {curve[0][1]:.3f} to {curve[-1][1]:.3f}")
-        parts.append(
-            element(
-                "g", element("polyline", says, points=drawn, class_="curve"), class_=kind(column)
-            )
-        )
+    for number, (column, found) in enumerate(series.items()):
+        for curve in found:
+            drawn = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in thinned(curve))
+            says = hint(f"{column}: from {curve[0][1]:.3f} to {curve[-1][1]:.3f}")
+            shape = element("polyline", says, points=drawn, class_="curve")
+            parts.append(element("g", shape, class_=kind(column)))
         at = 56 + 130 * number
         parts.append(mark(column, at, 10, column))
         parts.append(label(at + 12, 14, fitting(column, 14)))
     return picture(title, HIGH + FOOT, *parts)
 
 
-def thinned(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thinned(curve: Curve) -> list[tuple[float, float]]:
     """Return every k-th point of a long curve, and its last."""
     step = -(-len(curve) // LONGEST_CURVE)
     return [*curve[:-1:step], curve[-1]] if curve else []
@@ -193,6 +199,11 @@ def _free(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> t
     while any(abs(x - other) < 90 and abs(y - at) < 15 for other, at in taken):
         y += 15
     return x, y
+
+
+def _single(x: float, y: float, says: str) -> Html:
+    disc = f"M{x - 3:.1f} {y:.1f}a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z"
+    return element("path", hint(says), d=disc, class_="single")
 
 
 def _study(x: float, y: float, says: str) -> Html:

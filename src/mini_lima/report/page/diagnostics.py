@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from mini_lima.report.comparison import rows_of
+from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import fitting
-from mini_lima.report.page.charts import curves
+from mini_lima.report.page.charts import Curve, curves
 from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     Html,
@@ -28,29 +28,28 @@ MOST_DRAWN = 40
 
 def training(material: Material) -> Html:
     """Return the loss curves, a picture per row of the table."""
-    by_row: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(dict)
+    by_row: dict[str, dict[str, list[Curve]]] = defaultdict(lambda: defaultdict(list))
     for each in material.trainings:
         if each.losses:
-            by_row[each.row][each.column] = each.losses
+            by_row[each.row][each.column].append(each.losses)
     pictures = [
         captioned(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
         for row, series in [*by_row.items()][:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
     parts += [
-        missing(f"{each.row}, {each.column}: the loss of {each.not_finite} steps is not a number.")
+        missing(f"{each.row}, {each.label}: the loss of {each.not_finite} steps is not a number.")
         for each in material.trainings
         if each.not_finite
     ]
-    cells = material.comparison.cells
     rows = [
         [
-            f"{row}: {cell['method']}",
+            f"{row}: {labelled(column, seed)}",
             *(figure(done.get(key)) for key in ("parameters", "examples", "steps", "tokens")),
             figure(done.get("first_loss"), 3),
             figure(done.get("last_loss"), 3),
         ]
-        for row, cell in zip(rows_of(cells), cells, strict=True)
+        for row, column, seed, cell in placed(material.comparison.cells)
         if (done := cell.get("result", {}).get("training"))
     ]
     header = ["model", "parameters", "examples", "steps", "tokens", "first loss", "last loss"]

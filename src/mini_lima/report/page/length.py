@@ -5,7 +5,7 @@ from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
-from mini_lima.report.comparison import NOTHING
+from mini_lima.report.entries import NOTHING
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.figures import figure, interval
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
@@ -18,7 +18,7 @@ def rate_and_length(material: Material) -> Html:
     """Return win rates over mean lengths: is it the annotator's taste for length?"""
     shown = [
         Point(
-            each.row,
+            each.row if each.seed is None else f"{each.row}: seed {each.seed}",
             each.column,
             each.found["avg_length"],
             each.found["win_rate"],
@@ -104,20 +104,20 @@ def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:
 
 def _answer_box(each: Evaluated) -> Box | None:
     answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
-    return _box(each.column, [len(answer) for answer in answers.values()])
+    return _box(each.short, each.column, [len(answer) for answer in answers.values()])
 
 
 def _references(material: Material) -> dict[str, list[Box]]:
     judged = next((each.verdicts for each in material.evaluated if each.verdicts), [])
     answers = {row["instruction"]: row["output_1"] for row in judged}
-    box = _box("reference", [len(answer) for answer in answers.values()])
+    box = _box("reference", "reference", [len(answer) for answer in answers.values()])
     return {"Reference answers": [box]} if box else {}
 
 
-def _box(column: str, numbers: Sequence[int]) -> Box | None:
+def _box(name: str, column: str, numbers: Sequence[int]) -> Box | None:
     if not numbers:
         return None
     low, median, high = (
         quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
     )
-    return Box(column, column, (min(numbers), low, median, high, max(numbers)))
+    return Box(name, column, (min(numbers), low, median, high, max(numbers)))

@@ -12,7 +12,8 @@ from typing import Any
 
 from mini_lima.chat import LEDGER
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.report.comparison import BASELINE, Comparison, rows_of
+from mini_lima.report.comparison import BASELINE, Comparison
+from mini_lima.report.groups import labelled, placed
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Evaluated:
         row: Row of the table.
         model: Name of the model, which is also the row where nothing else differs.
         column: ``baseline`` or a data method.
+        seed: Of the training, where a row has several.
         found: Win rate, health and all else, as the result has it.
         others: The same by the names of further annotators, and how they agree with the first.
         verdicts: Rows of annotations.json; empty where it is not to be had.
@@ -31,14 +33,25 @@ class Evaluated:
     row: str
     model: str
     column: str
+    seed: int | None
     found: Mapping[str, Any]
     others: dict[str, dict[str, Any]]
     verdicts: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
-        """Row and column."""
-        return f"{self.row}: {self.column}"
+        """Row, column and seed."""
+        return f"{self.row}: {self.label}"
+
+    @property
+    def label(self) -> str:
+        """Column and seed."""
+        return labelled(self.column, self.seed)
+
+    @property
+    def short(self) -> str:
+        """The same where there is little room."""
+        return self.column if self.seed is None else f"{self.column} · {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -47,8 +60,14 @@ class Training:
 
     row: str
     column: str
+    seed: int | None
     losses: list[tuple[float, float]]
     not_finite: int
+
+    @property
+    def label(self) -> str:
+        """Column and seed."""
+        return labelled(self.column, self.seed)
 
 
 @dataclass(frozen=True)
@@ -82,22 +101,22 @@ class Material:
 def gather(comparison: Comparison) -> Material:
     """Read what the cells of ``comparison`` left in the store."""
     material = Material(comparison)
-    evaluated: dict[tuple[str, str], Evaluated] = {}
-    cells = comparison.cells
-    for row, cell in zip(rows_of(cells), cells, strict=True):
-        _read_stages(material, row, cell)
+    evaluated: dict[tuple[str, str, int | None], Evaluated] = {}
+    for row, method, seed, cell in placed(comparison.cells):
+        _read_stages(material, row, seed, cell)
         result, judged = cell.get("result", {}), cell.get("annotations", {})
-        for which, column in ((BASELINE, BASELINE), ("sft", cell["method"])):
-            if which in result and (row, column) not in evaluated:
+        for which, column, trained in ((BASELINE, BASELINE, None), ("sft", method, seed)):
+            if which in result and (row, column, trained) not in evaluated:
                 verdicts = _read(material, judged.get(which), "annotations.json") or []
                 others = _others(result, which)
-                entry = Evaluated(row, cell["model"], column, result[which], others, verdicts)
-                evaluated[row, column] = entry
+                evaluated[row, column, trained] = Evaluated(
+                    row, cell["model"], column, trained, result[which], others, verdicts
+                )
     order = {column: number for number, column in enumerate(comparison.columns)}
     rows = {row: number for number, row in enumerate(comparison.rows)}
 
-    def place(each: Evaluated | Training) -> tuple[int, int]:
-        return rows.get(each.row, len(rows)), order[each.column]
+    def place(each: Evaluated | Training) -> tuple[int, int, int]:
+        return rows.get(each.row, len(rows)), order[each.column], each.seed or 0
 
     material.evaluated.extend(sorted(evaluated.values(), key=place))
     material.trainings.sort(key=place)
@@ -111,7 +130,7 @@ def _others(result: Mapping[str, Any], which: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read_stages(material: Material, row: str, cell: Mapping[str, Any]) -> None:
+def _read_stages(material: Material, row: str, seed: int | None, cell: Mapping[str, Any]) -> None:
     material.costs.update(cell.get("costs", {}))
     for name, folder in cell.get("stages", {}).items():
         if not Path(folder).is_dir():
@@ -129,13 +148,15 @@ def _read_stages(material: Material, row: str, cell: Mapping[str, Any]) -> None:
                 material.data_sets[name] = stats
         elif kind == "sft":
             steps = _read(material, folder, "metrics.jsonl") or []
-            material.trainings.append(_training(row, cell["method"], steps))
+            material.trainings.append(_training(row, cell["method"], seed, steps))
 
 
-def _training(row: str, column: str, steps: Sequence[Mapping[str, Any]]) -> Training:
+def _training(
+    row: str, column: str, seed: int | None, steps: Sequence[Mapping[str, Any]]
+) -> Training:
     losses = [(step["step"], step["loss"]) for step in steps if {"step", "loss"} <= step.keys()]
     finite = [(at, loss) for at, loss in losses if loss is not None and math.isfinite(loss)]
-    return Training(row, column, finite, len(losses) - len(finite))
+    return Training(row, column, seed, finite, len(losses) - len(finite))
 
 
 def _read(material: Material, folder: str | None, name: str) -> Any:

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
-from mini_lima.report.comparison import BASELINE, NOTHING
+from mini_lima.report.comparison import BASELINE
+from mini_lima.report.entries import NOTHING
 from mini_lima.report.page.charts import Interval, intervals
 from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
@@ -87,7 +89,27 @@ def win_rates(material: Material) -> Html:
     said = [line for line in comparison.notes if not line.startswith(WARNING)]
     shown = beside(_drawn(material), listed(said, "soft"))
     whole = table(["model", *comparison.columns], rows, "Win rates")
-    return section("win-rates", "Win rates", whole, shown, _other_annotators(material))
+    more = (_single_seeds(material), _other_annotators(material))
+    return section("win-rates", "Win rates", whole, shown, *more)
+
+
+def _single_seeds(material: Material) -> Html:
+    """Return what each training seed came to on its own; nothing if each model has one."""
+    rows = [
+        [
+            each.name,
+            f"{figure(each.found.get('win_rate'))} {interval(each.found)}",
+            figure(each.found.get("avg_length"), 0),
+            f"{figure(each.found.get('n_failed'))} of {everything(each.found)}",
+        ]
+        for each in material.evaluated
+        if each.seed is not None
+    ]
+    if not rows:
+        return Html()
+    about = note("The intervals of single seeds are about other instructions, not other seeds.")
+    shown = table(["answers", "win rate", "mean length", "failed"], rows, "Single training seeds")
+    return together([element("h3", "Single training seeds"), about, shown])
 
 
 def _other_annotators(material: Material) -> Html:
@@ -121,12 +143,14 @@ def _drawn(material: Material) -> Html:
     if not known:
         return missing("No cell has a win rate yet.")
     groups = {
-        row: [_interval(each) for each in group]
+        row: [_interval([*each], material) for _, each in groupby(group, key=lambda e: e.column)]
         for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
     }
     caption = "Win rate with its interval."
     if any(each.study is not None for group in groups.values() for each in group):
         caption += f" {ABOUT_THE_STUDY}"
+    if any(each.singles for group in groups.values() for each in group):
+        caption += " Small circles: the single training seeds that it is the mean of."
     if any(each.found.get("incomplete") for each in known):
         caption += " * Incomplete: too many verdicts failed."
     if len(known) > MOST_DRAWN:
@@ -134,16 +158,26 @@ def _drawn(material: Material) -> Html:
     return captioned(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
 
 
-def _interval(each: Evaluated) -> Interval:
-    found = each.found
+def _interval(seeds: list[Evaluated], material: Material) -> Interval:
+    """Return what one place of the table comes to; ``seeds`` has one entry, or one per seed."""
+    first, found = seeds[0], seeds[0].found
+    singles: tuple[float, ...] = ()
+    if len(seeds) > 1:
+        rates = [each.found["win_rate"] for each in seeds]
+        known = {(each["row"], each["method"]): each for each in material.comparison.seeds}
+        apart = {"win_rate": fmean(rates), "win_rates": dict(enumerate(rates))}
+        found = known.get((first.row, first.column), apart)
+        singles = tuple(rate for rate in found["win_rates"].values() if rate is not None)
+    incomplete = any(each.found.get("incomplete") for each in seeds)
     return Interval(
-        name=each.column,
-        column=each.column,
+        name=first.column,
+        column=first.column,
         value=found["win_rate"],
         low=found.get("low"),
         high=found.get("high"),
-        figure=figure(found["win_rate"]) + ("*" if found.get("incomplete") else ""),
-        study=STUDY.get(each.model.lower(), {}).get(each.column),
+        figure=figure(found["win_rate"]) + ("*" if incomplete else ""),
+        study=STUDY.get(first.model.lower(), {}).get(first.column),
+        singles=singles,
     )
 
 

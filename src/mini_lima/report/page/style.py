@@ -56,6 +56,7 @@ svg .grid { stroke: var(--line); } svg .zero { stroke: var(--soft); }
 svg .baseline { --mark: var(--baseline); } svg .naive { --mark: var(--naive); }
 svg .improved { --mark: var(--improved); } svg .other { --mark: var(--other); }
 svg .shape { fill: var(--mark); } svg .span { stroke: var(--mark); stroke-width: 3; }
+svg .single { stroke: var(--mark); fill: none; }
 svg .box { fill: var(--mark); fill-opacity: .35; stroke: var(--mark); }
 svg .curve { stroke: var(--mark); stroke-width: 2; fill: none; }
 svg .naive .curve { stroke-dasharray: 6 3; }

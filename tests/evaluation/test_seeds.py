@@ -1,0 +1,252 @@
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tests.evaluation.retrained import TRUE, Recipe, rows, wins
+
+from mini_lima.evaluation.contrasts import contrasts
+from mini_lima.evaluation.length import under_longest
+from mini_lima.evaluation.power import detectable
+from mini_lima.evaluation.seeded import over_seeds
+from mini_lima.evaluation.statistics import (
+    SeedError,
+    Spread,
+    bootstrap_interval,
+    p_over_seeds,
+    seed_error,
+    spread,
+    tabulate,
+    widened,
+    win_rate,
+)
+from mini_lima.evaluation.statistics.student import quantile, two_sided_p
+
+few = {"seed": 0, "samples": 300}
+verdicts = arrays(
+    np.float64,
+    st.tuples(st.integers(2, 4), st.integers(2, 8)),
+    elements=st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+def told(values, *, trained=True, number=lambda seed: seed):
+    """Rows of annotations.json whose wins are ``values``, shape (seeds, instructions)."""
+    return [
+        {
+            "instruction": str(k),
+            "annotator": "judge",
+            "model_first": True,
+            "preference": None if np.isnan(win) else 1 + win,
+            **({"seed": number(seed)} if trained else {}),
+        }
+        for seed, of_seed in enumerate(np.atleast_2d(values))
+        for k, win in enumerate(of_seed)
+    ]
+
+
+@given(t=st.floats(0, 1e6), freedom=st.floats(1, 2000))
+def test_students_t_is_what_is_known_of_it(t, freedom):
+    assert two_sided_p(t, 1) == pytest.approx(2 / math.pi * math.atan2(1, t), rel=1e-6)
+    assert two_sided_p(t, 2) == pytest.approx(2 / (2 + t * t + t * math.sqrt(2 + t * t)), rel=1e-6)
+    # More degrees of freedom, lighter tails, down to the normal's.
+    assert two_sided_p(t, freedom + 1) <= two_sided_p(t, freedom) * (1 + 1e-6)
+    assert two_sided_p(t, math.inf) <= two_sided_p(t, freedom) * (1 + 1e-6)
+    assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
+
+
+def test_the_quantiles_are_those_of_the_tables():
+    found = [quantile(0.05, freedom) for freedom in (1, 2, 4, 30, math.inf)]
+    assert found == pytest.approx([12.7062, 4.30265, 2.77645, 2.04227, 1.95996], abs=1e-4)
+
+
+def test_the_spread_by_hand():
+    found = spread(np.array([[1, 0, 0], [1, 1, 1], [np.nan, 1, 1]])[:2])
+    assert (found.seeds, found.between) == (2, pytest.approx(((1 - 1 / 3) ** 2) / 2))
+    # Rests are ±1/3 and ∓1/6 twice in both rows: squares 1/3, over 2 degrees of freedom, of 3.
+    assert found.noise == pytest.approx((2 * (1 / 9 + 2 / 36)) / 2 / 3)
+    assert spread(np.ones((1, 5))) is None
+    assert spread(np.array([[1, np.nan], [np.nan, 0]])) is None
+
+
+@settings(deadline=None)
+@given(values=verdicts, data=st.data())
+def test_seeds_and_instructions_have_no_order(values, data):
+    seeds, n = values.shape
+    turned = values[data.draw(st.permutations(range(seeds)))]
+    shuffled = values[:, data.draw(st.permutations(range(n)))]
+    for other in (turned, shuffled):
+        found, expected = spread(other), spread(values)
+        assert asdict(found) == pytest.approx(asdict(expected), abs=1e-12)
+    one = over_seeds(told(values), **few)
+    other = over_seeds(told(turned), **few)
+    assert (other.win_rate, other.spread) == pytest.approx((one.win_rate, one.spread))
+    assert (other.low, other.high) == pytest.approx((one.low, one.high))
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=verdicts, others=st.integers(1, 3))
+def test_a_seed_that_is_told_twice_brings_no_spread_and_changes_nothing(values, others):
+    alone = values[:1]
+    same = np.repeat(alone, 1 + others, axis=0)
+    assert over_seeds(told(same), **few).spread == pytest.approx(0, abs=1e-9)
+    one, many = (over_seeds(told(each), **few) for each in (alone, same))
+    assert (many.win_rate, many.low, many.high) == pytest.approx((one.win_rate, one.low, one.high))
+    baseline = told(values[-1:], trained=False)
+    (single,), (several,) = (
+        contrasts({("m", "baseline"): baseline, ("m", "naive"): told(each)}, **few)
+        for each in (alone, same)
+    )
+    assert (several.difference, several.low, several.high) == pytest.approx(
+        (single.difference, single.low, single.high)
+    )
+    assert several.p_value >= single.p_value
+    # Verdicts told twice of each seed are no new evidence either.
+    (twice,) = contrasts(
+        {("m", "baseline"): baseline, ("m", "naive"): told(values) * 2},
+        **few,
+    )
+    (once,) = contrasts({("m", "baseline"): baseline, ("m", "naive"): told(values)}, **few)
+    assert (twice.difference, twice.p_value) == pytest.approx((once.difference, once.p_value))
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=verdicts, seed=st.integers(0, 9))
+def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values, seed):
+    one = told(values[:1], number=lambda _: seed)
+    plain = told(values[:1], trained=False)
+    found, expected = over_seeds(one, **few), win_rate(tabulate(plain), **few)
+    for name in ("win_rate", "low", "high", "n_total", "n_failed"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert (found.spread, found.win_rates) == (None, {seed: expected.win_rate})
+    other = told(values[1:2], trained=False)
+    cells = {("m", "baseline"): other, ("m", "naive"): plain, ("m", "improved"): other}
+    numbered = cells | {("m", "naive"): one}
+    assert contrasts(numbered, **few) == contrasts(cells, **few)
+
+
+@given(
+    difference=st.floats(0.001, 1),
+    error=st.floats(0.001, 0.3),
+    n=st.integers(2, 900),
+    seeds=st.floats(0, 0.1),
+    freedom=st.floats(1, 20),
+)
+@settings(deadline=None, max_examples=40)
+def test_the_p_value_is_where_the_interval_begins_to_hold_zero(
+    difference, error, n, seeds, freedom
+):
+    added = SeedError(seeds**2, freedom)
+    p = p_over_seeds(difference, error, n, added)
+    assert p_over_seeds(-difference, error, n, added) == p
+    if not 1e-3 < p < 0.99:
+        return
+
+    def ends(p):
+        half = quantile(p, n - 1) * error
+        return widened(difference, (difference - half, difference + half), added, 1 - p)
+
+    assert ends(1.001 * p)[0] > 0 > ends(0.999 * p)[0]
+    assert sum(ends(p)) == pytest.approx(2 * difference)
+
+
+def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_show():
+    apart = Spread(seeds=3, between=0.03, noise=0.0)
+    both = seed_error([apart, apart])
+    assert (both.variance, both.freedom) == pytest.approx((0.02, 4))
+    lent = seed_error([apart], alone=1)
+    assert (lent.variance, lent.freedom) == pytest.approx((0.04, 2))
+    assert seed_error([], alone=2) is None
+    # What verdicts' noise explains is no spread of seeds, but two seeds cannot tell.
+    assert seed_error([Spread(3, 0.03, 0.03)]).variance == 0
+    assert seed_error([Spread(2, 0.03, 0.03)]).variance == pytest.approx(0.015)
+
+
+def test_a_seed_whose_verdicts_all_failed_takes_no_part_and_is_counted():
+    values = np.array([[1, 0, 1, 0], [1, 1, 1, 0], [np.nan] * 4])
+    found = over_seeds(told(values), **few)
+    assert found.win_rates == {0: 50.0, 1: 75.0, 2: None}
+    assert (found.win_rate, found.n_total, found.n_failed) == (62.5, 8, 4)
+    two = over_seeds(told(values[:2]), **few)
+    assert (found.low, found.high, found.spread) == (two.low, two.high, two.spread)
+    nothing = over_seeds(told(values[2:]), **few)
+    assert (nothing.win_rate, nothing.low, nothing.spread) == (None, None, None)
+
+
+def test_what_could_be_found_grows_with_what_seeds_add():
+    alone = detectable(1.0)
+    assert detectable(1.0, seeds=SeedError(0.0, 2)) == alone
+    assert detectable(0.0, seeds=SeedError(4.0, math.inf)) == pytest.approx(2 * alone)
+    assert detectable(1.0, seeds=SeedError(1.0, 1)) > detectable(1.0, seeds=SeedError(1.0, 4))
+
+
+def test_length_alone_keeps_seeds_apart():
+    cells = {
+        ("m", "baseline"): told(np.zeros((1, 30)), trained=False),
+        ("m", "naive"): told(np.zeros((3, 30))),
+    }
+    for found in cells.values():
+        for number, row in enumerate(found):
+            row |= {"output_1": "a" * 10, "output_2": "b" * (5 + number % 7 + row.get("seed", 0))}
+    (alone,) = contrasts({cell: under_longest(found) for cell, found in cells.items()}, **few)
+    assert (alone.seeds, alone.annotator) == (3, "longest")
+
+
+def test_a_lucky_seed_is_no_improvement_and_a_steady_one_is():
+    base = told(np.arange(400) % 10 < 3, trained=False)
+
+    def found(*tenths):
+        shuffled = [np.roll(np.arange(400) % 10 < each, 3 * k) for k, each in enumerate(tenths)]
+        cells = {("m", "baseline"): base, ("m", "naive"): told(np.stack(shuffled))}
+        (contrast,) = contrasts(cells, **few)
+        return contrast
+
+    lucky, steady = found(7, 3, 5), found(5, 5, 5)
+    assert (lucky.difference, steady.difference) == pytest.approx((20, 20))
+    assert (lucky.verdict, steady.verdict) == ("cannot tell", "better")
+    assert lucky.seed_error > 5 > steady.seed_error
+    assert "over 3 seeds" in steady.words
+    alone = found(5)
+    assert (alone.seeds, alone.seed_error) == (1, None)
+
+
+def test_intervals_cover_the_truth_of_other_seeds_and_without_the_seeds_they_do_not():
+    """A quick look; docs/statistics.md has the long one."""
+    recipe, n, times = Recipe(seed=0.2), 150, 250
+    truth = recipe.truth(TRUE["naive"])
+    held = {2: [], 3: [], 5: []}
+    without = []
+    for number in range(times):
+        rng = np.random.default_rng(number)
+        hard = recipe.instructions(rng, n)
+        values = wins(rng, recipe.shares(rng, hard, TRUE["naive"], 5))
+        for seeds, each in held.items():
+            some = values[:seeds]
+            interval = bootstrap_interval(some.mean(axis=0), seed=number, samples=300)
+            error = seed_error([spread(some)])
+            low, high = widened(some.mean(), interval, error, 0.95)
+            each.append(low <= truth <= high)
+        low, high = interval
+        without.append(low <= truth <= high)
+    assert np.mean(without) < 0.85
+    assert np.mean(held[2]) > 0.93
+    for seeds in (3, 5):
+        assert np.mean(held[seeds]) == pytest.approx(0.95, abs=0.03)
+
+
+def test_contrasts_of_equal_recipes_raise_no_more_alarms_than_they_say():
+    recipe, alarms = Recipe(seed=0.3), []
+    for number in range(40):
+        rng = np.random.default_rng(number)
+        hard = recipe.instructions(rng, 80)
+        cells = {
+            ("m", method): rows(rng, recipe.shares(rng, hard, -0.6, 3))
+            for method in ("naive", "improved")
+        }
+        (found,) = contrasts(cells, seed=number, samples=200)
+        alarms.append(found.verdict != "cannot tell")
+    assert np.mean(alarms) <= 0.125  # without the seeds it is nearly half

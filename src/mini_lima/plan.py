@@ -46,6 +46,7 @@ class Plan:
         """Begin with no cell."""
         self.rows: dict[str, Row] = {}
         self.budget_usd: float | None = None
+        self.exit_code = 0
 
     def add(self, cell: str, stages: Iterable[Stage], store: Store) -> None:
         """Add the ``stages`` of ``cell``."""

@@ -90,11 +90,18 @@ def compare(
                 _difference(cell["result"]["sft_minus_baseline"]),
             ]
         else:
-            row[cell["method"]] = [cell["status"], *cell.get("reason", "killed?").splitlines()[:1]]
+            row[cell["method"]] = [cell["status"], *_what_became_of(cell)]
     notes = _notes(cells)
     if contrasts:
         notes.append(CONTRASTS)
     return Comparison([BASELINE, *methods], rows, notes, list(contrasts), list(cells))
+
+
+def _what_became_of(cell: dict[str, Any]) -> list[str]:
+    """Why a cell is not finished, and where that can be read."""
+    reason = cell.get("reason", "killed, or still running").splitlines()[:1]
+    log = cell.get("log")
+    return [*reason, f"log: {log}"] if log and log not in "".join(reason) else reason
 
 
 def _money(finished: Sequence[dict[str, Any]]) -> list[str]:

@@ -2,11 +2,11 @@
 
 hydra-submitit-launcher submits the cells and composes each in its job. Its own `launch` asks for
 the results in turn, and the first job that was killed raises: the others would lose their summary.
-Here all jobs are waited for, a killed one is a record like any other, and the summary is made where
-the command was typed. Nothing is sent back but what stands in the records.
+Here all jobs are waited for, and what comes of each is read from its cell's record; a killed one
+has a record like any other.
 
 A job is stopped, by `scancel` or before its time is up, with SIGTERM: training then writes a
-checkpoint. submitit would have the process that waits for it ignore SIGTERM.
+checkpoint. submitit alone would have the process that holds the cell ignore it.
 
 Hydra instantiates launchers from this package alone, and at every start imports the modules in it
 that do not begin with an underscore. This one is registered by `mini_lima.config.entry`.
@@ -25,30 +25,34 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
 from omegaconf import OmegaConf
 
-from mini_lima import cell, slurm
+from mini_lima import awaited, cell, slurm
+from mini_lima.awaited import Awaited
 from mini_lima.config import entry
 from mini_lima.config.names import SWEEP_VARIABLE
 from mini_lima.errors import UserError
 
 log = logging.getLogger("mini_lima.launcher")
+Overrides = Sequence[Sequence[str]]
 
 
-class SlurmLauncher(Submitit):
-    """Submits cells, and waits for all of them."""
+class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
+    """Submits cells, and waits for all of them.
+
+    Attributes:
+        sweep: What `SWEEP_VARIABLE` says here; a cluster need not pass variables on.
+    """
 
     sweep: str
-    """What `SWEEP_VARIABLE` says where the jobs are submitted; clusters need not pass it on."""
 
     def __call__(self, *arguments: Any) -> JobReturn:
         """Be a job: run its cell."""
         os.environ[SWEEP_VARIABLE] = self.sweep
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         entry.register()
-        return super().__call__(*arguments)
+        returned: JobReturn = super().__call__(*arguments)
+        return returned
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
+    def launch(self, job_overrides: Overrides, initial_job_idx: int) -> list[JobReturn]:
         """Submit a cell for each of ``job_overrides``; return their win rates when all have ended.
 
         Raises:
@@ -56,62 +60,55 @@ class SlurmLauncher(Submitit):
         """
         slurm.require()
         self.sweep = os.environ[SWEEP_VARIABLE]
-        folders, begun, before = [], [], []
-        for overrides in job_overrides:
-            composed = self.hydra_context.config_loader.load_sweep_config(
-                self.config, list(overrides)
-            )
-            folders.append(entry.folder_of(composed, "cell"))
-            task = list(composed.hydra.overrides.task)
-            plain = entry.without_hydra(composed)
-            begun.append(cell.begun(entry.to_config(plain), entry.resolved(plain), task))
-            before.append(slurm.expect(folders[-1], begun[-1]))
+        cells = [self._expect(overrides) for overrides in job_overrides]
         jobs = self._submit(job_overrides, initial_job_idx)
-        at = {job.job_id: index for index, job in enumerate(jobs)}
+        sent = {job.job_id: each for job, each in zip(jobs, cells, strict=True)}
         array = jobs[0].job_id.partition("_")[0]
         log.info("%d cells are Slurm job %s", len(jobs), array)
-        returns = [JobReturn(overrides=list(each)) for each in job_overrides]
+        logs = {job.job_id: Path(job.paths.stdout) for job in jobs}
+        rates: dict[str, float | None] = {}
         try:
-            for job, how in slurm.endings({job: folders[at[job]].name for job in at}):
-                index = at[job]
-                record = slurm.ended(
-                    folders[index],
-                    before[index],
-                    begun[index],
-                    reason=f"Slurm job {job}: {how}",
-                    log=Path(jobs[index].paths.stdout),
-                )
+            for job, how in slurm.endings({job: each.folder.name for job, each in sent.items()}):
+                record = sent[job].ended(f"Slurm job {job}: {how}", logs[job])
                 if record["status"] != "finished":
                     cell.say(record["reason"])
-                returns[index].status = JobStatus.COMPLETED
-                returns[index].return_value = cell.win_rate(record)
+                rates[job] = cell.win_rate(record)
         except KeyboardInterrupt:
-            where = folders[0].parent
-            log.warning(
-                "the jobs go on: scancel %s stops them, mini-lima compare %s says how they ended",
-                *(array, where),
-            )
+            log.warning("the jobs go on: scancel %s stops them", array)
+            log.warning("mini-lima compare %s says how they ended", cells[0].folder.parent)
             raise
-        return returns
+        return [
+            JobReturn(list(overrides), status=JobStatus.COMPLETED, _return_value=rates[job])
+            for overrides, job in zip(job_overrides, sent, strict=True)
+        ]
 
-    def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
+    def _expect(self, overrides: Sequence[str]) -> Awaited:
+        loader = self.hydra_context.config_loader
+        composed = loader.load_sweep_config(self.config, list(overrides))
+        plain, asked = entry.without_hydra(composed), list(composed.hydra.overrides.task)
+        begun = cell.begun(entry.to_config(plain), entry.resolved(plain), asked)
+        return awaited.expect(entry.folder_of(composed, "cell"), begun)
+
+    def _submit(self, job_overrides: Overrides, first: int) -> list[Any]:
         import submitit
 
-        ours = ("submitit_folder", "max_num_timeout")
-        common = OmegaConf.structured(BaseQueueConf).keys()
-        given = {key: value for key, value in self.params.items() if key not in ours}
         state = Singleton.get_state()
         arguments = [
             (list(overrides), "hydra.sweep.dir", index, str(index), state)
             for index, overrides in enumerate(job_overrides, first)
         ]
+        ours = ("submitit_folder", "max_num_timeout")
+        common = OmegaConf.structured(BaseQueueConf)
+        asked = {
+            key if key in common else f"slurm_{key}": value
+            for key, value in self.params.items()
+            if key not in ours
+        }
         try:
             executor = submitit.AutoExecutor(self.params["submitit_folder"], cluster="slurm")
-            executor.update_parameters(
-                **{key if key in common else f"slurm_{key}": given[key] for key in given}
-            )
+            executor.update_parameters(**asked)
             jobs: list[Any] = executor.map_array(self, *zip(*arguments, strict=True))
-        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as e:
-            said = " ".join(str(e).split())
-            raise UserError(f"Slurm refused the jobs: {said}; see hydra.launcher") from e
+        except submitit.core.utils.FailedJobError as error:  # that of sbatch
+            said = " ".join(str(error).split())
+            raise UserError(f"Slurm refused the jobs: {said}; see hydra.launcher") from error
         return jobs

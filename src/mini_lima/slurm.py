@@ -1,8 +1,7 @@
-"""What Slurm says of jobs, and the records of cells whose jobs have died.
+"""What Slurm says of jobs.
 
-Slurm is asked by `squeue` alone: it answers on every cluster, where `sacct` needs an accounting
-database. How a cell ended is in its record, which its job writes; a job that was killed, or never
-began, writes none, and then it is written here.
+It is asked by `squeue` alone, which answers on every cluster, where `sacct` needs an accounting
+database. What a job did is not asked here: that is in the record of its cell.
 """
 
 import logging
@@ -10,12 +9,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
-from mini_lima.cell import RECORD
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 ENDED = {
@@ -24,10 +19,11 @@ ENDED = {
     "COMPLETED": "it ended without a word",
     "DEADLINE": "its deadline passed",
     "FAILED": "it was killed, or failed before the cell began",
+    "GONE": "Slurm has forgotten it",
     "NODE_FAIL": "its node was lost",
-    "OUT_OF_MEMORY": "it ran out of memory, hydra.launcher.mem_gb",
+    "OUT_OF_MEMORY": "it ran out of memory (hydra.launcher.mem_gb)",
     "PREEMPTED": "it had to make room for another",
-    "TIMEOUT": "its time was up, hydra.launcher.timeout_min",
+    "TIMEOUT": "its time was up (hydra.launcher.timeout_min)",
 }
 """The states that a job does not leave again, in words."""
 LONGEST_PAUSE = 15.0
@@ -44,7 +40,7 @@ def require() -> None:
 
 
 def endings(jobs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Wait for ``jobs``, the tasks of one array or a single job, and for what is done in each.
+    """Wait for ``jobs``, the tasks of one array or a single job, given with a name for each.
 
     Every change of state is logged. While Slurm gives no answer it waits on.
 
@@ -54,15 +50,16 @@ def endings(jobs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     waiting, known, started = dict(jobs), dict.fromkeys(jobs, ""), time.monotonic()
     array = next(iter(jobs)).partition("_")[0]
     while waiting:
-        states = _states(array)
-        for job, name in list(waiting.items()) if states is not None else []:
-            state = states.get(job, "")
+        answer = _states(array)
+        states = known if answer is None else answer
+        for job, name in list(waiting.items()):
+            state = states.get(job, "GONE")
             if state != known[job]:
-                logger.info("%s: Slurm job %s is %s", name, job, state.lower() or "gone")
+                logger.info("%s: Slurm job %s is %s", name, job, state.lower())
                 known[job] = state
-            if not state or state in ENDED:
+            if state in ENDED:
                 del waiting[job]
-                yield job, ENDED.get(state, "it is gone")
+                yield job, ENDED[state]
         if waiting:
             time.sleep(min(1 + (time.monotonic() - started) / 20, LONGEST_PAUSE))
 
@@ -74,41 +71,3 @@ def _states(job: str) -> dict[str, str] | None:
     if asked.returncode and "Invalid job id" not in asked.stderr:
         return None
     return dict(line.split() for line in asked.stdout.splitlines())
-
-
-def expect(folder: Path, begun: dict[str, Any]) -> dict[str, Any]:
-    """Make sure that a cell which waits for its job has a record, and return it."""
-    if not (folder / RECORD).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / RECORD, begun)
-    return _read(folder)
-
-
-def ended(
-    folder: Path, before: dict[str, Any], begun: dict[str, Any], *, reason: str, log: Path
-) -> dict[str, Any]:
-    """Return the record of a cell whose job has ended, completed if the job could not do that.
-
-    Args:
-        folder: The cell's.
-        before: Its record when the job was submitted: that of an earlier run, as long as the job
-            has not begun.
-        begun: The record of a cell that has begun and not ended.
-        reason: What became of the job.
-        log: Where its output went, if it began.
-    """
-    record = _read(folder)
-    if record == before:
-        # An earlier run's stages are still those that the cell needs: without them they would
-        # count as unused.
-        record = {**begun, "stages": before.get("stages", {})}
-    if record["status"] == "unfinished":
-        record |= {"status": "killed", "reason": reason} | ({"log": str(log)} if log.exists() else {})
-        write_json(folder / RECORD, record)
-    return record
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    folder.chmod(folder.stat().st_mode)  # has a network file system look again
-    record: dict[str, Any] = read_json(folder / RECORD)
-    return record

@@ -141,7 +141,9 @@ def _cells(config: DictConfig) -> Iterator[list[str]]:
         if each.is_sweep_override() and key.startswith("grid."):
             raise UserError(f"{each.input_line}: choose what a grid sweeps with model=… and data=…")
         if each.is_interval_sweep() and not searching:
-            raise UserError(f"{each.input_line}: needs a sweeper that searches, hydra/sweeper=win_rate")
+            raise UserError(
+                f"{each.input_line}: needs a sweeper that searches, hydra/sweeper=win_rate"
+            )
         choices[key] = [f"{key}={value}" for value in _values(each)]
     if not searching:
         yield from map(list, itertools.product(*choices.values()))
@@ -170,6 +172,7 @@ def _other_than_basic(config: DictConfig, group: str) -> str | None:
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
+    """Return a copy of ``config`` with what is ours alone."""
     job = copy.deepcopy(config)
     with read_write(job), open_dict(job):
         del job["hydra"]

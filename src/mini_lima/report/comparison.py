@@ -99,7 +99,7 @@ def compare(
 
 def _what_became_of(cell: dict[str, Any]) -> list[str]:
     """Why a cell is not finished, and where that can be read."""
-    reason = cell.get("reason", "killed, or still running").splitlines()[:1]
+    reason = cell.get("reason", "killed, or still running").splitlines()[:2]
     log = cell.get("log")
     return [*reason, f"log: {log}"] if log and log not in "".join(reason) else reason
 

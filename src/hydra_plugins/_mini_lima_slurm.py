@@ -59,6 +59,8 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
             UserError: they cannot be submitted.
         """
         slurm.require()
+        if self.params["nodes"] * self.params["tasks_per_node"] > 1:
+            raise UserError("a job is one process on one node: for more see docs/clusters.md")
         self.sweep = os.environ[SWEEP_VARIABLE]
         cells = [self._expect(overrides) for overrides in job_overrides]
         jobs = self._submit(job_overrides, initial_job_idx)

@@ -66,10 +66,10 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
         jobs = self._submit(job_overrides, initial_job_idx)
         sent = {job.job_id: each for job, each in zip(jobs, cells, strict=True)}
         array = jobs[0].job_id.partition("_")[0]
-        log.info("%d cells are Slurm job %s", len(jobs), array)
         logs = {job.job_id: Path(job.paths.stdout) for job in jobs}
         rates: dict[str, float | None] = {}
         try:
+            log.info("%d cells are Slurm job %s", len(jobs), array)
             for job, how in slurm.endings({job: each.folder.name for job, each in sent.items()}):
                 record = sent[job].ended(f"Slurm job {job}: {how}", logs[job])
                 if record["status"] != "finished":

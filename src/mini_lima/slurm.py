@@ -19,7 +19,7 @@ ENDED = {
     "COMPLETED": "it ended without a word",
     "DEADLINE": "its deadline passed",
     "FAILED": "it was killed, or failed before the cell began",
-    "GONE": "Slurm has forgotten it",
+    "GONE": "Slurm does not know it any more: was it cancelled before it began?",
     "NODE_FAIL": "its node was lost",
     "OUT_OF_MEMORY": "it ran out of memory (hydra.launcher.mem_gb)",
     "PREEMPTED": "it had to make room for another",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mini_lima.config import entry, names
@@ -16,14 +15,12 @@ from mini_lima.config.mistakes import Refused, one_line
 if TYPE_CHECKING:
     from mini_lima.plan import Plan
 
-codes: list[int] = []
-sweeps: set[Path] = set()
 plans: list["Plan"] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(composed: DictConfig) -> None:
-    """Plan or build one cell."""
+def main(composed: DictConfig) -> float | None:
+    """Plan or build one cell; return the win rate of its tuned model, for sweepers that search."""
     from mini_lima import cell
     from mini_lima.plan import Plan
 
@@ -32,10 +29,9 @@ def main(composed: DictConfig) -> None:
     folder = Path(job.runtime.output_dir)
     if config.plan:
         plans[:] = plans or [Plan()]
-        codes.append(cell.plan(config, resolved, folder.name, onto=plans[0]))
-        return
-    codes.append(cell.run(config, resolved, list(job.overrides.task), folder))
-    sweeps.add(folder.parent if job.mode is RunMode.MULTIRUN else folder)
+        cell.plan(config, resolved, folder.name, onto=plans[0])
+        return None
+    return cell.run(config, resolved, list(job.overrides.task), folder)
 
 
 if __name__ == "__main__":
@@ -43,19 +39,24 @@ if __name__ == "__main__":
     os.environ.setdefault(names.SWEEP_VARIABLE, names.sweep_name(sys.argv[1:]))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here, to be said in one line
     entry.register()
+    code = 0
     try:
         main()
-        for plan in plans:
-            plan.show()
-        if sweeps and min(codes) < 2:  # otherwise nothing was built, and why has been said
-            from mini_lima.sweep import summarise
-
-            for folder in sweeps:
-                summarise([folder], into=folder)
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell reports of a process that Ctrl-C has ended
     except (Exception, Refused) as error:
-        said = one_line(error)
-        if said is None:
+        if said := one_line(error):
+            print(f"mini-lima: {said}", file=sys.stderr)
+            sys.exit(2)
+        if not entry.folders:
             raise
-        print(f"mini-lima: {said}", file=sys.stderr)
-        codes.append(2)
-    sys.exit(max(codes, default=0))
+        print(f"mini-lima: the sweep broke off: {type(error).__name__}: {error}", file=sys.stderr)
+        code = 1  # the cells that ended are worth their summary
+    for plan in plans:
+        plan.show()
+        code = max(code, plan.exit_code)
+    for folder in entry.folders:
+        from mini_lima.sweep import finish
+
+        code = max(code, finish(folder))
+    sys.exit(code)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
@@ -170,6 +171,25 @@ def test_a_changed_annotator_setting_repeats_annotation_and_report_only(grids):
     assert changed.returncode == 0
     kinds = Counter(stage.split()[0] for stage in executed(grids.sweep("changed")))
     assert kinds == {"annotations": 6, "result": 4, "tracking": 4}
+
+
+def test_a_search_finds_the_highest_win_rate_and_survives_trials_that_fail(grids):
+    pytest.importorskip("optuna", reason="pip install -e '.[optuna]'")
+    searched = grids.run(
+        "searched",
+        "hydra/sweeper=win_rate",
+        "hydra.sweeper.n_trials=4",
+        "model=qwen-tiny",
+        "data.seeds=choice('embedded:seed_tasks.jsonl',/nowhere.jsonl)",
+    )
+    cells = records(grids.sweep("searched"))
+    assert executed(grids.sweep("searched")) == [], "the trials are cells of the grid"
+    rates = [c["result"]["sft"]["win_rate"] for c in cells.values() if c["status"] == "finished"]
+    assert 0 < len(rates) < len(cells)
+    best = yaml.safe_load((grids.sweep("searched") / "optimization_results.yaml").read_text())
+    assert best["best_value"] == max(rates)
+    assert searched.returncode == 2
+    assert "/nowhere.jsonl: no such file" in (grids.sweep("searched") / "report.md").read_text()
 
 
 def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids):

@@ -86,6 +86,25 @@ def ends(pid: int) -> bool:
         os.close(descriptor)
 
 
+def test_nothing_is_left_in_any_temporary_folder(tmp_path: Path) -> None:
+    machines, stages = tmp_path / "machine's", tmp_path / "stage's"
+    for folder in (machines, stages):
+        folder.mkdir()
+
+    launch.run(
+        "launch_job",
+        processes=2,
+        threads=1,
+        nodes=Nodes(folder=stages),
+        environment={"PYTHONPATH": SEARCH_PATH, "EXTRA": "yes", "TMPDIR": str(machines)},
+        output_dir=tmp_path,
+        doing="note_what_it_was_given",
+    )
+
+    assert (tmp_path / "1.json").exists()
+    assert [*machines.iterdir(), *stages.iterdir()] == []
+
+
 def test_every_rank_makes_the_call_with_its_share_of_the_machine(tmp_path: Path) -> None:
     run(tmp_path, "note_what_it_was_given", processes=2)
 

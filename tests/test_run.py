@@ -12,6 +12,8 @@ from tests.chat.server import FakeOpenAI, refusal
 from tests.composing import CONF, ROOT
 
 CREDENTIALS = ("OPENAI_API_KEY", "WANDB_API_KEY", "NETRC", "HF_TOKEN", "MINI_LIMA_SWEEP")
+SEARCH = ["hydra/sweeper=win_rate", "experiment=embedded"]
+ON_SLURM = ["hydra/launcher=slurm", "experiment=embedded"]
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
@@ -77,6 +79,13 @@ def test_a_mistake_ends_with_one_line_and_leaves_nothing(mistake, mode, conf, tm
         (["-m", "model=qwen-tiny,custom"], "model.source"),
         (["experiment=grid", "grid.models=qwen-tiny,qwen-mini"], "model="),
         (["experiment=grid", "grid.models='qwen-tiny,nope'"], "model=nope"),
+        (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "hydra/sweeper=win_rate"),
+        (["-m", *SEARCH, "sft.global_batch_size=8,7"], "sft.global_batch_size=7"),
+        (["-m", *SEARCH, "optimizer.lr=interval(-1,1e-2)"], "optimizer.lr=-1"),
+        (["-m", *SEARCH, "plan=true"], "leave hydra/sweeper=win_rate away"),
+        (["-m", *ON_SLURM, "plan=true"], "leave hydra/launcher=slurm away"),
+        (["-m", *ON_SLURM, "sft.global_batch_size=8,7"], "sft.global_batch_size=7"),
+        (ON_SLURM, "hydra/launcher=slurm submits the cells of a sweep: add --multirun"),
     ],
 )
 def test_a_fault_of_one_cell_is_found_before_the_first_one_runs(arguments, named, tmp_path):
@@ -85,6 +94,13 @@ def test_a_fault_of_one_cell_is_found_before_the_first_one_runs(arguments, named
     [line] = ended.stderr.splitlines()
     assert named in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_are_sent_from_machines_of_a_cluster(tmp_path):
+    ended = run(tmp_path, "-m", *ON_SLURM, PATH="/nowhere")
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert "no sbatch, srun, squeue on PATH" in line
 
 
 def test_all_that_is_missing_is_listed_at_once_and_nothing_is_begun(tmp_path):

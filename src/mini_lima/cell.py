@@ -16,13 +16,16 @@ from typing import Any
 from mini_lima import experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
-from mini_lima.errors import UserError
+from mini_lima.errors import Stopped, UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.plan import Plan
 from mini_lima.report import live
 from mini_lima.stages import StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
+RECORD = "cell.json"
+LOG = "mini-lima.log"
+"""What Hydra calls the log of a job, after ``hydra.job.name``."""
 PACKAGES = (
     "mini-lima",
     "torch",
@@ -36,60 +39,80 @@ PACKAGES = (
 )
 """Packages whose versions are kept with every stage."""
 said: set[str] = set()
-"""What `_say` has logged: the cells of a grid mostly lack the same."""
+"""What `say` has logged: the cells of a grid mostly lack the same."""
 
 
-def run(config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path) -> int:
-    """Build the cell; return the exit code: 0, 1 for failed work, 2 for what a person can fix."""
-    started = time.monotonic()
-    record: dict[str, Any] = {
+def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the record of a cell that has not ended yet."""
+    return {
         "model": config.model.name,
         "method": config.data.method,
         "overrides": list(overrides),
         "status": "unfinished",
+        "exit_code": 1,
+        "config": resolved,
     }
 
+
+def run(
+    config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path
+) -> float | None:
+    """Build the cell, and leave its record, with an exit code, in ``folder``.
+
+    The exit code is 0, 1 for failed work, or 2 for what a person can fix.
+
+    Returns:
+        The win rate of the tuned model, in percent; None if there is none.
+    """
+    started = time.monotonic()
+    record = begun(config, resolved, overrides) | {"log": str(folder / LOG)}
+
     def write() -> None:
-        write_json(folder / "cell.json", {**record, "config": resolved})
+        write_json(folder / RECORD, record)
 
     write()
     launch = {key: getattr(config.launch, key) for key in experience.LAUNCH}
     store = Store(Path(config.store), PACKAGES, {"launch": launch})
-    code = 0
     try:
         cell = _ready(config, resolved, store)
         record["stages"] = {str(each): str(store.path(each)) for each in walk([cell.last])}
         write()
         inventory.register(store.root, folder)
-        record |= {"status": "finished", **_build(cell, store)}
+        record |= {"status": "finished", "exit_code": 0, **_build(cell, store)}
     except UserError as error:
-        record |= {"status": "failed", "reason": str(error)}
-        code = 2
+        record |= {"status": "failed", "exit_code": 2, "reason": str(error)}
     except StageFailed as error:
         record |= {"status": "failed", "reason": str(error), "log": str(error.log)}
-        code = 1
+    except Stopped as stopped:
+        record |= {"status": "stopped", "reason": str(stopped)}
+        raise
     except Exception as error:  # a fault of ours must not cost the other cells their summary
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         log.exception("this is a fault of Mini-LIMA, please report it")
-        code = 1
-    if code:
-        _say(record["reason"])
-    record["seconds"] = time.monotonic() - started
-    record["executed"] = [str(stage) for stage in store.executed]
-    write()
-    return code
+    finally:
+        record["seconds"] = time.monotonic() - started
+        record["executed"] = [str(stage) for stage in store.executed]
+        write()
+    if record["status"] == "failed":
+        say(record["reason"])
+    return win_rate(record)
 
 
-def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> int:
-    """Put the cell ``name`` ``onto`` a plan; return the exit code."""
+def win_rate(record: dict[str, Any]) -> float | None:
+    """Return what ``record`` says that the tuned model wins, in percent; None if nothing."""
+    rate = record["result"]["sft"]["win_rate"] if record["status"] == "finished" else None
+    return None if rate is None else float(rate)
+
+
+def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> None:
+    """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
         onto.add(name, walk([pipeline.build_cell(config, resolved).last]), store)
+        onto.budget_usd = config.budget_usd
     except UserError as error:
-        _say(str(error))
-        return 2
-    onto.budget_usd = config.budget_usd
-    return 0
+        say(str(error))
+        onto.exit_code = 2
 
 
 def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
@@ -158,7 +181,7 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
     return cell
 
 
-def _say(reason: str) -> None:
+def say(reason: str) -> None:
     """Log ``reason`` without the lines that another cell of this process has logged already."""
     new = [line for line in reason.splitlines() if line not in said]
     said.update(new)

@@ -50,7 +50,8 @@ class Nodes:
         rendezvous: ``host:port`` of the first, as the others reach it.
         starter: Command that starts what follows it once on each of them, such as ``srun``. None
             starts it here, and says what to run on the others.
-        folder: Where all of them can read and write files.
+        folder: Where all of them can read and write files: a stage's ``work_dir``, which is cleared
+            even of what a killed parent leaves there. None is the machine's temporary folder.
     """
 
     count: int = 1

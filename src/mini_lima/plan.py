@@ -58,6 +58,7 @@ class Plan:
         self.rows: dict[str, Row] = {}
         self.budget_usd: float | None = None
         self._experience: Experience | None = None
+        self.exit_code = 0
 
     def add(self, cell: str, stages: Iterable[Stage], store: Store) -> None:
         """Add the ``stages`` of ``cell``; all cells have one store."""

@@ -43,6 +43,19 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
         print(said)
 
 
+def finish(folder: Path) -> int:
+    """Summarise what has just been run into ``folder``; return its exit code.
+
+    The code is the highest of the cells', as their records say: wherever a cell ran, and whatever
+    ended it, its record is here. Without a summary if no cell got as far as to begin its work.
+    """
+    cells = comparison.read_cells(folder)
+    codes = [0 if c["status"] == "finished" else int(c.get("exit_code", 1)) for c in cells]
+    if min(codes, default=2) < 2:
+        summarise([folder], into=folder)
+    return max(codes, default=0)
+
+
 def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The contrasts between finished cells, each with what length alone makes of it.
 

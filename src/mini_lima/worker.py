@@ -83,6 +83,7 @@ def _launch(module: str, call_file: str, processes: str, call: dict[str, Any]) -
 
     arguments = [*_meeting(call), "--max-restarts", "0", "--nproc-per-node", processes]
     arguments += ["--shutdown-timeout", str(SECONDS_TO_SAVE)]
+    arguments += ["--log-dir", str(Path(call["error"]).with_name("logs"))]  # its own stays in /tmp
     arguments += ["--module", "mini_lima.worker", module, call_file]
     try:
         elastic.main(arguments)

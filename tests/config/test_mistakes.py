@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+from hydra.errors import MissingConfigException
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.composing import CONF, configured
@@ -143,3 +144,12 @@ def test_any_text_for_a_key_gets_an_answer_in_one_line(text):
 @pytest.mark.parametrize("key", keys.known())
 def test_every_key_can_say_what_it_takes(key):
     assert keys.expected(key)
+
+
+@pytest.mark.parametrize("missing", ["hydra/launcher/submitit_slurm", "hydra/sweeper/optuna"])
+def test_what_comes_with_an_optional_dependency_is_said_with_its_installation(missing):
+    error = MissingConfigException("In 'its/file': Could not find it", missing)
+    said = one_line(error)
+    assert said.startswith("its/file.yaml: ")
+    assert "pip install" in said
+    assert "\n" not in said

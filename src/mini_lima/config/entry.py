@@ -1,13 +1,20 @@
-"""Hydra's side of the configuration: with `mistakes.py` all that knows it below `run.py`."""
+"""Hydra's side of the configuration: with `mistakes.py` all that knows it below `run.py`.
+
+Beside it stands the launcher for Slurm, which Hydra wants in a package of its own.
+"""
 
 import copy
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -16,6 +23,15 @@ from mini_lima.config.checks import faults
 from mini_lima.config.mistakes import Refused
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
+
+SLURM = "hydra_plugins._mini_lima_slurm.SlurmLauncher"
+PLACES = {
+    "run": ["hydra.run.dir"],
+    "sweep": ["hydra.sweep.dir"],
+    "cell": ["hydra.sweep.dir", "hydra.sweep.subdir"],
+}
+folders: list[Path] = []
+"""Where this process has begun a run or a sweep: cells may run elsewhere, this is known here."""
 
 
 def register() -> None:
@@ -38,18 +54,38 @@ class Rehearsal(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the one cell of a run."""
         try:
-            to_config(_without_hydra(config))
+            if launcher := _other_than_basic(config, "launcher"):
+                raise UserError(f"{launcher} submits the cells of a sweep: add --multirun")
+            planned = to_config(without_hydra(config)).plan
         except Exception as error:
             raise Refused(error) from error
+        if not planned:
+            folders.append(folder_of(config, "run"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check all cells of a sweep."""
         try:
             loader = GlobalHydra.instance().config_loader()
-            for overrides in _cells(config):
-                to_config(_without_hydra(loader.load_sweep_config(config, overrides)))
+            cells = (loader.load_sweep_config(config, overrides) for overrides in _cells(config))
+            planned = any([to_config(without_hydra(cell)).plan for cell in cells])
+            elsewhere = [_other_than_basic(config, group) for group in ("launcher", "sweeper")]
+            if planned and any(elsewhere):
+                away = " and ".join(filter(None, elsewhere))
+                raise UserError(f"plan=true runs here and plans a grid: leave {away} away")
+            if OmegaConf.select(config, "hydra.launcher._target_") == SLURM:
+                from hydra_plugins._mini_lima_slurm import SlurmLauncher
+
+                Plugins.instance().register(SlurmLauncher)
         except Exception as error:
             raise Refused(error) from error
+        if not planned:
+            folders.append(folder_of(config, "sweep"))
+
+
+def folder_of(config: DictConfig, kind: str) -> Path:
+    """Return the folder of a composed run, sweep or cell of a sweep (``kind``)."""
+    HydraConfig.instance().set_config(config)  # what the names of folders are made from
+    return Path(*(str(OmegaConf.select(config, key)) for key in PLACES[kind])).absolute()
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -90,24 +126,53 @@ def _unknown_keys(node: DictConfig, prefix: str) -> Iterator[str]:
 
 
 def _cells(config: DictConfig) -> Iterator[list[str]]:
-    """The overrides of each cell of a sweep; ranges, which a sweeper draws from, are left out."""
+    """The overrides of each cell of a sweep.
+
+    Which cells a sweeper that searches will make is not known: then each value that it may choose,
+    of an interval the ends, beside the first ones of the others.
+    """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     asked = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    searching = _other_than_basic(config, "sweeper")
     choices = {}
     for each in parser.parse_overrides(asked):
         key = each.get_key_element()
         if each.is_sweep_override() and key.startswith("grid."):
             raise UserError(f"{each.input_line}: choose what a grid sweeps with model=… and data=…")
-        if not each.is_sweep_override():
-            choices[key] = [f"{key}={each.get_value_element_as_str()}"]
-        elif each.is_discrete_sweep():
-            choices[key] = [f"{key}={value}" for value in each.sweep_string_iterator()]
-    for cell in itertools.product(*choices.values()):
-        yield list(cell)
+        if each.is_interval_sweep() and not searching:
+            raise UserError(
+                f"{each.input_line}: needs a sweeper that searches, hydra/sweeper=win_rate"
+            )
+        choices[key] = [f"{key}={value}" for value in _values(each)]
+    if not searching:
+        yield from map(list, itertools.product(*choices.values()))
+        return
+    first = {key: values[0] for key, values in choices.items()}
+    yield list(first.values())
+    for key, values in choices.items():
+        for value in values[1:]:
+            yield list({**first, key: value}.values())
 
 
-def _without_hydra(config: DictConfig) -> DictConfig:
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if override.is_discrete_sweep():
+        return [str(value) for value in override.sweep_string_iterator()]
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    return [str(interval.start), str(interval.end)]
+
+
+def _other_than_basic(config: DictConfig, group: str) -> str | None:
+    """The choice of ``hydra/group``, unless it is the one that Hydra begins with."""
+    chosen = config.hydra.runtime.choices.get(f"hydra/{group}")
+    return None if chosen == "basic" else f"hydra/{group}={chosen}"
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Return a copy of ``config`` with what is ours alone."""
     job = copy.deepcopy(config)
     with read_write(job), open_dict(job):
         del job["hydra"]

@@ -29,6 +29,9 @@ from mini_lima.errors import UserError
 OPTION_ALIKE = 0.75
 """Options are alike by nature (zero2, zero3): worth a guess is a close one that stands alone."""
 
+EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/sweeper/optuna": "optuna"}
+"""What other packages bring, and with which optional dependencies of ours they come."""
+
 NO_PACKAGE = "the first line of an experiment is # @package _global_"
 
 
@@ -79,6 +82,8 @@ def _override(error: OverrideParseException) -> str:
 def _option(error: MissingConfigException) -> str:
     """A YAML file that is not there: nearly always an option of a group."""
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if extra := EXTRAS.get(error.missing_cfg_file or ""):
+        return f"{_file(error)}it is not installed: pip install -c constraints.txt -e '.[{extra}]'"
     if not group:
         return _flat(re.split(r"\n(Config s|S)earch path", str(error))[0])
     options = list(error.options or _options(str(error), group))

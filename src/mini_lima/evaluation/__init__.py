@@ -7,6 +7,7 @@ from typing import Any
 from mini_lima import launch
 from mini_lima.devices import process_count
 from mini_lima.files import read_json
+from mini_lima.launch import Nodes
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ def generate(
         "mini_lima.evaluation.generation",
         processes=process_count(processes, device),
         threads=threads,
+        nodes=Nodes(folder=work_dir),
         output_dir=output_dir,
         work_dir=work_dir,
         generator=generator,
@@ -41,6 +43,7 @@ def generate_by_server(output_dir: Path, *, work_dir: Path, generator: str, **gi
         "mini_lima.evaluation.served",
         processes=1,
         threads=None,
+        nodes=Nodes(folder=work_dir),
         output_dir=output_dir,
         work_dir=work_dir,
         generator=generator,

@@ -21,7 +21,7 @@ def entry_of(group: Group, together: dict[str, Any] | None) -> list[str]:
     missing = [f"seed {n}: {_why(cell)}" for n, cell in group.cells.items() if n not in finished]
     if not finished:
         (first, *_), one = group.cells.values(), len(group.cells) == 1
-        return [first["status"], *_reason(first)] if one else ["0 seeds finished", *missing]
+        return [first["status"], *_what_became_of(first)] if one else ["0 seeds finished", *missing]
     results = [cell["result"] for cell in finished.values()]
     if len(results) > 1:
         lines = _over_seeds([each["sft"] for each in results], together or _apart(results))
@@ -90,11 +90,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _why(cell: dict[str, Any]) -> str:
-    return ": ".join([cell["status"], *_reason(cell)])
+    return ": ".join([cell["status"], *_what_became_of(cell)])
 
 
-def _reason(cell: dict[str, Any]) -> list[str]:
-    return str(cell.get("reason", "killed?")).splitlines()[:1]
+def _what_became_of(cell: dict[str, Any]) -> list[str]:
+    """Return why a cell is not finished, and where that can be read."""
+    reason = str(cell.get("reason", "killed, or still running")).splitlines()[:2]
+    log = cell.get("log")
+    return [*reason, f"log: {log}"] if log and log not in "".join(reason) else reason
 
 
 def _length_controlled(found: dict[str, Any]) -> list[str]:

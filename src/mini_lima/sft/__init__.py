@@ -43,7 +43,7 @@ def train(
             "mini_lima.sft.training",
             processes=each,
             threads=threads,
-            nodes=Nodes(nodes, rendezvous, starter, work_dir if nodes > 1 else None),
+            nodes=Nodes(nodes, rendezvous, starter, work_dir),
             environment=environment,
             output_dir=output_dir,
             work_dir=work_dir,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-
 BUCKET = 50_000_000
 """Elements that are reduced or gathered at once. A buffer for as many float32 gradients lies in the
 device's memory: DeepSpeed's own 500 million would take 2 GB of a card to save a few calls."""

@@ -161,6 +161,7 @@ def test_a_key_is_sent_and_written_nowhere(tmp_path):
             "experiment=embedded",
             "teacher=openai",
             f"teacher.base_url={server.base_url}",
+            "tracking.entity='${oc.env:OPENAI_API_KEY}'",
             OPENAI_API_KEY=key,
         )
     assert ended.returncode == 2

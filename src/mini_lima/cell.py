@@ -7,6 +7,7 @@ a cell needs is not taken from it.
 """
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import Stopped, UserError
 from mini_lima.files import read_json, write_json
+from mini_lima.hiding import without_secrets
 from mini_lima.plan import Plan
 from mini_lima.report import live
 from mini_lima.stages import StageFailed, Store, walk
@@ -44,7 +46,7 @@ said: set[str] = set()
 
 def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return the record of a cell that has not ended yet."""
-    return {
+    record = {
         "model": config.model.name,
         "method": config.data.method,
         "overrides": list(overrides),
@@ -52,6 +54,7 @@ def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) ->
         "exit_code": 1,
         "config": resolved,
     }
+    return without_secrets(record, os.environ)
 
 
 def run(

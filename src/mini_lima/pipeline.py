@@ -233,6 +233,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
     given = asdict(config.tracking)
     artifacts = given.pop("artifacts")
     identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
+    name = f"{tuned.label}, seed {config.sft.seed}" if config.sft.seed else tuned.label
     evaluated = ("outputs", "annotations")
     shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
     return Stage(
@@ -240,7 +241,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         label=tuned.label,
         function=tracking.track,
         params={
-            "run": errand.Run(**given, name=tuned.label, id=identity),
+            "run": errand.Run(**given, name=name, id=identity),
             "artifacts": artifacts,
         },
         inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in shown}},

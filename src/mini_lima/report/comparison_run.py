@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.files import read_json, write_json, write_text
+from mini_lima.hiding import without_secrets
 from mini_lima.report import errand
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.errand import Run
 from mini_lima.report.groups import labelled, placed
-from mini_lima.hiding import without_secrets
 from mini_lima.report.tracking import run_id, win_rates
 
 TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"

@@ -101,6 +101,17 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
+def trainings_of(parent: int) -> list[int]:
+    """The processes of a training that are children of ``parent``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            of = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == parent and SFT.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
 @pytest.fixture(scope="module")
 def grids(tmp_path_factory) -> Grids:
     folder = tmp_path_factory.mktemp("grids")
@@ -302,6 +313,36 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
         pytest.approx(together["win_rate"] - report["cells"][0]["result"]["baseline"]["win_rate"]),
     )
     assert "2 seeds" in seeds.stdout
+
+
+def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_they_left(grids):
+    changes = ("model=qwen-tiny", "data=naive", "tracking=disabled", "seed=5,6,0")
+    sweep = start(grids.folder, "killed processes", *changes)
+    poll(lambda: (first := trainings_of(sweep.pid)) and trainings_of(first[0]), seconds=60)
+    [first] = trainings_of(sweep.pid)
+    os.kill(trainings_of(first)[0], signal.SIGKILL)
+    poll(lambda: set(trainings_of(sweep.pid)) - {first}, seconds=60)
+    [second] = {*trainings_of(sweep.pid)} - {first}
+    os.kill(second, signal.SIGKILL)
+    ended = finish(sweep)
+    assert ended.returncode == 1, ended.stdout
+    folder = grids.sweep("killed processes")
+    found = {record["config"]["seed"]: record for record in records(folder).values()}
+    how = {seed: record["status"] for seed, record in found.items()}
+    assert how == {5: "failed", 6: "failed", 0: "finished"}
+    report = (folder / "report.md").read_text()
+    for seed, who in ((5, "worker 0"), (6, "the launcher of")):
+        reason = found[seed]["reason"]
+        assert re.search(f"{who}.* was ended by SIGKILL", reason)
+        assert Path(found[seed]["log"]).is_file()
+        assert f"(log: {found[seed]['log']})" in reason
+        assert reason in report
+
+    again = grids.run("killed processes", *changes)
+    assert again.returncode == 0, again.stdout
+    assert Counter(stage.split()[0] for stage in executed(folder)) == {
+        **{"sft": 2, "outputs": 2, "annotations": 2, "result": 2}
+    }
 
 
 def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):

@@ -4,6 +4,7 @@ One sweep serves most tests: four cells that share a training. They are cancelle
 and the others wait for it; then the same command is given again.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -63,7 +64,12 @@ class Cluster:
 
     def slurm(self, *command: str) -> str:
         return subprocess.run(
-            command, env=self.variables, capture_output=True, text=True, check=True
+            command,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LIMIT,
         ).stdout
 
     def records(self, name: str) -> dict[str, dict]:
@@ -75,7 +81,11 @@ class Cluster:
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     if lacking := slurm.lacking():
         pytest.skip(lacking)
-    with slurm.cluster() as variables:
+    with contextlib.ExitStack() as stack:
+        try:
+            variables = stack.enter_context(slurm.cluster())
+        except slurm.CannotStart as why:
+            pytest.skip(str(why))
         folder = tmp_path_factory.mktemp("cluster")
         given = {key: value for key, value in os.environ.items() if key != "MINI_LIMA_SWEEP"}
         yield Cluster(folder, given | variables)

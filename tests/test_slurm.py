@@ -158,6 +158,44 @@ def executed(records: dict[str, dict]) -> Counter[str]:
     return Counter(stage.split()[0] for stage in stages)
 
 
+def knowing(variables: dict[str, str]) -> list[str]:
+    """The processes that were started with ``variables`` and still run."""
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted <= {*(process / "environ").read_bytes().split(b"\0")}:
+                found.append((process / "cmdline").read_text())
+    return found
+
+
+def test_a_cluster_that_does_not_come_up_is_told_from_one_that_does(monkeypatch):
+    if lacking := slurm.lacking():
+        pytest.skip(lacking)
+    monkeypatch.setattr(slurm, "CONF", f"{slurm.CONF}NoSuchKey=1\n")
+    with pytest.raises(slurm.CannotStart, match="has ended"), slurm.cluster():
+        raise AssertionError("it is up")
+
+
+def test_a_cluster_takes_along_all_that_it_ran():
+    if lacking := slurm.lacking():
+        pytest.skip(lacking)
+    with contextlib.ExitStack() as stack:
+        try:
+            variables = stack.enter_context(slurm.cluster())
+        except slurm.CannotStart as why:
+            pytest.skip(str(why))
+        command = ["srun", "sh", "-c", "echo begun; exec sleep 1000"]
+        waiting = subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True
+        )
+        assert waiting.stdout.readline() == "begun\n"
+        assert any("sleep" in each for each in knowing(variables))
+    with waiting:
+        assert waiting.wait(LIMIT) != 0
+    assert knowing(variables) == []
+
+
 def test_cancelled_cells_stand_in_the_table_with_their_logs(interrupted):
     assert interrupted.code == 1, interrupted.said
     cells = {record["status"]: record for record in interrupted.records.values()}

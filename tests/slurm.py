@@ -1,12 +1,14 @@
 """A Slurm cluster of one node, this machine, for as long as a test needs it.
 
 Its daemons are children of the tests and keep all they have in one folder, their own key and ports
-included, so they meet neither a cluster nor a munged that the machine may belong to.
+included, so they meet neither a cluster nor a munged that the machine may belong to. Whatever knows
+that folder, by its variable SLURM_CONF, is ended with them: jobs, and commands that wait for jobs.
 """
 
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -54,9 +56,17 @@ def lacking() -> str:
     return "" if os.geteuid() == 0 else "Slurm's daemons are started as root here"
 
 
+class CannotStart(Exception):  # noqa: N818 - it reads as what it says
+    """The daemons are here, and do not run: in a container without privileges, for one."""
+
+
 @contextlib.contextmanager
 def cluster() -> Iterator[dict[str, str]]:
-    """Yield the variables by which Slurm's commands find a cluster that is up."""
+    """Yield the variables by which Slurm's commands find a cluster that is up.
+
+    Raises:
+        CannotStart: it does not come up.
+    """
     # Not in pytest's folder: the path of a socket has 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     daemons: list[subprocess.Popen[bytes]] = []
@@ -90,27 +100,46 @@ def cluster() -> Iterator[dict[str, str]]:
         while "idle" not in _node(variables):
             ended = [each.args for each in daemons if each.poll() is not None]
             logs = "".join(path.read_text()[-2000:] for path in folder.glob("*.out"))
-            assert not ended, f"{ended} has ended: {logs}"
-            assert time.monotonic() < deadline, f"no node became idle: {logs}"
+            if ended:
+                raise CannotStart(f"{ended} has ended: {logs}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"no node became idle: {logs}")
             time.sleep(0.05)
         yield variables
     finally:
         if daemons:
             cancel = ["scancel", "--signal=KILL", "--full", "--user=root"]
-            subprocess.run(cancel, env={**os.environ, **variables}, capture_output=True, timeout=30)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _ask(cancel, variables)
         for daemon in reversed(daemons):
             daemon.terminate()
         for daemon in daemons:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 daemon.wait(10)
             daemon.kill()
+            daemon.wait()
+        _end_all_that_know(variables)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _node(variables: dict[str, str]) -> str:
-    command = ["sinfo", "--noheader", "--format=%T"]
-    asked = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
-    return asked.stdout
+    try:
+        return _ask(["sinfo", "--noheader", "--format=%T"], variables).stdout
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def _ask(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def _end_all_that_know(variables: dict[str, str]) -> None:
+    known = {f"{name}={value}".encode() for name, value in variables.items()}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if known <= {*(process / "environ").read_bytes().split(b"\0")}:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:

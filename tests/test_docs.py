@@ -22,6 +22,10 @@ def test_the_configuration_reference_is_that_of_the_schema():
     assert written == reference(), "run: python tools/make_reference.py"
 
 
+def test_the_readme_can_be_read_in_a_few_minutes():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_named_files_exist(page):
     text = page.read_text(encoding="utf-8")

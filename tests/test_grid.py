@@ -7,6 +7,7 @@ first training, then four grids that start together on the store it left behind.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,6 +99,17 @@ def command_lines() -> str:
         with contextlib.suppress(OSError):
             lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return "\n".join(lines)
+
+
+def trainings_of(parent: int) -> list[int]:
+    """The processes of a training that are children of ``parent``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            of = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == parent and SFT.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +315,36 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
     assert "2 seeds" in seeds.stdout
 
 
+def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_they_left(grids):
+    changes = ("model=qwen-tiny", "data=naive", "tracking=disabled", "seed=5,6,0")
+    sweep = start(grids.folder, "killed processes", *changes)
+    poll(lambda: (first := trainings_of(sweep.pid)) and trainings_of(first[0]), seconds=60)
+    [first] = trainings_of(sweep.pid)
+    os.kill(trainings_of(first)[0], signal.SIGKILL)
+    poll(lambda: set(trainings_of(sweep.pid)) - {first}, seconds=60)
+    [second] = {*trainings_of(sweep.pid)} - {first}
+    os.kill(second, signal.SIGKILL)
+    ended = finish(sweep)
+    assert ended.returncode == 1, ended.stdout
+    folder = grids.sweep("killed processes")
+    found = {record["config"]["seed"]: record for record in records(folder).values()}
+    how = {seed: record["status"] for seed, record in found.items()}
+    assert how == {5: "failed", 6: "failed", 0: "finished"}
+    report = (folder / "report.md").read_text()
+    for seed, who in ((5, "worker 0"), (6, "the launcher of")):
+        reason = found[seed]["reason"]
+        assert re.search(f"{who}.* was ended by SIGKILL", reason)
+        assert Path(found[seed]["log"]).is_file()
+        assert f"(log: {found[seed]['log']})" in reason
+        assert reason in report
+
+    again = grids.run("killed processes", *changes)
+    assert again.returncode == 0, again.stdout
+    assert Counter(stage.split()[0] for stage in executed(folder)) == {
+        **{"sft": 2, "outputs": 2, "annotations": 2, "result": 2}
+    }
+
+
 def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
     grid = ("model=glob(qwen-*,exclude=*b)", "data=naive,improved", "seed=1,2")
     plan = grids.run("planned", *grid, "optimizer.lr=1e-5,2e-5", "plan=true", "tracking=disabled")
@@ -312,12 +354,17 @@ def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
     cells = 2 * 2 * 2 * 2
     users = {line[1]: line[2] for line in lines}
     assert users["data naive"] == f"{cells} of {cells}"
-    assert (
-        users["data improved"] == users["outputs qwen-tiny-baseline"] == f"{cells // 2} of {cells}"
-    )
+    for shared in ("data improved", "outputs qwen-tiny-baseline"):
+        said, _, numbers = users[shared].partition(": ")
+        assert said == f"{cells // 2} of {cells}"
+        ends = [range(int(low), int(high) + 1) for low, high in re.findall(r"(\d+)–(\d+)", numbers)]
+        named = [f"# Cell {number}: " for each in ends for number in each]
+        lines_of = [line for line in plan.stdout.splitlines() if line.startswith(tuple(named))]
+        assert len(lines_of) == cells // 2
+        assert all(re.search("improved|qwen-tiny", line) for line in lines_of)
     trained = [line for line in lines if line[1].startswith("sft ")]
     assert len(trained) == cells
-    assert all(line[2] == f"1 of {cells}" for line in trained)
+    assert all(line[2].startswith(f"1 of {cells}: ") for line in trained)
     assert all(line[3] and line[4] for line in trained), "tokens and time are known from the grids"
     assert executed(grids.sweep("planned")) == []
 

@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from tests.composing import configured
 
-from mini_lima import inventory
+from mini_lima import cell, inventory
 from mini_lima.cli import main
+from mini_lima.files import read_json
 from mini_lima.lock import locked
 from mini_lima.stages import Stage, Store, walk
 
@@ -104,6 +108,75 @@ def test_a_stage_that_somebody_is_at_is_left_alone_and_so_is_their_work(study, c
     assert left == {f"{key}-1", key}
     study.ask(capsys, "prune", "--yes")
     assert "nobody-s" not in study.left()
+
+
+def waiting(caplog, work) -> threading.Thread:
+    """``work`` in a thread that has come to the list of cells, which somebody has."""
+    caplog.clear()
+    caplog.set_level("INFO")
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while "the list of cells: waiting" not in caplog.text:
+        assert time.monotonic() < deadline, "it does not wait"
+        time.sleep(0.01)
+    return thread
+
+
+def test_a_run_that_begins_while_something_is_pruned_finds_out_that_it_is_gone(study, caplog):
+    wanted = stage("nobody's")
+    (item,) = (each for each in inventory.take(study.store.root) if not each.users)
+
+    def run() -> None:
+        study.cell("third", "unfinished", [wanted])
+        study.store.build(wanted)
+
+    with inventory.nobody_registers(study.store.root):
+        run_of_it = waiting(caplog, run)
+        inventory.clear(inventory.take_away(item))
+        assert "nobody-s" not in study.left()
+    run_of_it.join(20)
+    assert "nobody-s" in study.left()
+    assert study.store.path(wanted) == item.folder
+
+
+def test_what_a_run_needs_that_began_before_anything_was_removed_stays(study, caplog):
+    def prune() -> None:
+        assert main(["store", "prune", "--yes", "--store", str(study.store.root)]) == 0
+
+    shutil.rmtree(study.root / "runs/first")
+    with inventory.nobody_registers(study.store.root):
+        pruning = waiting(caplog, prune)
+        folder = study.root / "runs/third"
+        folder.mkdir()
+        needed = {"write": str(study.store.path(stage("nobody's")))}
+        (folder / "cell.json").write_text(json.dumps({"stages": needed}))
+        (study.store.root / inventory.CELLS / "third").write_text(str(folder))
+    pruning.join(20)
+    assert study.left() == {"second", "shared", "nobody-s"}
+
+
+def test_a_checkpoint_that_a_cell_goes_on_from_stays_until_the_cell_goes(study, capsys):
+    trained = stage("half-way")
+    folder = study.cell("third", "killed", [trained])
+    checkpoint = study.store.work_dir(trained) / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    study.ask(capsys, "prune", "--yes")
+    assert checkpoint.exists()
+    shutil.rmtree(folder)
+    study.ask(capsys, "prune", "--yes")
+    assert not checkpoint.exists()
+
+
+def test_a_cell_that_gets_nowhere_when_it_is_run_again_keeps_what_it_had(study, capsys):
+    folder = study.cell("third", "finished", [stage("nobody's")])
+    config = configured(
+        "experiment=embedded", "data.seeds=/nowhere.jsonl", f"store={study.store.root}"
+    )
+    assert cell.run(config, {}, [], folder) is None
+    assert "/nowhere.jsonl" in read_json(folder / "cell.json")["reason"]
+    study.ask(capsys, "prune", "--yes")
+    assert "nobody-s" in study.left()
 
 
 def test_a_store_that_is_not_there_is_said(tmp_path, capsys):

@@ -7,7 +7,7 @@ from tests.data.teachers import Teacher
 
 from mini_lima import pipeline
 from mini_lima.plan import Plan
-from mini_lima.stages import Store, walk
+from mini_lima.stages import Stage, Store, walk
 
 PRICES = "{input: 1, output: 10}"
 SEEDS = 24
@@ -95,6 +95,23 @@ def test_costs_that_are_not_known_are_not_made_up(laid_out):
         plan, _ = planned(stages, store)
     assert plan.lines()[-1][-1] == "not known"
     assert any("not known" in note for note in plan.notes())
+
+
+def noted(output_dir, of=""):
+    pass
+
+
+def test_a_plan_names_the_cells_that_share_a_stage(tmp_path):
+    plan, store = Plan(), Store(tmp_path)
+    for cell in "abcde":
+        some = [] if cell == "c" else ["some"]
+        names = ["all", *some, cell]
+        plan.add(cell, [Stage("work", name, noted, {"of": name}) for name in names], store)
+    users = {line[1]: line[2] for line in plan.lines()}
+    assert users["work all"] == "5 of 5"
+    assert users["work some"] == "4 of 5: 1–2, 4–5"
+    assert users["work c"] == "1 of 5: 3"
+    assert plan.notes()[:5] == [f"Cell {number}: {cell}" for number, cell in enumerate("abcde", 1)]
 
 
 def test_without_any_earlier_run_tokens_are_guessed_and_no_time_is(tmp_path):

@@ -189,6 +189,20 @@ def test_a_plan_lists_the_stages_of_every_cell_and_begins_none(tmp_path):
     ]
 
 
+def test_cells_are_called_by_what_is_swept_however_much_is_fixed(tmp_path):
+    fixed = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
+    swept = ["optimizer.lr=1e-5,2e-5", "tracking=disabled,offline"]
+    ended = run(tmp_path, "-m", "experiment=embedded", *fixed, *swept, "plan=true")
+    assert ended.returncode == 0
+    named = [line.partition(": ")[2] for line in ended.stdout.splitlines() if "# Cell" in line]
+    begins = [
+        f"qwen-tiny-improved+optimizer.lr={rate}+tracking={where}+"
+        for rate in ("1e-05", "2e-05")
+        for where in ("disabled", "offline")
+    ]
+    assert [name[: len(begin)] for name, begin in zip(named, begins, strict=True)] == begins
+
+
 def test_help_shows_every_option_and_commands_to_start_from(tmp_path):
     ended = run(tmp_path, "--help")
     assert ended.returncode == 0

@@ -4,6 +4,7 @@ One sweep serves most tests: four cells that share a training. They are cancelle
 and the others wait for it; then the same command is given again.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -63,7 +64,12 @@ class Cluster:
 
     def slurm(self, *command: str) -> str:
         return subprocess.run(
-            command, env=self.variables, capture_output=True, text=True, check=True
+            command,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LIMIT,
         ).stdout
 
     def records(self, name: str) -> dict[str, dict]:
@@ -75,7 +81,11 @@ class Cluster:
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     if lacking := slurm.lacking():
         pytest.skip(lacking)
-    with slurm.cluster() as variables:
+    with contextlib.ExitStack() as stack:
+        try:
+            variables = stack.enter_context(slurm.cluster())
+        except slurm.CannotStart as why:
+            pytest.skip(str(why))
         folder = tmp_path_factory.mktemp("cluster")
         given = {key: value for key, value in os.environ.items() if key != "MINI_LIMA_SWEEP"}
         yield Cluster(folder, given | variables)
@@ -146,6 +156,44 @@ def executed(records: dict[str, dict]) -> Counter[str]:
     stages = Counter(stage for r in records.values() for stage in r.get("executed", ()))
     assert set(stages.values()) <= {1}
     return Counter(stage.split()[0] for stage in stages)
+
+
+def knowing(variables: dict[str, str]) -> list[str]:
+    """The processes that were started with ``variables`` and still run."""
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted <= {*(process / "environ").read_bytes().split(b"\0")}:
+                found.append((process / "cmdline").read_text())
+    return found
+
+
+def test_a_cluster_that_does_not_come_up_is_told_from_one_that_does(monkeypatch):
+    if lacking := slurm.lacking():
+        pytest.skip(lacking)
+    monkeypatch.setattr(slurm, "CONF", f"{slurm.CONF}NoSuchKey=1\n")
+    with pytest.raises(slurm.CannotStart, match="has ended"), slurm.cluster():
+        raise AssertionError("it is up")
+
+
+def test_a_cluster_takes_along_all_that_it_ran():
+    if lacking := slurm.lacking():
+        pytest.skip(lacking)
+    with contextlib.ExitStack() as stack:
+        try:
+            variables = stack.enter_context(slurm.cluster())
+        except slurm.CannotStart as why:
+            pytest.skip(str(why))
+        command = ["srun", "sh", "-c", "echo begun; exec sleep 1000"]
+        waiting = subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True
+        )
+        assert waiting.stdout.readline() == "begun\n"
+        assert any("sleep" in each for each in knowing(variables))
+    with waiting:
+        assert waiting.wait(LIMIT) != 0
+    assert knowing(variables) == []
 
 
 def test_cancelled_cells_stand_in_the_table_with_their_logs(interrupted):

@@ -252,6 +252,24 @@ def test_walk_gives_inputs_first_and_each_work_once(study: Study) -> None:
 # Failures
 
 
+def finished_by_another_node(output_dir: Path, *, theirs: Path, target: Path) -> None:
+    """Our node has looked before they were done, and does it once more."""
+    (output_dir / "text").write_text("ours")
+    shutil.copytree(theirs, target)
+
+
+def test_who_comes_second_takes_what_the_first_has_made(tmp_path: Path, caplog: Any) -> None:
+    theirs, store = tmp_path / "theirs", Store(tmp_path / "store")
+    theirs.mkdir()
+    (theirs / "text").write_text("theirs")
+    settings = {"theirs": theirs, "target": tmp_path}
+    stage = Stage("work", "done twice", finished_by_another_node, settings=settings)
+    settings["target"] = store.path(stage)
+    assert (store.build(stage) / "text").read_text() == "theirs"
+    assert "another has finished it meanwhile" in caplog.text
+    assert not list(store.root.glob("work/.partial/*"))
+
+
 def test_a_failing_stage_leaves_no_output_and_names_itself_and_its_log(tmp_path: Path) -> None:
     store = Store(tmp_path)
     settings = {"break_with": RuntimeError("out of luck\nand more")}

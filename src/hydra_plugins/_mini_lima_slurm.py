@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 from mini_lima import awaited, cell, slurm
 from mini_lima.awaited import Awaited
 from mini_lima.config import entry
-from mini_lima.config.names import SWEEP_VARIABLE
+from mini_lima.config.names import SWEEP_VARIABLE, SWEPT_VARIABLE
 from mini_lima.errors import UserError
 
 log = logging.getLogger("mini_lima.launcher")
@@ -39,14 +39,14 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
     """Submits cells, and waits for all of them.
 
     Attributes:
-        sweep: What `SWEEP_VARIABLE` says here; a cluster need not pass variables on.
+        variables: Those that name sweep and cells; a cluster need not pass variables on.
     """
 
-    sweep: str
+    variables: dict[str, str]
 
     def __call__(self, *arguments: Any) -> JobReturn:
         """Be a job: run its cell."""
-        os.environ[SWEEP_VARIABLE] = self.sweep
+        os.environ |= self.variables
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         entry.register()
         returned: JobReturn = super().__call__(*arguments)
@@ -61,7 +61,7 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
         slurm.require()
         if self.params["nodes"] * self.params["tasks_per_node"] > 1:
             raise UserError("a job is one process on one node: for more see docs/clusters.md")
-        self.sweep = os.environ[SWEEP_VARIABLE]
+        self.variables = {name: os.environ[name] for name in (SWEEP_VARIABLE, SWEPT_VARIABLE)}
         cells = [self._expect(overrides) for overrides in job_overrides]
         jobs = self._submit(job_overrides, initial_job_idx)
         sent = {job.job_id: each for job, each in zip(jobs, cells, strict=True)}

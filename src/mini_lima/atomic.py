@@ -3,14 +3,21 @@
 What is written goes to a partial directory on the same file system, unique to the attempt: a child
 process that outlives a killed attempt then writes into nobody else's output. Only when everything
 is on the disk does a rename, which the file system does in one step, give it its name.
+
+Who comes second finds the name taken: on a network file system one node may not see yet what
+another has finished. Then what is there is as whole as what was to be put there, and stays.
 """
 
 import contextlib
+import errno
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -18,7 +25,7 @@ def whole_directory(target: Path, key: str) -> Iterator[Path]:
     """Yield an empty directory that becomes ``target`` when the block ends without an exception.
 
     Args:
-        target: Must not exist; the caller holds the lock for ``key``.
+        target: Not seen to exist; the caller holds the lock for ``key``.
         key: Says which partial directories are earlier attempts at the same; they are removed.
 
     Raises:
@@ -33,7 +40,12 @@ def whole_directory(target: Path, key: str) -> Iterator[Path]:
         for folder, _, names in os.walk(partial):
             for name in [*names, "."]:
                 _flush(Path(folder, name))
-        os.rename(partial, target)
+        try:
+            os.rename(partial, target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            logger.warning("%s: another has finished it meanwhile; theirs stays", target)
         _flush(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

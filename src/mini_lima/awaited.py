@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.cell import RECORD
-from mini_lima.files import read_json, write_json
+from mini_lima.files import look_again, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ def expect(folder: Path, begun: dict[str, Any]) -> Awaited:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    folder.chmod(folder.stat().st_mode)  # has a network file system look again
+    look_again(folder)
     record: dict[str, Any] = read_json(folder / RECORD)
     return record

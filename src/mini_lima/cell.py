@@ -57,6 +57,12 @@ def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) ->
     return without_secrets(record, os.environ)
 
 
+def stages_before(folder: Path) -> dict[str, str]:
+    """Return the stages that the record in ``folder`` names, if there is one."""
+    path = folder / RECORD
+    return dict(read_json(path).get("stages", {})) if path.is_file() else {}
+
+
 def run(
     config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path
 ) -> float | None:
@@ -69,6 +75,8 @@ def run(
     """
     started = time.monotonic()
     record = begun(config, resolved, overrides) | {"log": str(folder / LOG)}
+    # What an earlier run here has made stays in use, even if this one gets nowhere.
+    record["stages"] = stages_before(folder)
 
     def write() -> None:
         write_json(folder / RECORD, record)

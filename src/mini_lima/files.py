@@ -1,7 +1,9 @@
 """JSON and JSON Lines as the whole house writes them: UTF-8, no ASCII escapes."""
 
+import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +13,16 @@ from typing import Any
 def read_json(path: Path) -> Any:
     """Return the document in ``path``."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def look_again(folder: Path) -> None:
+    """Have a network file system show what others have written in ``folder`` just now.
+
+    It may show an old listing for a minute; a change of the folder's own, this one of nothing, has
+    it ask the server. Who may not change the folder sees what there is to see.
+    """
+    with contextlib.suppress(PermissionError):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode))
 
 
 def write_json(path: Path, document: Any) -> None:

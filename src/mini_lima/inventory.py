@@ -3,9 +3,11 @@
 A cell registers its folder with the store before it builds anything, and its record there names the
 stages that it needs, finished or not. A stage is in use if such a record, in a folder that still
 exists, names it, or if a stage in use was made from it. To let go of an experiment is to delete its
-folder; `prune` then removes what nothing else needs.
+folder; `prune` then removes what nothing else needs. Nobody registers while that happens: a cell
+that comes before it is seen, and one that comes after it finds out what is there no more.
 
     store/.cells/<name>     a file for each cell: the path of its folder
+    store/.cells.lock       held to register, and to find out what is unused and take it away
 """
 
 import hashlib
@@ -22,17 +24,23 @@ from typing import Any
 from mini_lima.chat import LEDGER
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_text
-from mini_lima.lock import locked_if_free
+from mini_lima.lock import locked, locked_if_free
 
 CELLS = ".cells"
-LEFT_BEHIND = (".partial", ".work")
+PARTIAL, WORK = ".partial", ".work"
 
 
 def register(store: Path, folder: Path) -> None:
     """Let ``store`` know that a cell in ``folder`` uses it."""
     path = str(folder.resolve())
-    (store / CELLS).mkdir(parents=True, exist_ok=True)
-    write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+    with nobody_registers(store):
+        (store / CELLS).mkdir(exist_ok=True)
+        write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+
+
+def nobody_registers(store: Path) -> AbstractContextManager[None]:
+    """Keep for the block what `take` says about who uses what in ``store``."""
+    return locked(store / f"{CELLS}.lock", "the list of cells")
 
 
 @dataclass(frozen=True)
@@ -106,30 +114,36 @@ def find(items: Iterable[Item], name: str) -> Item:
     return found[0]
 
 
-def remove(item: Item) -> bool:
-    """Remove a stage; False if somebody is at it just now. It disappears whole, then its files."""
+def take_away(item: Item) -> Path | None:
+    """Let a stage disappear whole; the caller holds `nobody_registers` since it was unused.
+
+    Returns:
+        Where its files still are, for `clear`; None, and all is left, if somebody is at it.
+    """
     with _free(item.folder.parent, item.fingerprint[:12]) as free:
         if not free:
-            return False
-        gone = item.folder.parent / ".partial" / f"gone-{secrets.token_hex(4)}"
+            return None
+        gone = item.folder.parent / PARTIAL / f"gone-{secrets.token_hex(4)}"
         gone.parent.mkdir(exist_ok=True)
         os.rename(item.folder, gone)
-    shutil.rmtree(gone)
-    return True
+    return gone
 
 
 def left_behind(store: Path) -> list[Path]:
-    """What attempts that were killed left, and nobody is working on now."""
+    """What attempts that were killed left, nobody is working on now, and no cell goes on from."""
+    needed = {folder.rpartition("-")[2] for _, folders in _cells(store) for folder in folders}
     found = []
-    for path in sorted(each for kind in LEFT_BEHIND for each in store.glob(f"*/{kind}/*")):
-        with _free(path.parents[1], path.name.partition("-")[0]) as free:
-            if free:
+    for path in sorted(each for kind in (PARTIAL, WORK) for each in store.glob(f"*/{kind}/*")):
+        folder, key = path.parents[1], path.name.partition("-")[0]
+        finished = any(folder.glob(f"*-{key}"))
+        with _free(folder, key) as free:
+            if free and (path.parent.name == PARTIAL or finished or key not in needed):
                 found.append(path)
     return found
 
 
 def clear(path: Path) -> None:
-    """Remove what `left_behind` found, unless somebody has taken it up again."""
+    """Remove what was taken away or left behind, unless somebody has taken it up again."""
     with _free(path.parents[1], path.name.partition("-")[0]) as free:
         if free:
             shutil.rmtree(path)

@@ -8,7 +8,7 @@ is what earlier ones like it took, and not known where there was none (`experien
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -92,7 +92,7 @@ class Plan:
             figures = COLUMNS.index(name) > COLUMNS.index("cells")
             table.add_column(
                 name,
-                no_wrap=name != "stage",
+                no_wrap=name not in ("stage", "cells"),
                 overflow="fold",
                 justify="right" if figures else "left",
             )
@@ -110,11 +110,10 @@ class Plan:
 
     def lines(self) -> list[tuple[str, ...]]:
         """A line of texts per stage and one for the sum, each with a text per column."""
-        cells = {cell for row in self.rows.values() for cell in row.cells}
-        lines = []
+        cells, lines = self._cells(), []
         for row in self.rows.values():
             state = "done" if row.done else "to do"
-            users = f"{len(row.cells)} of {len(cells)}"
+            users = _which(row.cells, cells)
             work = ("", "") if row.done else (_tokens(row.tokens), _time(row.seconds))
             name = f"{row.stage.name} {row.stage.label}"
             lines.append((state, name, users, *work, *_figures(row.calls)))
@@ -125,8 +124,9 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What has to be known to read the plan."""
-        total = self.total()
-        notes = [*self._about_time()]
+        total, cells = self.total(), self._cells()
+        notes = [f"Cell {number}: {name}" for name, number in cells.items() if len(cells) > 1]
+        notes += self._about_time()
         if total.requests:
             notes.append(
                 "Calls are those that the response cache cannot answer; where they depend on"
@@ -142,6 +142,11 @@ class Plan:
         if self.budget_usd is not None and total.requests:
             notes.append(_verdict(self.budget_usd, total))
         return notes
+
+    def _cells(self) -> dict[str, int]:
+        """The number of each cell, by its name."""
+        names = dict.fromkeys(cell for row in self.rows.values() for cell in row.cells)
+        return {name: number for number, name in enumerate(names, start=1)}
 
     def _about_time(self) -> Iterator[str]:
         to_do = [row for row in self.rows.values() if not row.done]
@@ -188,6 +193,20 @@ def _requests(stage: Stage, store: Store) -> list[ChatRequest]:
     outputs = stage.inputs["model_outputs"]
     finished = store.path(outputs) if store.is_finished(outputs) else None
     return annotation.expected_requests(model_outputs=finished, **keywords)
+
+
+def _which(used_by: Sequence[str], cells: Mapping[str, int]) -> str:
+    """How many of ``cells`` need a stage, and which by their numbers: ``5 of 8: 1–4, 7``."""
+    said = f"{len(used_by)} of {len(cells)}"
+    if len(used_by) == len(cells):
+        return said
+    runs: list[list[int]] = []
+    for number in sorted(cells[name] for name in used_by):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return f"{said}: {', '.join('–'.join(map(str, run)) for run in runs)}"
 
 
 def _figures(calls: Estimate | None) -> tuple[str, ...]:

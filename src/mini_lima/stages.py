@@ -34,7 +34,7 @@ from typing import Any
 
 from mini_lima.atomic import whole_directory
 from mini_lima.errors import UserError
-from mini_lima.files import write_json
+from mini_lima.files import look_again, write_json
 from mini_lima.fingerprint import content_hash, digest, plain
 from mini_lima.lock import locked
 from mini_lima.logfile import logging_to
@@ -221,6 +221,7 @@ class Store:
             inputs = {keyword: self.build(needed) for keyword, needed in stage.inputs.items()}
             # By fingerprint alone: two labels of the same work are the same work.
             with locked(self.root / stage.name / ".locks" / f"{stage.key}.lock", str(stage)):
+                look_again(self.root / stage.name)
                 if not self.is_finished(stage):
                     self._execute(stage, inputs)
         return self.path(stage)

@@ -69,8 +69,7 @@ def _show(options: argparse.Namespace) -> str:
 
 
 def _prune(options: argparse.Namespace) -> str:
-    unused = [item for item in inventory.take(options.store) if not item.users]
-    leftovers = inventory.left_behind(options.store)
+    unused, leftovers = _unneeded(options.store)
     if not unused and not leftovers:
         return "nothing to remove: every stage is used by a run whose folder exists"
     if not options.yes:
@@ -82,13 +81,22 @@ def _prune(options: argparse.Namespace) -> str:
         freed = _size(sum(sizes.values()))
         return "\n".join([*lines, f"{freed} to remove: say --yes to remove them"])
     lines = []
-    for item in unused:
-        done = inventory.remove(item)
-        lines.append(f"{'removed' if done else 'left, somebody is at it:'} {item.name}")
+    with inventory.nobody_registers(options.store):
+        unused, leftovers = _unneeded(options.store)  # a run may have begun since
+        gone = {item.name: inventory.take_away(item) for item in unused}
+    for name, files in gone.items():
+        if files is not None:
+            inventory.clear(files)
+        lines.append(f"{'left, somebody is at it:' if files is None else 'removed'} {name}")
     for path in leftovers:
         inventory.clear(path)
         lines.append(f"removed {path.relative_to(options.store)}")
     return "\n".join(lines)
+
+
+def _unneeded(store: Path) -> tuple[list[inventory.Item], list[Path]]:
+    unused = [item for item in inventory.take(store) if not item.users]
+    return unused, inventory.left_behind(store)
 
 
 def _users(users: list[str]) -> str:

@@ -1,7 +1,9 @@
 """Parallel processes that share a cache never ask the same at the same time."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -119,7 +121,11 @@ def start(server, cache, texts, concurrency=2):
     )
 
 
-def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache):
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache, journal):
+    ResponseCache(cache, "e").close()
+    with contextlib.closing(sqlite3.connect(cache)) as database:  # as on a network file system
+        database.execute(f"PRAGMA journal_mode = {journal}")
     texts = [f"<{number}>" for number in range(60)]
     all_are_here = threading.Event()
 
@@ -138,6 +144,8 @@ def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache)
     assert sum(sent) == len(texts)
     assert min(sent) > 0
     assert lock_files(cache) == []
+    with contextlib.closing(sqlite3.connect(cache)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == (journal,)
 
 
 def test_who_waits_for_a_process_that_is_killed_takes_over(cache, when_waiting):

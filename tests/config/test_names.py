@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mini_lima.config.names import (
     LONGEST_NAME,
+    SWEPT_VARIABLE,
     cell_name,
     run_name,
     sweep_name,
@@ -52,6 +53,13 @@ def test_cells_of_a_sweep_with_long_names_are_told_apart_by_eye():
     assert [name[:41] for name in named[:2]] == [
         f"qwen-0.5b-improved+seed={seed}+optimizer.lr=1e" for seed in (1, 2)
     ]
+
+
+def test_what_is_swept_stands_before_what_all_cells_have(monkeypatch):
+    common = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
+    monkeypatch.setenv(SWEPT_VARIABLE, "model,optimizer.lr,seed")
+    named = cell_name("qwen-0.5b", "improved", [*common, "optimizer.lr=1e-5", "seed=2"])
+    assert named.startswith("qwen-0.5b-improved+seed=2+optimizer.lr=1e-5+evaluation.max")
 
 
 def test_a_cell_that_stands_alone_says_its_experiment():

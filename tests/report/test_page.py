@@ -298,6 +298,15 @@ def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):
     assert 300_000 < (sweep / "report.html").stat().st_size < 2_000_000
 
 
+def test_the_study_on_all_its_questions_with_two_seeds_stays_under_two_megabytes(tmp_path):
+    models = ("qwen-0.5b", "qwen-1.8b")
+    long = "An answer <of> several & sentences. " * 50
+    sweep = finished.build(tmp_path, models, questions=805, answer=long, seeds=(1, 2))
+    page = page_of(sweep)
+    assert 200_000 < len(page.encode()) < 2_000_000
+    assert page.count("1,8") > 20, "long answers are cut, and their length is said"
+
+
 def test_many_rows_are_cut_and_it_is_said():
     said = Read(str(table(["a", "b"], [["x" * 5000] * 5] * 12, "numbers"))).said
     assert "7 more rows are not shown" in said

@@ -1,9 +1,10 @@
 """The response cache: what was answered once, and perhaps paid for, is never asked again.
 
-SQLite in WAL mode, because parallel processes share one file and a killed process must lose nothing
-that had arrived. A row is keyed by who answered (the endpoint's identity) and what was asked (the
-request's key); it holds request and response whole, so that a cache can be exported without the run
-that filled it. Rows are only ever added: the first answer to a request is its answer.
+SQLite, because parallel processes share one file and a killed process must lose nothing that had
+arrived (`cache_journal`). A row is keyed by who answered (the endpoint's identity) and what was
+asked (the request's key); it holds request and response whole, so that a cache can be exported
+without the run that filled it. Rows are only ever added: the first answer to a request is its
+answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
 parameters, batch), which a ledger wants to know and a reply does not; the `claims` of processes
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mini_lima.chat import claims
+from mini_lima.chat import cache_journal, claims
 from mini_lima.chat.batch import book
 from mini_lima.chat.cassette import CassetteEntry
 from mini_lima.chat.requests import ChatRequest, canonical_json
@@ -74,16 +75,13 @@ class ResponseCache:
             ) from error
 
     def _prepare(self, path: Path) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode NORMAL loses nothing to a killed process and never corrupts the file; only a
-        # power failure may cost the last answers, and a flush per answer would cost every run.
-        self._database.execute("PRAGMA synchronous = NORMAL")
         (layout,) = self._database.execute("PRAGMA user_version").fetchone()
         if layout not in (0, LAYOUT):
             raise UserError(
                 f"the response cache {path} has layout {layout}, this program reads {LAYOUT}: use "
                 "the newer program or another file"
             )
+        cache_journal.choose(self._database, path, new=layout == 0)
         for table in TABLES:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")

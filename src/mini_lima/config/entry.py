@@ -5,7 +5,8 @@ Beside it stands the launcher for Slurm, which Hydra wants in a package of its o
 
 import copy
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ class Rehearsal(Callback):
         """Check all cells of a sweep."""
         try:
             loader = GlobalHydra.instance().config_loader()
-            cells = (loader.load_sweep_config(config, overrides) for overrides in _cells(config))
+            choices = _choices(config)
+            swept = [key for key, values in choices.items() if len(values) > 1]
+            os.environ[names.SWEPT_VARIABLE] = ",".join(swept)
+            cells = (loader.load_sweep_config(config, each) for each in _cells(config, choices))
             planned = any([to_config(without_hydra(cell)).plan for cell in cells])
             elsewhere = [_other_than_basic(config, group) for group in ("launcher", "sweeper")]
             if planned and any(elsewhere):
@@ -125,17 +129,17 @@ def _unknown_keys(node: DictConfig, prefix: str) -> Iterator[str]:
             yield from _unknown_keys(node[name], f"{key}.")
 
 
-def _cells(config: DictConfig) -> Iterator[list[str]]:
-    """The overrides of each cell of a sweep.
+def _choices(config: DictConfig) -> dict[str, list[str]]:
+    """The overrides that a sweep chooses from by their keys, of an interval its ends.
 
-    Which cells a sweeper that searches will make is not known: then each value that it may choose,
-    of an interval the ends, beside the first ones of the others.
+    Raises:
+        UserError: it cannot choose from them.
     """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     asked = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     searching = _other_than_basic(config, "sweeper")
-    choices = {}
+    choices: dict[str, list[str]] = {}
     for each in parser.parse_overrides(asked):
         key = each.get_key_element()
         if each.is_sweep_override() and key.startswith("grid."):
@@ -145,7 +149,16 @@ def _cells(config: DictConfig) -> Iterator[list[str]]:
                 f"{each.input_line}: needs a sweeper that searches, hydra/sweeper=win_rate"
             )
         choices[key] = [f"{key}={value}" for value in _values(each)]
-    if not searching:
+    return choices
+
+
+def _cells(config: DictConfig, choices: Mapping[str, list[str]]) -> Iterator[list[str]]:
+    """The overrides of each cell of a sweep.
+
+    Which cells a sweeper that searches will make is not known: then each value that it may choose
+    beside the first ones of the others.
+    """
+    if not _other_than_basic(config, "sweeper"):
         yield from map(list, itertools.product(*choices.values()))
         return
     first = {key: values[0] for key, values in choices.items()}

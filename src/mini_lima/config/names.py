@@ -7,11 +7,14 @@ for people to read; nothing is ever read back out of a name.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 
 SWEEP_VARIABLE = "MINI_LIMA_SWEEP"
 """Environment variable by which Hydra's configuration, also in a launched job, learns the sweep."""
+SWEPT_VARIABLE = "MINI_LIMA_SWEPT"
+"""In the same way: the keys that its cells do not have in common, with commas between them."""
 LONGEST_NAME = 80
 """Two of these and a file name stay below the 255 bytes that file systems take for each."""
 
@@ -19,10 +22,11 @@ LONGEST_NAME = 80
 def cell_name(model: str, data: str, overrides: Sequence[str]) -> str:
     """Name a cell inside its sweep: its two options, and whatever else its command line changed.
 
-    The seed comes first: where a long name is cut, it is what tells the cells of a row apart.
+    What cells differ in comes first, the seed before all: there a long name is not cut.
     """
+    swept = os.environ.get(SWEPT_VARIABLE, "").split(",")
     changes = _changes(overrides, without=("model", "data"))
-    changes.sort(key=lambda each: _key(each) != "seed")
+    changes.sort(key=lambda each: (_key(each) != "seed", _key(each) not in swept))
     return _folder([f"{model}-{data}", *changes])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from mini_lima import inventory
 from mini_lima.cli import main
+from mini_lima.errors import UserError
 from mini_lima.lock import locked
 from mini_lima.stages import Stage, Store, walk
 
@@ -109,3 +110,10 @@ def test_a_stage_that_somebody_is_at_is_left_alone_and_so_is_their_work(study, c
 def test_a_store_that_is_not_there_is_said(tmp_path, capsys):
     assert main(["store", "list", "--store", str(tmp_path / "none")]) == 2
     assert "no store" in capsys.readouterr().err
+
+
+def test_a_store_that_nothing_can_be_written_into_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="nothing can be written there") as told:
+        inventory.register(tmp_path / "file" / "store", tmp_path)
+    assert f"store={tmp_path / 'file' / 'store'}" in str(told.value)

@@ -33,6 +33,8 @@ def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
         raise UserError(f"{cache}: no such response cache; name it with --cache")
     keys: dict[str, set[str]] = {}
     for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
         found = list(_requests(folder))
         if not found:
             raise UserError(f"{folder}: no model was asked for this, or it is not finished")

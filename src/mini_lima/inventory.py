@@ -29,10 +29,20 @@ LEFT_BEHIND = (".partial", ".work")
 
 
 def register(store: Path, folder: Path) -> None:
-    """Let ``store`` know that a cell in ``folder`` uses it."""
+    """Let ``store`` know that a cell in ``folder`` uses it.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     path = str(folder.resolve())
-    (store / CELLS).mkdir(parents=True, exist_ok=True)
-    write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+    try:
+        (store / CELLS).mkdir(parents=True, exist_ok=True)
+        write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+    except OSError as error:
+        raise UserError(
+            f"store={store}: nothing can be written there ({error.strerror}); make room, or name"
+            " another folder"
+        ) from error
 
 
 @dataclass(frozen=True)

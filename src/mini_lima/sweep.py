@@ -20,8 +20,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
     """Compare all cells in ``folders``, each a cell or the folder of a sweep.
 
     Raises:
-        UserError: there are none.
+        UserError: a folder is not there, or there is no cell in any of them.
     """
+    if absent := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise UserError(f"{', '.join(absent)}: no such folder")
     cells = [cell for folder in folders for cell in comparison.read_cells(folder)]
     if not cells:
         raise UserError(f"{', '.join(map(str, folders))}: no cell has been started there")

@@ -49,7 +49,7 @@ ON_THE_COMMAND_LINE = {
     "~model": ["model.name", "model.source"],
     "model=custom": ["model.name", "model.source"],
     "sft.epochs=0": ["sft.epochs=0", "greater than 0"],
-    "sft.global_batch_size=7": ["sft.global_batch_size=7", "multiple"],
+    "sft.global_batch_size=7": ["sft.global_batch_size=7", "multiple", "lower the micro-batch"],
     "hydra.run.dirr=x": ["hydra.run.dirr", "dir"],
 }
 IN_A_FILE = {

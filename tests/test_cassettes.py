@@ -77,6 +77,10 @@ def test_what_cannot_be_exported_whole_is_not_exported(ran, tmp_path):
     folders, root = ran
     with pytest.raises(UserError, match="no model was asked"):
         cassettes.export([tmp_path], root / "responses.sqlite", tmp_path / "c.jsonl")
+    with pytest.raises(UserError, match=r"nowhere: no such folder"):
+        cassettes.export([tmp_path / "nowhere"], root / "responses.sqlite", tmp_path / "c.jsonl")
+    with pytest.raises(UserError, match="cannot be written"):
+        cassettes.export(folders, root / "responses.sqlite", root / "responses.sqlite" / "c.jsonl")
     with pytest.raises(UserError, match="no such response cache"):
         cassettes.export(folders, tmp_path / "nothing", tmp_path / "c.jsonl")
     cassettes.export(folders[:1], root / "responses.sqlite", tmp_path / "part.jsonl")

@@ -54,6 +54,20 @@ def test_a_mistake_is_one_line_and_code_2(store, capsys):
     assert "nothing.1" in said.err
 
 
+def test_a_sweep_that_is_not_there_is_not_taken_for_one_without_cells(tmp_path, capsys):
+    assert main(["compare", str(tmp_path / "misspelt")]) == 2
+    assert "misspelt: no such folder" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "no cell has been started there" in capsys.readouterr().err
+
+
+def test_files_beside_the_cells_are_no_mistake(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "report.md").write_text("")
+    assert main(["compare", *map(str, tmp_path.iterdir())]) == 2
+    assert "no cell has been started there" in capsys.readouterr().err
+
+
 def test_as_a_program_it_stands_a_reader_that_leaves(store):
     command = [sys.executable, "-m", "mini_lima.cli", "trace", "new_task_0.1", "--store", store]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:

@@ -11,6 +11,7 @@ from tests.composing import configured
 
 from mini_lima import cell, inventory
 from mini_lima.cli import main
+from mini_lima.errors import UserError
 from mini_lima.files import read_json
 from mini_lima.lock import locked
 from mini_lima.stages import Stage, Store, walk
@@ -182,3 +183,10 @@ def test_a_cell_that_gets_nowhere_when_it_is_run_again_keeps_what_it_had(study, 
 def test_a_store_that_is_not_there_is_said(tmp_path, capsys):
     assert main(["store", "list", "--store", str(tmp_path / "none")]) == 2
     assert "no store" in capsys.readouterr().err
+
+
+def test_a_store_that_nothing_can_be_written_into_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="nothing can be written there") as told:
+        inventory.register(tmp_path / "file" / "store", tmp_path)
+    assert f"store={tmp_path / 'file' / 'store'}" in str(told.value)

@@ -33,6 +33,8 @@ def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
         raise UserError(f"{cache}: no such response cache; name it with --cache")
     keys: dict[str, set[str]] = {}
     for folder in folders:
+        if not folder.exists():
+            raise UserError(f"{folder}: no such folder")
         found = list(_requests(folder))
         if not found:
             raise UserError(f"{folder}: no model was asked for this, or it is not finished")
@@ -40,9 +42,11 @@ def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
             asked = read_json(file)
             keys.setdefault(asked["endpoint"], set()).update(asked["keys"])
     entries = [entry for each in sorted(keys) for entry in _entries(cache, each, keys[each])]
-    cassette.parent.mkdir(parents=True, exist_ok=True)
     try:
+        cassette.parent.mkdir(parents=True, exist_ok=True)
         write_cassette(cassette, entries)
+    except OSError as error:
+        raise UserError(f"{cassette} cannot be written: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{error}: export the stages of each endpoint on their own") from error
     return len(entries)

@@ -184,7 +184,7 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         raise UserError(
             "before this can run it needs\n  - "
             + "\n  - ".join(lacking)
-            + "\nexperiment=embedded runs anywhere, without key, network or GPU"
+            + "\nexperiment=embedded runs anywhere as it is, without key, network or GPU"
         )
     if fault is not None:
         raise fault

@@ -59,7 +59,8 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _compare(options: argparse.Namespace) -> None:
     from mini_lima.sweep import summarise
 
-    into = options.into or options.folders[0]
+    first = next(filter(Path.is_dir, options.folders), options.folders[0])
+    into = options.into or first
     summarise(options.folders, into=into, track=options.track)
 
 

@@ -13,7 +13,8 @@ version and its inputs are its identity. `settings` say how the work is done and
 Cells of a grid share every stage whose identity they share.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -274,12 +275,13 @@ def _file(keyword: str, source: str | None) -> dict[str, Path]:
 
 def _references(config: Config) -> Path:
     given = config.evaluation
-    path = sources.checked_file(
-        given.reference_outputs,
-        given.reference_outputs_sha256,
-        _downloads(config),
-        given.reference_outputs_revision,
-    )
+    with _set_by("evaluation.reference_outputs"):
+        path = sources.checked_file(
+            given.reference_outputs,
+            given.reference_outputs_sha256,
+            _downloads(config),
+            given.reference_outputs_revision,
+        )
     if given.reference_answers_sha256 is not None:
         _check_answers(path, given.reference_answers_sha256)
     return path
@@ -312,7 +314,17 @@ def _interval(config: Config) -> dict[str, Any]:
 
 
 def _seeds(config: Config) -> Path:
-    return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+    with _set_by("data.seeds"):
+        return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+
+
+@contextmanager
+def _set_by(key: str) -> Iterator[None]:
+    """Say of a file that cannot be had which ``key`` asked for it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{key}={error}") from error
 
 
 def _downloads(config: Config) -> Path:

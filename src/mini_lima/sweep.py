@@ -20,8 +20,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
     """Compare all cells in ``folders``, each a cell or the folder of a sweep.
 
     Raises:
-        UserError: there are none.
+        UserError: a folder is not there, or there is no cell in any of them.
     """
+    if absent := [str(folder) for folder in folders if not folder.exists()]:
+        raise UserError(f"{', '.join(absent)}: no such folder")
     cells = [cell for folder in folders for cell in comparison.read_cells(folder)]
     if not cells:
         raise UserError(f"{', '.join(map(str, folders))}: no cell has been started there")
@@ -33,8 +35,17 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
     """Print the comparison of the cells in ``folders`` and write its report ``into`` a folder.
 
     With ``track`` it is in Weights & Biases too, if the cells are.
+
+    Raises:
+        UserError: see `compare`; or there can be no such folder ``into``.
     """
     found = compare(folders)
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{into}: no folder for the report can be made: {error.strerror}"
+        ) from error
     table.write_report(into, found)
     table.show(found)
     page.write_page(into, found)

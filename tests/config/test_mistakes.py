@@ -25,6 +25,8 @@ ON_THE_COMMAND_LINE = {
     "model=qwen-tinny": ["model=qwen-tinny", "did you mean qwen-tiny?", "custom", "qwen-1.8b"],
     "deepspeed=zero4": ["deepspeed=zero4", "zero0", "zero3_offload"],
     "deepspeed=3": ["deepspeed=3", "option"],
+    "epxeriment=embedded": ["epxeriment", "did you mean experiment?"],
+    "tracking=online": ["tracking=online", "did you mean wandb?"],
     "experiment=nope": ["experiment=nope", "embedded", "grid"],
     "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
     "+model=qwen-tiny": ["model", "twice"],
@@ -47,7 +49,7 @@ ON_THE_COMMAND_LINE = {
     "~model": ["model.name", "model.source"],
     "model=custom": ["model.name", "model.source"],
     "sft.epochs=0": ["sft.epochs=0", "greater than 0"],
-    "sft.global_batch_size=7": ["sft.global_batch_size=7", "multiple"],
+    "sft.global_batch_size=7": ["sft.global_batch_size=7", "multiple", "lower the micro-batch"],
     "hydra.run.dirr=x": ["hydra.run.dirr", "dir"],
 }
 IN_A_FILE = {

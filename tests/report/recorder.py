@@ -46,6 +46,7 @@ class Recorder:
         self.requests: list[bytes] = []
         self.operations: list[str] = []
         self.history: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.events: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.summary: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = defaultdict(dict)
         self.exits: dict[str, list[int]] = defaultdict(list)
@@ -275,6 +276,8 @@ class Recorder:
             lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":
                 self.history[run] += lines
+            elif name == "wandb-events.jsonl":
+                self.events[run] += lines
             elif name == "wandb-summary.json":
                 self.summary[run] = lines[-1]
         if sent.get("complete"):

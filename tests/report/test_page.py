@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.report import finished
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.report.page import SECTIONS, as_page, gather, write_page
 from mini_lima.report.page.answers import cut, spread
@@ -174,9 +175,18 @@ def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
         "improved · 3",
         "Small circles",
         "Of several training seeds, the first",
+        "Training loss of",
+        "The number behind a data method is the training seed.",
     ):
         assert said in seen.said, said
     assert page.count('class="curve"') == 6
+
+
+def test_the_report_goes_into_a_folder_that_is_made_or_it_is_said_why_not(sweep, tmp_path):
+    summarise([sweep], into=tmp_path / "new" / "folder")
+    assert (tmp_path / "new" / "folder" / "report.html").is_file()
+    with pytest.raises(UserError, match="no folder for the report"):
+        summarise([sweep], into=next(sweep.rglob("cell.json")) / "below")
 
 
 def test_seeds_of_several_sweeps_are_compared_as_one(tmp_path):

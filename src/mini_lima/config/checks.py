@@ -136,7 +136,8 @@ def global_batch_fault(config: Config, processes: int) -> Iterator[str]:
         yield (
             f"sft.global_batch_size={config.sft.global_batch_size}: must be a multiple of"
             f" model.micro_batch_size_per_gpu × launch.processes ="
-            f" {config.model.micro_batch_size_per_gpu} × {processes}{nodes}"
+            f" {config.model.micro_batch_size_per_gpu} × {processes}{nodes};"
+            " lower the micro-batch, or choose another global batch"
         )
 
 

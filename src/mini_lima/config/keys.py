@@ -13,6 +13,10 @@ from mini_lima.config.schema import Config
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
+GROUPS = ("experiment",)
+"""What is chosen from as other groups are, and leaves no key of its own."""
+
+
 @cache
 def known() -> Mapping[str, Any]:
     """Every dotted key with the type of its value, groups included, in the schema's order."""
@@ -26,7 +30,7 @@ def no_such_key(key: str, there_are: Sequence[str] = ()) -> str:
         key: Dotted, as it was written.
         there_are: The dotted keys to choose from, where they are not the schema's.
     """
-    names = there_are or list(known())
+    names = there_are or [*known(), *GROUPS]
     if nearest := _nearest(key, names):
         return f"{key}: no such key; did you mean {_either(nearest)}?"
     group = _group(key)

@@ -29,6 +29,9 @@ from mini_lima.errors import UserError
 OPTION_ALIKE = 0.75
 """Options are alike by nature (zero2, zero3): worth a guess is a close one that stands alone."""
 
+ALSO_CALLED = {("tracking", "online"): "wandb"}
+"""What is meant where the option that is spelt alike would be the opposite."""
+
 EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/sweeper/optuna": "optuna"}
 """What other packages bring, and with which optional dependencies of ours they come."""
 
@@ -89,7 +92,8 @@ def _option(error: MissingConfigException) -> str:
     options = list(error.options or _options(str(error), group))
     if not options:
         return _file(error) + keys.no_such_key(group)
-    meant = get_close_matches(name, options, 2, OPTION_ALIKE)
+    alias = ALSO_CALLED.get((group, name))
+    meant = [alias] if alias else get_close_matches(name, options, 2, OPTION_ALIKE)
     perhaps = f"did you mean {meant[0]}? " if len(meant) == 1 else ""
     # Hydra blames these two for what the command line asked for.
     where = _file(error, besides=("config", "hydra/config"))

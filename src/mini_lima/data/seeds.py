@@ -46,8 +46,10 @@ def read_seeds(path: Path) -> list[Task]:
     try:
         # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"seed tasks cannot be read: {path}: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"seed tasks cannot be read: {path}: it is not a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"seed tasks cannot be read: {path}: {error.strerror}") from None
     tasks: list[Task] = []
     faults: list[str] = []
     line_of: dict[str, int] = {}

@@ -147,7 +147,8 @@ def _about_seeds(cells: Sequence[dict[str, Any]]) -> list[str]:
         notes.append(
             "Entries over several training seeds are the mean of their win rates; sd is the"
             " standard deviation between them, and the interval is about other instructions and"
-            " other seeds. With two seeds it is wide: their one difference says little."
+            " other seeds. Two seeds have one difference, which is large or small by chance: take"
+            " three or more."
         )
     if min(trained) == 1:
         which = (

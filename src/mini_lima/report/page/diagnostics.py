@@ -32,9 +32,10 @@ def training(material: Material) -> Html:
     for each in material.trainings:
         if each.losses:
             by_row[each.row][each.column].append(each.losses)
+    titled = [(f"Training loss of {row}", series) for row, series in by_row.items()]
     pictures = [
-        captioned(curves(series, f"Training loss of {row}", "step"), fitting(row, 80))
-        for row, series in [*by_row.items()][:MOST_DRAWN]
+        captioned(curves(series, title, "step"), fitting(title, 80))
+        for title, series in titled[:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
     parts += [

@@ -89,6 +89,8 @@ def lengths(material: Material) -> Html:
         "Line: from the shortest to the longest; box: the middle half; bar and figure: the median."
         " What is shorter than one character stands at 1."
     )
+    if any(each.seed is not None for each in material.evaluated):
+        caption += " The number behind a data method is the training seed."
     return section("lengths", "Lengths of data and answers", captioned(picture, caption))
 
 

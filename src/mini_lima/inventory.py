@@ -37,25 +37,21 @@ def register(store: Path, folder: Path) -> None:
         UserError: nothing can be written there.
     """
     path = str(folder.resolve())
-<<<<<<< HEAD
-    with nobody_registers(store):
-        (store / CELLS).mkdir(exist_ok=True)
-        write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+    try:
+        with nobody_registers(store):
+            (store / CELLS).mkdir(exist_ok=True)
+            write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+    except (OSError, UserError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"store={store}: nothing can be written there ({reason}); make room, or name another"
+            " folder"
+        ) from error
 
 
 def nobody_registers(store: Path) -> AbstractContextManager[None]:
     """Keep for the block what `take` says about who uses what in ``store``."""
     return locked(store / f"{CELLS}.lock", "the list of cells")
-=======
-    try:
-        (store / CELLS).mkdir(parents=True, exist_ok=True)
-        write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
-    except OSError as error:
-        raise UserError(
-            f"store={store}: nothing can be written there ({error.strerror}); make room, or name"
-            " another folder"
-        ) from error
->>>>>>> newcomer
 
 
 @dataclass(frozen=True)

@@ -400,9 +400,13 @@ def test_half_characters_are_no_obstacle(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "hint"),
     [
-        ("annotations.json.gz", gzip.compress(b"[]"), "if annotations.json.gz has the verdicts"),
+        (
+            "annotations.json.gz",
+            gzip.compress(b"[]", mtime=0),
+            "if annotations.json.gz has the verdicts",
+        ),
         ("annotations_seed0_configs.json", b"[]", "if annotations_seed0_configs.json has"),
-        ("annotations.json", gzip.compress(b"[]"), "cannot be read"),
+        ("annotations.json", gzip.compress(b"[]", mtime=0), "cannot be read"),
         ("annotations.json", "[]".encode("utf-16"), "cannot be read"),
         ("annotations.json", b"[]", "holds no rows"),
         ("annotations.json", b"\r\n", "neither a JSON list"),

@@ -24,7 +24,7 @@ ONLY_IN = {
 }
 HEAVY = (
     "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
-    " sklearn huggingface_hub requests hydra omegaconf"
+    " scipy sklearn huggingface_hub requests hydra omegaconf"
 )
 
 

@@ -25,7 +25,7 @@ from mini_lima import pipeline
 from mini_lima.experience import Amount
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.plan import Plan
-from mini_lima.report.page.figures import duration
+from mini_lima.report.figures import duration
 from mini_lima.stages import Store, walk
 
 ROOT = Path(__file__).parent.parent

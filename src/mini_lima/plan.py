@@ -19,7 +19,7 @@ from mini_lima.data import forecast, improved, naive
 from mini_lima.data.examples import read_examples
 from mini_lima.evaluation import annotation
 from mini_lima.experience import Amount, Experience
-from mini_lima.report.page.figures import duration
+from mini_lima.report.figures import duration
 from mini_lima.stages import Stage, Store
 
 COLUMNS = (

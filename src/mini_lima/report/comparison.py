@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.files import read_json
-from mini_lima.report.entries import NOTHING, entry, entry_of, figure, interval
+from mini_lima.report.entries import entry, entry_of, figure, interval
+from mini_lima.report.figures import NOTHING
 from mini_lima.report.groups import groups_of, titles_of
 
 BASELINE = "baseline"

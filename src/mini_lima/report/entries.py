@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from mini_lima.report import figures
 from mini_lima.report.groups import Group
-
-NOTHING = "–"
 
 
 def entry_of(group: Group, together: dict[str, Any] | None) -> list[str]:
@@ -51,7 +50,7 @@ def interval(found: dict[str, Any], sign: str = "") -> str:
 
 def figure(value: float | None, sign: str = "") -> str:
     """Return a number with one digit after the point; a dash for what is not known."""
-    return NOTHING if value is None else f"{value:{sign}.1f}".replace("-", "−")
+    return figures.figure(None if value is None else float(value), sign=sign)
 
 
 def _over_seeds(found: Sequence[dict[str, Any]], together: dict[str, Any]) -> list[str]:

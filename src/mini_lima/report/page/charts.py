@@ -1,7 +1,8 @@
 """The four kinds of picture: intervals, boxes, points and curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mini_lima.report.page.axes import (
     WIDTH,
@@ -67,6 +68,9 @@ class Point:
     high: float | None
 
 
+Row = TypeVar("Row", Interval, Box)
+
+
 def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -> Html:
     """Draw intervals below the name of their group, on an axis that has a zero."""
     shown = [each for group in groups.values() for each in group]
@@ -78,60 +82,46 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
     ]
     at = ticks(min([0, *ends]), max([1, *ends]))
     scale = Scale(at[0], at[-1], LEFT + 8, WIDTH - FIGURES)
-    height = sum(HEAD + ROW * len(group) for group in groups.values())
-    parts = [across(scale, at, 0, height, unit)]
-    y = 0.0
-    for name, group in groups.items():
-        parts.append(label(0, y + 17, fitting(name, 52), look="head"))
-        y += HEAD
-        for each in group:
-            middle = y + ROW / 2
+
+    def drawn(name: str, each: Interval, middle: float) -> Iterator[Html]:
+        yield label(WIDTH - FIGURES + 12, middle + 4, each.figure)
+        if each.low is not None and each.high is not None:
+            span = line(scale(each.low), middle, scale(each.high), middle, "span")
+            yield element("g", span, class_=kind(each.column))
+        if each.value is not None:
             says = f"{name}, {each.name}: {each.figure}"
-            parts.append(label(0, middle + 4, fitting(each.name, 13)))
-            parts.append(label(WIDTH - FIGURES + 12, middle + 4, each.figure))
-            if each.low is not None and each.high is not None:
-                span = line(scale(each.low), middle, scale(each.high), middle, "span")
-                parts.append(element("g", span, class_=kind(each.column)))
-            if each.value is not None:
-                parts.append(mark(each.column, scale(each.value), middle, says))
-            circles = [_single(scale(value), middle + 9, f"{value:.1f}") for value in each.singles]
-            parts.append(element("g", *circles, class_=kind(each.column)))
-            if each.study is not None:
-                parts.append(_study(scale(each.study), middle, f"the study: {each.study}"))
-            y += ROW
-    return picture(title, height + FOOT, *parts)
+            yield mark(each.column, scale(each.value), middle, says)
+        circles = [_single(scale(value), middle + 9, f"{value:.1f}") for value in each.singles]
+        yield element("g", *circles, class_=kind(each.column))
+        if each.study is not None:
+            yield _study(scale(each.study), middle, f"the study: {each.study}")
+
+    return _rows(groups, title, lambda height: across(scale, at, 0, height, unit), drawn)
 
 
 def boxes(groups: Mapping[str, Sequence[Box]], title: str, unit: str) -> Html:
     """Draw distributions on a logarithmic axis from 1: box of the middle half, line of the rest."""
     at = decades(max(each.five[4] for group in groups.values() for each in group))
     scale = Scale(at[0], at[-1], LEFT + 8, WIDTH - FIGURES, log=True)
-    height = sum(HEAD + ROW * len(group) for group in groups.values())
-    parts = [across(scale, at, 0, height, unit)]
-    y = 0.0
-    for name, group in groups.items():
-        parts.append(label(0, y + 17, fitting(name, 52), look="head"))
-        y += HEAD
-        for each in group:
-            middle = y + ROW / 2
-            least, low, median, high, greatest = each.five
-            says = f"{name}, {each.name}: {', '.join(f'{number:,.0f}' for number in each.five)}"
-            box = element(
-                "rect",
-                hint(says),
-                x=f"{scale(low):.1f}",
-                y=f"{middle - 7:.1f}",
-                width=f"{max(1, scale(high) - scale(low)):.1f}",
-                height=14,
-                class_="box",
-            )
-            whisker = line(scale(least), middle, scale(greatest), middle, "span")
-            centre = line(scale(median), middle - 9, scale(median), middle + 9, "span")
-            parts.append(element("g", whisker, box, centre, class_=kind(each.column)))
-            parts.append(label(0, middle + 4, fitting(each.name, 13)))
-            parts.append(label(WIDTH - FIGURES + 12, middle + 4, f"{median:,.0f}"))
-            y += ROW
-    return picture(title, height + FOOT, *parts)
+
+    def drawn(name: str, each: Box, middle: float) -> Iterator[Html]:
+        least, low, median, high, greatest = each.five
+        says = f"{name}, {each.name}: {', '.join(f'{number:,.0f}' for number in each.five)}"
+        box = element(
+            "rect",
+            hint(says),
+            x=f"{scale(low):.1f}",
+            y=f"{middle - 7:.1f}",
+            width=f"{max(1, scale(high) - scale(low)):.1f}",
+            height=14,
+            class_="box",
+        )
+        whisker = line(scale(least), middle, scale(greatest), middle, "span")
+        centre = line(scale(median), middle - 9, scale(median), middle + 9, "span")
+        yield element("g", whisker, box, centre, class_=kind(each.column))
+        yield label(WIDTH - FIGURES + 12, middle + 4, f"{median:,.0f}")
+
+    return _rows(groups, title, lambda height: across(scale, at, 0, height, unit), drawn)
 
 
 def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html:
@@ -199,6 +189,27 @@ def _free(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> t
     while any(abs(x - other) < 90 and abs(y - at) < 15 for other, at in taken):
         y += 15
     return x, y
+
+
+def _rows(
+    groups: Mapping[str, Sequence[Row]],
+    title: str,
+    axis: Callable[[float], Html],
+    drawn: Callable[[str, Row, float], Iterable[Html]],
+) -> Html:
+    """Draw a row for each of a group below the group's name, all on one ``axis`` of that height."""
+    height = sum(HEAD + ROW * len(group) for group in groups.values())
+    parts = [axis(height)]
+    y = 0.0
+    for name, group in groups.items():
+        parts.append(label(0, y + 17, fitting(name, 52), look="head"))
+        y += HEAD
+        for each in group:
+            middle = y + ROW / 2
+            parts.append(label(0, middle + 4, fitting(each.name, 13)))
+            parts += drawn(name, each, middle)
+            y += ROW
+    return picture(title, height + FOOT, *parts)
 
 
 def _single(x: float, y: float, says: str) -> Html:

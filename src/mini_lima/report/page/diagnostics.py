@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from mini_lima.report.figures import counted, everything, figure, interval
 from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import fitting
 from mini_lima.report.page.charts import Curve, curves
-from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     Html,
     beside,

@@ -5,9 +5,8 @@ from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
-from mini_lima.report.entries import NOTHING
+from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.page.charts import Box, Point, boxes, points
-from mini_lima.report.page.figures import figure, interval
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
 from mini_lima.report.page.material import Evaluated, Material
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from mini_lima.report.entries import NOTHING
+from mini_lima.report.figures import NOTHING
 
 LONGEST = 2000
 """Characters of a text in a cell of a table."""

@@ -7,9 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from mini_lima.report.comparison import BASELINE
-from mini_lima.report.entries import NOTHING
+from mini_lima.report.figures import NOTHING, counted, everything, figure, interval
 from mini_lima.report.page.charts import Interval, intervals
-from mini_lima.report.page.figures import counted, everything, figure, interval
 from mini_lima.report.page.markup import (
     MOST_ITEMS,
     Html,

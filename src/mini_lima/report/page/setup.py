@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mini_lima.report.entries import NOTHING
-from mini_lima.report.page.figures import counted, duration, figure
+from mini_lima.report.figures import NOTHING, counted, duration, figure
 from mini_lima.report.page.markup import (
     Html,
     element,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mini_lima.report.entries import NOTHING
+NOTHING = "–"
 
 
 def figure(value: object, digits: int = 1, sign: str = "") -> str:

@@ -1,12 +1,15 @@
 """How the choice of an engine, a reference and a template enters the stages of a cell."""
 
+import hashlib
 import json
+import re
 
 import pytest
 from tests.composing import configured
 
 from mini_lima import pipeline, preflight
 from mini_lima.errors import UserError
+from mini_lima.evaluation.length_controlled import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.files import read_json
 from mini_lima.sources import ASSETS
@@ -65,7 +68,35 @@ def test_a_reference_that_is_another_file_than_meant_is_refused():
     [line] = preflight.missing(config, set(), pipeline.lookups(config))
     assert sha256 in line
     with pytest.raises(UserError, match="reference_outputs_sha256"):
-        configured("evaluation.reference_outputs=https://example.org/rows.json")
+        configured(
+            "evaluation.reference_outputs=https://example.org/rows.json",
+            "evaluation.reference_outputs_sha256=null",
+        )
+
+
+def test_difficulties_that_are_another_file_than_meant_are_refused(tmp_path):
+    file = tmp_path / "df_gamed.csv"
+    file.write_text("instruction_difficulty,annotator\n0.1,x\n")
+    own = ("experiment=embedded", f"evaluation.length_difficulties={file}")
+    right = hashlib.sha256(file.read_bytes()).hexdigest()
+    pipeline.build_cell(configured(*own, f"evaluation.length_difficulties_sha256={right}"), {})
+    config = configured(*own, f"evaluation.length_difficulties_sha256={'0' * 64}")
+    [line] = preflight.missing(config, set(), pipeline.lookups(config))
+    assert "evaluation.length_difficulties" in line
+    assert right in line
+    with pytest.raises(UserError, match="length_difficulties_sha256"):
+        configured(
+            "evaluation.length_difficulties=https://example.org/df_gamed.csv",
+            "evaluation.length_difficulties_sha256=null",
+        )
+
+
+@pytest.mark.parametrize("evaluation", ["alpaca_eval", "alpaca_eval_davinci"])
+def test_alpaca_eval_is_taken_at_one_commit_and_held_to_its_contents(evaluation):
+    given = configured(f"evaluation={evaluation}").evaluation
+    assert given.hub_revision == REVISIONS[0]
+    for sha256 in (given.reference_outputs_sha256, given.length_difficulties_sha256):
+        assert re.fullmatch("[0-9a-f]{64}", sha256)
 
 
 @pytest.mark.parametrize(

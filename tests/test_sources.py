@@ -131,6 +131,16 @@ def test_a_file_of_a_data_set_is_had_at_a_revision_and_held_to_its_sha256(hub, t
         sources.checked_file(source, sha256, tmp_path, "older")
 
 
+def test_a_file_at_a_commit_is_asked_for_only_where_it_is_not_here(hub):
+    source = "hub:me/set/sub/file.json"
+    path = sources.local_file(source, COMMIT)
+    assert path.read_bytes() == FILE
+    forget()
+    hub.asked.clear()
+    assert sources.local_file(source, COMMIT) == path
+    assert hub.asked == []
+
+
 def test_the_first_download_says_what_may_be_pinned(hub, caplog):
     caplog.set_level(logging.INFO, "mini_lima")
     for _ in range(2):

@@ -94,11 +94,11 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     files = [chat.cassette for chat in config.chats().values() if chat.cassette]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
-    files += filter(None, [config.evaluation.length_difficulties])
     return [
         partial(sources.model, config.model.source, config.model.revision),
         partial(_seeds, config),
         partial(_references, config),
+        partial(_difficulties, config),
         *(partial(sources.local_file, file) for file in files),
     ]
 
@@ -208,7 +208,7 @@ def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stag
         inputs={"model_outputs": outputs},
         files={
             "reference_outputs": _references(config),
-            **_file("difficulties", config.evaluation.length_difficulties),
+            **_difficulties(config),
         },
         version=3,
     )
@@ -280,11 +280,25 @@ def _references(config: Config) -> Path:
             given.reference_outputs,
             given.reference_outputs_sha256,
             _downloads(config),
-            given.reference_outputs_revision,
+            given.hub_revision,
         )
     if given.reference_answers_sha256 is not None:
         _check_answers(path, given.reference_answers_sha256)
     return path
+
+
+def _difficulties(config: Config) -> dict[str, Path]:
+    given = config.evaluation
+    if given.length_difficulties is None:
+        return {}
+    with _set_by("evaluation.length_difficulties"):
+        path = sources.checked_file(
+            given.length_difficulties,
+            given.length_difficulties_sha256,
+            _downloads(config),
+            given.hub_revision,
+        )
+    return {"difficulties": path}
 
 
 @cache

@@ -132,18 +132,23 @@ def _hub_file(source: str, revision: str) -> Path | str:
 def _commit(repository: str, revision: str, file: str, kind: str) -> tuple[str | None, str]:
     """The commit that ``revision`` stands for, or why there is none.
 
-    Where the hub does not answer it is the last one it named, if ``file`` was downloaded then.
+    The hub is not asked about a commit whose ``file`` is in its cache. Where it does not answer, a
+    branch is at the commit that it named last, if ``file`` was downloaded then.
     """
     from huggingface_hub import HfApi, constants, errors, try_to_load_from_cache
+    from huggingface_hub.file_download import REGEX_COMMIT_HASH
 
     try:
         cached = try_to_load_from_cache(repository, file, revision=revision, repo_type=kind)
+        if isinstance(cached, str) and REGEX_COMMIT_HASH.fullmatch(revision):
+            return revision, ""
         if constants.HF_HUB_OFFLINE:
             raise errors.OfflineModeIsEnabled
         hub = HfApi()
         found = hub.repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS)
         assert found.sha is not None
-        _note(repository, revision, kind, found.sha)
+        if revision != found.sha:
+            _note(repository, revision, kind, found.sha)
         return found.sha, ""
     except errors.HFValidationError:
         return None, "neither a path here nor a name on the hub"

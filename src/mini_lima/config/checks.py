@@ -189,6 +189,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         references.reference_outputs,
         references.reference_outputs_sha256,
     )
+    yield from _pinned(
+        "evaluation.length_difficulties",
+        references.length_difficulties or "",
+        references.length_difficulties_sha256,
+    )
     yield from _engine(config)
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)

@@ -333,14 +333,16 @@ class EvaluationConfig:
     reference_outputs: str = MUST_BE_GIVEN
     """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
     ``embedded:<file>``."""
-    reference_outputs_revision: str = "main"
-    """Branch, tag or commit of a data set on the hub."""
+    reference_outputs_sha256: str | None = None
+    """Of the file's contents, in hex; must be given for an address."""
     reference_answers_sha256: str | None = None
     """Of its [instruction, output] pairs as a JSON list: the same answers in whatever layout."""
     length_difficulties: str | None = None
     """AlpacaEval's ``df_gamed.csv``, for its length-controlled win rate; null: it is left out."""
-    reference_outputs_sha256: str | None = None
-    """Of the file's contents, in hex; must be given for an address."""
+    length_difficulties_sha256: str | None = None
+    """As ``reference_outputs_sha256``."""
+    hub_revision: str = "main"
+    """Branch, tag or commit that ``hub:…`` files are taken from."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     limit: int | None = None
     """Only the first so many instructions."""

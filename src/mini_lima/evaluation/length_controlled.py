@@ -26,6 +26,8 @@ CANONICAL_SHA256 = "e4356cd997a280afd66c7dd3f9d44a151d2e94a3d4c2b67ab5d364a14404
 """Of AlpacaEval's 805 instructions in their order, as a JSON list (UTF-8, no escapes)."""
 DIFFICULTIES = "df_gamed.csv"
 """The library's file, in the dataset tatsu-lab/alpaca_eval on the hub."""
+REVISIONS = ("2edc6fad8be6b14ea7230aabfd08188da6b8b814", "main")
+"""The commit that conf/ takes it from, and what the library itself downloads."""
 NOT_CANONICAL = "not defined for this set: it needs AlpacaEval's 805 instructions, in their order"
 MODEL = "length_controlled_v1"
 
@@ -50,8 +52,12 @@ def difficulties_in_hub_cache() -> Path | None:
     """Return the library's file if this machine has downloaded it before; nothing is fetched."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache("tatsu-lab/alpaca_eval", DIFFICULTIES, repo_type="dataset")
-    return Path(found) if isinstance(found, str) else None
+    named = ("tatsu-lab/alpaca_eval", DIFFICULTIES)
+    for revision in REVISIONS:
+        found = try_to_load_from_cache(*named, repo_type="dataset", revision=revision)
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def length_controlled(

@@ -114,4 +114,4 @@ def test_host_memory_is_pinned_where_there_is_a_gpu_to_copy_to(device: str, pinn
 
 
 def test_fp32_asks_for_no_half_precision() -> None:
-    assert config(precision="fp32")["bf16"] == {"enabled": False}
+    assert config(precision="fp32")["bf16"]["enabled"] is False

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from mini_lima.rendering import Conversation
+from mini_lima.sft import head
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.head import CrossEntropy
 from mini_lima.sft.loss import summed_loss
@@ -45,10 +46,12 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 5, POSITIONS])
+@pytest.mark.parametrize("rows_in_cache", [1, 3, POSITIONS])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_it_is_pytorchs_cross_entropy_whatever_the_chunks(
-    rows_at_once: int, with_bias: bool
+    monkeypatch: pytest.MonkeyPatch, rows_at_once: int, rows_in_cache: int, with_bias: bool
 ) -> None:
+    monkeypatch.setattr(head, "IN_CACHE", rows_in_cache * VOCABULARY)
     inputs = [drawn(POSITIONS, WIDTH, seed=0), drawn(VOCABULARY, WIDTH, seed=1)]
     inputs += [drawn(VOCABULARY, seed=2)] if with_bias else []
     bias = inputs[2] if with_bias else None
@@ -121,3 +124,14 @@ def test_a_model_that_goes_on_computing_with_its_logits_is_given_its_way(model: 
 
     assert loss.item() == pytest.approx(padded.item(), rel=1e-5)
     assert_same_to_1e_5(gradients(model, loss), expected)
+
+
+def test_logits_far_apart_cost_no_digits() -> None:
+    hidden = torch.tensor([[1.0], [1.0], [-1.0]])
+    weight = torch.tensor([[5000.0], [4999.0], [0.0], [-5000.0]])
+    targets = torch.tensor([1, 3, 3])
+    expected = cross_entropy((hidden @ weight.T).double(), targets, reduction="sum")
+
+    found = CrossEntropy.apply(hidden, weight, None, targets, 100)
+
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -61,7 +61,8 @@ def deepspeed_config(
         "train_batch_size": batches.micro * batches.accumulation * batches.processes,
         "gradient_clipping": gradient_clipping,
         "zero_optimization": sharding,
-        "bf16": {"enabled": precision == "bf16"},
+        # Without ZeRO-2 or 3 every gradient would lie about in bf16 beside its float32 sum.
+        "bf16": {"enabled": precision == "bf16", "immediate_grad_update": True},
         # Micro-batches' gradients would otherwise be added up in bf16, 8 bits of mantissa.
         "data_types": {"grad_accum_dtype": "fp32"},
         "optimizer": {

@@ -16,6 +16,8 @@ from torch import Tensor
 
 CHUNK = 2**27
 """Logits at a time: 512 MB of float32; less would make the matrix products too thin to be fast."""
+IN_CACHE = 2**20
+"""Logits at a time of whose passes none goes to memory: 4 MB of float32."""
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -47,15 +49,13 @@ class CrossEntropy(torch.autograd.Function):
             product = torch.mm(part, weight.T, out=products[: len(part)])
             if bias is not None:
                 product += bias
-            logits = product.float()
-            loss += _to_gradient(logits, targets[start : start + size, None])
-            gradient = product.copy_(logits)
+            loss += _to_gradient(product, targets[start : start + size, None])
             if of_hidden is not None:
-                torch.mm(gradient, weight, out=of_hidden[start : start + size])
+                torch.mm(product, weight, out=of_hidden[start : start + size])
             if of_weight is not None:
-                torch.addmm(of_weight, gradient.T, part, beta=float(start > 0), out=of_weight)
+                torch.addmm(of_weight, product.T, part, beta=float(start > 0), out=of_weight)
             if of_bias is not None:
-                of_bias += gradient.sum(0)
+                of_bias += product.sum(0)
         if of_weight is not None and not len(hidden):
             of_weight.zero_()
         ctx.gradients = (of_hidden, of_weight, of_bias)
@@ -71,13 +71,19 @@ class CrossEntropy(torch.autograd.Function):
 
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    """Turn ``logits`` into the gradient by them, in place, and return the summed loss."""
-    logits -= logits.amax(1, keepdim=True)
-    of_targets = logits.gather(1, targets)
-    total = logits.exp_().sum(1, keepdim=True)
-    logits /= total
-    logits.scatter_add_(1, targets, torch.full_like(of_targets, -1.0))
-    return (total.log() - of_targets).sum()
+    """Turn ``logits`` into the gradient by them, in place, and return the summed loss.
+
+    A few rows at a time: a processor then finds them in its cache at each of the passes over them.
+    """
+    rows = max(IN_CACHE // logits.shape[1], 1) if logits.is_cpu else len(logits)
+    loss = logits.new_zeros((), dtype=torch.float32)
+    for some, those in zip(torch.split(logits, rows), torch.split(targets, rows), strict=True):
+        highest, of_targets = some.amax(1, keepdim=True).float(), some.gather(1, those).float()
+        shares = torch.softmax(some, 1, dtype=torch.float32)
+        # The share of the highest logit is exp(highest) / Σ exp(logits): no other pass is needed.
+        loss += (highest - shares.amax(1, keepdim=True).log() - of_targets).sum()
+        some.copy_(shares.scatter_add_(1, those, torch.full_like(of_targets, -1.0)))
+    return loss
 
 
 def _even(positions: int, most: int) -> int:

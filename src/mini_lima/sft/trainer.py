@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from deepspeed import DeepSpeedEngine
+from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
@@ -79,7 +80,8 @@ class SftTrainer(Trainer):
         """
         if not isinstance(model, DeepSpeedEngine):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
-        if self.accelerator.num_processes == 1 and model.zero_optimization_stage() == 0:
+        whole = model.zero_optimization_stage() == 0 or isinstance(model.optimizer, BF16_Optimizer)
+        if whole and self.accelerator.num_processes == 1:
             # It would copy all gradients, and back, to add up those of a single process.
             model.enable_backward_allreduce = False
         assert num_items_in_batch is not None

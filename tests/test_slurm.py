@@ -77,8 +77,9 @@ class Cluster:
         return {path.parent.name: read_json(path) for path in paths}
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Cluster]:
+@contextlib.contextmanager
+def started() -> Iterator[dict[str, str]]:
+    """A cluster that is up, as its environment variables; where there is none, skip the test."""
     if lacking := slurm.lacking():
         pytest.skip(lacking)
     with contextlib.ExitStack() as stack:
@@ -86,6 +87,12 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
             variables = stack.enter_context(slurm.cluster())
         except slurm.CannotStart as why:
             pytest.skip(str(why))
+        yield variables
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    with started() as variables:
         folder = tmp_path_factory.mktemp("cluster")
         given = {key: value for key, value in os.environ.items() if key != "MINI_LIMA_SWEEP"}
         yield Cluster(folder, given | variables)
@@ -178,13 +185,7 @@ def test_a_cluster_that_does_not_come_up_is_told_from_one_that_does(monkeypatch)
 
 
 def test_a_cluster_takes_along_all_that_it_ran():
-    if lacking := slurm.lacking():
-        pytest.skip(lacking)
-    with contextlib.ExitStack() as stack:
-        try:
-            variables = stack.enter_context(slurm.cluster())
-        except slurm.CannotStart as why:
-            pytest.skip(str(why))
+    with started() as variables:
         command = ["srun", "sh", "-c", "echo begun; exec sleep 1000"]
         waiting = subprocess.Popen(
             command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.evaluation.alpaca import Run
+from tests.evaluation.audited import edit
+from tests.evaluation.audited import report as read
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.audit.findings import findings
@@ -18,7 +20,6 @@ from mini_lima.evaluation.audit.order import find_order
 from mini_lima.evaluation.audit.single import audit
 from mini_lima.evaluation.library import metric, undisturbed
 
-few = {"samples": 200}
 REFUSAL = "Neither of them answers the question."
 
 
@@ -32,19 +33,8 @@ def answers(n, seed=0):
     return found
 
 
-def read(folder, **options):
-    return audit(read_folder(folder, **options), **few)
-
-
 def alarms(found):
     return [finding.text for finding in findings(found) if finding.level == "alarm"]
-
-
-def edit(folder, name, change):
-    """Let ``change`` alter the rows of a JSON file of ``folder`` in place, or return others."""
-    path = folder / name
-    rows = json.loads(path.read_text())
-    path.write_text(json.dumps(change(rows) or rows))
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
@@ -71,7 +61,7 @@ def test_figures_and_order_are_the_librarys(
     folder = tmp_path_factory.mktemp("run") / "run"
     Run(given_answers, prefers, seed=seed, batch=batch).into(folder)
     found = read_folder(folder)
-    report = audit(found, **few)
+    report = audit(found, samples=200)
 
     (row,) = csv.DictReader((folder / "leaderboard.csv").open(newline=""))
     assert report.found.win_rate == pytest.approx(float(row["win_rate"]), abs=1e-9)

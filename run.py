@@ -53,7 +53,9 @@ if __name__ == "__main__":
         print(f"mini-lima: the sweep broke off: {type(error).__name__}: {error}", file=sys.stderr)
         code = 1  # the cells that ended are worth their summary
     for plan in plans:
-        plan.show()
+        from mini_lima import plan_table
+
+        plan_table.show(plan)
         code = max(code, plan.exit_code)
     for folder in entry.folders:
         from mini_lima.sweep import finish

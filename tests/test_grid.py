@@ -21,7 +21,7 @@ import yaml
 from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
-from mini_lima import pipeline
+from mini_lima import pipeline, plan_table
 from mini_lima.experience import Amount
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.plan import Plan
@@ -263,7 +263,7 @@ def test_what_the_grids_took_tells_tokens_and_time_of_the_next_run(grids):
     assert rows["sft"].seconds.value == pytest.approx(tokens * sum(took) / 2)
     assert all(row.seconds.value > 0 for row in rows.values())
     total = sum(row.seconds.value for row in rows.values())
-    assert plan.lines()[-1][3:5] == (f"{tokens / 1000:,.0f}k", duration(total))
+    assert plan_table.lines(plan)[-1][3:5] == (f"{tokens / 1000:,.0f}k", duration(total))
 
     _, twice = planned(grids, "seed=1", "sft.epochs=2", "evaluation.limit=16")
     assert twice["sft"].tokens == Amount(2 * tokens)
@@ -280,14 +280,14 @@ def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(
     assert not fewer["sft"].tokens.at_least
     plan, longer = planned(grids, "data=improved", "data.instances_per_new_task=2")
     assert longer["sft"].tokens == Amount(fewer["sft"].tokens.value, at_least=True)
-    assert plan.lines()[-1][3].startswith("≥ ")
+    assert plan_table.lines(plan)[-1][3].startswith("≥ ")
 
     for other in ("deepspeed=zero1", "launch.threads=1"):
         plan, rows = planned(grids, "seed=1", other)
         assert rows["sft"].seconds is None, other
-        lines = {line[1]: line for line in plan.lines()}
+        lines = {line[1]: line for line in plan_table.lines(plan)}
         assert lines["sft qwen-tiny-naive"][4] == "not known"
-        assert any("The time of sft" in note for note in plan.notes())
+        assert any("The time of sft" in note for note in plan_table.notes(plan))
         assert lines["sum"][4].startswith("≥ ")
 
 

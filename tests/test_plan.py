@@ -5,7 +5,7 @@ from tests.chat.server import Answer, FakeOpenAI
 from tests.composing import configured
 from tests.data.teachers import Teacher
 
-from mini_lima import pipeline
+from mini_lima import pipeline, plan_table
 from mini_lima.plan import Plan
 from mini_lima.stages import Stage, Store, walk
 
@@ -84,7 +84,7 @@ def test_what_is_answered_already_is_not_planned_again(laid_out):
 def test_a_plan_says_whether_the_budget_is_enough(laid_out, budget, said):
     with FakeOpenAI(Teacher()) as server:
         plan, _ = planned(*laid_out(server), budget=budget)
-    assert said in plan.notes()[-1]
+    assert said in plan_table.notes(plan)[-1]
 
 
 def test_costs_that_are_not_known_are_not_made_up(laid_out):
@@ -93,8 +93,8 @@ def test_costs_that_are_not_known_are_not_made_up(laid_out):
             server, "teacher.prices={input: null, output: null}", "teacher.model=unheard-of"
         )
         plan, _ = planned(stages, store)
-    assert plan.lines()[-1][-1] == "not known"
-    assert any("not known" in note for note in plan.notes())
+    assert plan_table.lines(plan)[-1][-1] == "not known"
+    assert any("not known" in note for note in plan_table.notes(plan))
 
 
 def noted(output_dir, of=""):
@@ -107,11 +107,13 @@ def test_a_plan_names_the_cells_that_share_a_stage(tmp_path):
         some = [] if cell == "c" else ["some"]
         names = ["all", *some, cell]
         plan.add(cell, [Stage("work", name, noted, {"of": name}) for name in names], store)
-    users = {line[1]: line[2] for line in plan.lines()}
+    users = {line[1]: line[2] for line in plan_table.lines(plan)}
     assert users["work all"] == "5 of 5"
     assert users["work some"] == "4 of 5: 1–2, 4–5"
     assert users["work c"] == "1 of 5: 3"
-    assert plan.notes()[:5] == [f"Cell {number}: {cell}" for number, cell in enumerate("abcde", 1)]
+    assert plan_table.notes(plan)[:5] == [
+        f"Cell {number}: {cell}" for number, cell in enumerate("abcde", 1)
+    ]
 
 
 def test_without_any_earlier_run_tokens_are_guessed_and_no_time_is(tmp_path):
@@ -122,4 +124,4 @@ def test_without_any_earlier_run_tokens_are_guessed_and_no_time_is(tmp_path):
     plan.add("cell", walk([pipeline.build_cell(config, {}).last]), Store(tmp_path / "store"))
     [sft] = [row for row in plan.rows.values() if row.stage.name == "sft"]
     assert 3 * 10_000 < sft.tokens.value < 3 * 40_000  # three epochs of some 190 examples
-    assert plan.lines()[-1][4] == "not known"
+    assert plan_table.lines(plan)[-1][4] == "not known"

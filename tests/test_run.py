@@ -189,6 +189,14 @@ def test_a_plan_lists_the_stages_of_every_cell_and_begins_none(tmp_path):
     ]
 
 
+def test_a_plan_says_what_its_cells_lack_and_is_made_all_the_same(tmp_path):
+    judged = ["experiment=embedded", "annotator=chatgpt", "data=naive,improved"]
+    ended = run(tmp_path, "-m", *judged, "plan=true", OPENAI_API_KEY="")
+    assert ended.returncode == 0
+    assert ended.stdout.count("OPENAI_API_KEY") == 1
+    assert "annotations" in ended.stdout
+
+
 def test_cells_are_called_by_what_is_swept_however_much_is_fixed(tmp_path):
     fixed = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
     swept = ["optimizer.lr=1e-5,2e-5", "tracking=disabled,offline"]

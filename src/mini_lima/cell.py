@@ -9,7 +9,7 @@ a cell needs is not taken from it.
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mini_lima.files import read_json, write_json
 from mini_lima.hiding import without_secrets
 from mini_lima.plan import Plan
 from mini_lima.report import live
-from mini_lima.stages import StageFailed, Store, walk
+from mini_lima.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
 RECORD = "cell.json"
@@ -119,8 +119,10 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
-        onto.add(name, walk([pipeline.build_cell(config, resolved).last]), store)
+        stages = walk([pipeline.build_cell(config, resolved).last])
+        onto.add(name, stages, store)
         onto.budget_usd = config.budget_usd
+        onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
     except UserError as error:
         say(str(error))
         onto.exit_code = 2
@@ -176,7 +178,7 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
     to_do = {"data", "sft", "outputs", "annotations", "tracking"}
     try:
         cell = pipeline.build_cell(config, resolved)
-        to_do = {stage.name for stage in walk([cell.last]) if not store.is_finished(stage)}
+        to_do = _to_do(walk([cell.last]), store)
     except UserError as error:  # the first of its faults; the lookups below name them all
         fault = error
     lacking = preflight.missing(config, to_do, pipeline.lookups(config)) if to_do else []
@@ -190,6 +192,11 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         raise fault
     assert cell is not None
     return cell
+
+
+def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:
+    """The names of those that are not finished."""
+    return {stage.name for stage in stages if not store.is_finished(stage)}
 
 
 def say(reason: str) -> None:

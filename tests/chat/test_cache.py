@@ -39,6 +39,17 @@ def test_half_a_surrogate_pair_becomes_a_character_that_files_can_hold(tmp_path)
         assert cache.get(QUESTION) == answer("cut \ufffd and whole \U0001f600")
 
 
+def test_a_full_disk_is_told_in_one_line_and_costs_no_answer_that_was_kept(tmp_path):
+    with ResponseCache(tmp_path / "cache.sqlite", "e") as cache:
+        cache.put(QUESTION, answer("hi"))
+        cache._database.execute("PRAGMA max_page_count = 1")  # as many as there are
+        long = ChatRequest("m", (("user", "x" * 100_000),))
+        with pytest.raises(UserError, match=r"cache\.sqlite cannot take .* full"):
+            cache.put(long, answer("y"))
+        assert cache.get(QUESTION) == answer("hi")
+        assert not cache.has(long)
+
+
 @pytest.mark.parametrize("contents", [b"not a database, but long enough to be taken for one" * 30])
 def test_a_file_that_is_no_cache_is_named(tmp_path, contents):
     (tmp_path / "notes.txt").write_bytes(contents)

@@ -15,7 +15,8 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,6 +63,7 @@ class ResponseCache:
         try:
             path = path.resolve()  # a link to a shared cache leads to the claims beside it, too
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._path = path
             self._database = sqlite3.connect(
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
@@ -146,7 +148,7 @@ class ResponseCache:
         key = self._key(request_key)
         row = (key, self._endpoint, request_key, sample)
         texts = (canonical_json(body), _storable(response))
-        with self._database:
+        with self._writing():
             self._database.execute("BEGIN IMMEDIATE")
             added = self._database.execute(
                 "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -159,6 +161,18 @@ class ResponseCache:
             self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
             self._claims.release(key)
         return bool(added)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction; raise UserError where the disk cannot take it."""
+        try:
+            with self._database:
+                yield
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"the response cache {self._path} cannot take another answer ({error}): see to"
+                " that and run the same command again; the answers before are kept"
+            ) from error
 
     def claim(self, request: ChatRequest) -> bool:
         """Whether ``request`` is ours to ask: not answered, not being asked, in no open batch."""

@@ -1,7 +1,8 @@
 """How the page looks: one column of text, light and dark, from a telephone to a wide screen.
 
 Colours have a contrast of at least 4.5 to 1 with their background, and what a colour says is also
-said by a shape or a word. Whatever may be wide (tables, long words) scrolls or breaks in its box.
+said by a shape or a word. Whatever may be wide (tables, long words) scrolls or breaks in its box;
+a shadow at the edge of a table says that it goes on.
 """
 
 STYLE = """
@@ -25,7 +26,11 @@ p, ul { max-width: 48rem; } ul { padding-left: 1.2rem; margin: .5rem 0; }
 .missing { color: var(--soft); font-style: italic; }
 .warn li, .bad { color: var(--alarm); } .good { color: var(--good); }
 .good, .bad { font-weight: 600; }
-.scroll { overflow-x: auto; margin: .8rem 0; }
+.scroll { overflow-x: auto; margin: .8rem 0; background: no-repeat
+  linear-gradient(to right, var(--paper) 40%, transparent) 0 / 2rem 100% local, no-repeat
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% / 2rem 100% local, no-repeat
+  linear-gradient(to right, var(--line), transparent) 0 / .6rem 100%, no-repeat
+  linear-gradient(to left, var(--line), transparent) 100% / .6rem 100%; }
 table { border-collapse: collapse; width: max-content; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.2rem .4rem 0; text-align: left; vertical-align: top; min-width: 4rem;

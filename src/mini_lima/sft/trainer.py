@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import torch
 from deepspeed import DeepSpeedEngine
-from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
@@ -18,6 +17,7 @@ from mini_lima.errors import UserError
 from mini_lima.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
+from mini_lima.sft.copies import spare_copies
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import MicroBatches
 
@@ -80,10 +80,7 @@ class SftTrainer(Trainer):
         """
         if not isinstance(model, DeepSpeedEngine):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
-        whole = model.zero_optimization_stage() == 0 or isinstance(model.optimizer, BF16_Optimizer)
-        if whole and self.accelerator.num_processes == 1:
-            # It would copy all gradients, and back, to add up those of a single process.
-            model.enable_backward_allreduce = False
+        spare_copies(model, self.accelerator.num_processes)
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
         if self.loss_reduction == "micro_batch":

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "mini_lima"
 MODULES = sorted(SOURCE.rglob("*.py"))
 STAGE_PACKAGES = ("data", "sft", "evaluation", "report")
-ABOVE_THE_STAGES = ("stages", "pipeline", "config", "cell", "preflight", "sources")
+ABOVE_THE_STAGES = ("stages", "pipeline", "ingredients", "config", "cell", "preflight", "sources")
 ONLY_IN = {
     "hydra": ("config/entry.py", "config/mistakes.py"),
     "omegaconf": ("config/entry.py", "config/mistakes.py"),

@@ -13,31 +13,22 @@ version and its inputs are its identity. `settings` say how the work is done and
 Cells of a grid share every stage whose identity they share.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
-from mini_lima import evaluation, sft, sources
-from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima import evaluation, ingredients, sft, sources
 from mini_lima.config.schema import (
     AdapterMethod,
     AnnotatorConfig,
-    ChatConfig,
     Config,
     Engine,
-    EngineConfig,
     Method,
-    PricesConfig,
     TrackingMode,
-    Weights,
 )
 from mini_lima.data import filters, improved, naive
-from mini_lima.errors import UserError
 from mini_lima.evaluation import annotation, result
-from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
 
@@ -60,14 +51,16 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     Raises:
         UserError: a file or model that does not exist.
     """
-    base_model = _base_model(config)
+    base_model = ingredients.base_model(config)
     data_set = _data_set(config)
     tuned = _sft(config, base_model, data_set)
 
     template = config.model.baseline_template or config.model.chat_template
-    asked = replace(base_model, files={**base_model.files, **_file("template", template)})
+    asked = replace(
+        base_model, files={**base_model.files, **ingredients.file("template", template)}
+    )
     baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
-    tuned_outputs = _outputs(config, _Model(inputs={"model": tuned}), label=tuned.label)
+    tuned_outputs = _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label)
 
     others = {
         f"{which} by {name}": _annotations(config, judge, outputs)
@@ -96,15 +89,15 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
     return [
         partial(sources.model, config.model.source, config.model.revision),
-        partial(_seeds, config),
-        partial(_references, config),
-        partial(_difficulties, config),
+        partial(ingredients.seeds, config),
+        partial(ingredients.references, config),
+        partial(ingredients.difficulties, config),
         *(partial(sources.local_file, file) for file in files),
     ]
 
 
 def _data_set(config: Config) -> Stage:
-    teacher = _chat(config, config.teacher)
+    teacher = ingredients.chat(config, config.teacher)
     naive_set = Stage(
         name="data",
         label="naive",
@@ -120,7 +113,7 @@ def _data_set(config: Config) -> Stage:
             "instances_per_new_task": config.data.instances_per_new_task,
             "filters": filters.chosen(filters.Filters, config.data.filters),
         },
-        files={"seeds": _seeds(config)},
+        files={"seeds": ingredients.seeds(config)},
     )
     if config.data.method is Method.naive:
         return naive_set
@@ -139,7 +132,7 @@ def _data_set(config: Config) -> Stage:
     )
 
 
-def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
+def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stage:
     recipe = asdict(config.sft)
     checkpoint_steps = recipe.pop("checkpoint_steps")
     adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
@@ -156,13 +149,13 @@ def _sft(config: Config, base_model: "_Model", data_set: Stage) -> Stage:
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
-        files={**base_model.files, **_file("chat_template", config.model.chat_template)},
+        files={**base_model.files, **ingredients.file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
         version=3,
     )
 
 
-def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
+def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
     engine = config.evaluation.engine
     function: Callable[..., None] = evaluation.generate
     how: dict[str, Any] = {"precision": config.sft.precision}
@@ -172,7 +165,7 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
         function, how, settings = (
             evaluation.generate_by_server,
             {"dialect": engine.dialect},
-            _server(engine),
+            ingredients.server(engine),
         )
     decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
@@ -186,7 +179,7 @@ def _outputs(config: Config, model: "_Model", *, label: str) -> Stage:
             "generator": label,
         },
         inputs=model.inputs,
-        files={**model.files, "reference_outputs": _references(config)},
+        files={**model.files, "reference_outputs": ingredients.references(config)},
         settings=settings,
         version=2,
     )
@@ -200,15 +193,15 @@ def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stag
         function=annotation.annotate,
         params={
             "annotator": judge.name,
-            "chat": _chat(config, judge.chat) if judge.chat else None,
+            "chat": ingredients.chat(config, judge.chat) if judge.chat else None,
             **{key: getattr(judge, key) for key in judging},
             "limit": config.evaluation.limit,
-            **_interval(config),
+            **ingredients.interval(config),
         },
         inputs={"model_outputs": outputs},
         files={
-            "reference_outputs": _references(config),
-            **_difficulties(config),
+            "reference_outputs": ingredients.references(config),
+            **ingredients.difficulties(config),
         },
         version=3,
     )
@@ -223,7 +216,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             "model": config.model.name,
             "method": config.data.method,
             "seed": config.annotator.seed,
-            **_interval(config),
+            **ingredients.interval(config),
         },
         inputs=inputs,
         version=2,
@@ -249,126 +242,3 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         settings={"config": resolved},
         version=3,
     )
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A model as stages take it: the keywords that name it, by how they enter the identity."""
-
-    params: Mapping[str, Any] = field(default_factory=lambda: {"revision": None, "init_seed": None})
-    files: Mapping[str, Path] = field(default_factory=dict)
-    inputs: Mapping[str, Stage] = field(default_factory=dict)
-
-
-def _base_model(config: Config) -> _Model:
-    found = sources.model(config.model.source, config.model.revision)
-    init_seed = config.model.init_seed if config.model.weights is Weights.random else None
-    if isinstance(found, sources.HubModel):
-        return _Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
-    return _Model({"revision": None, "init_seed": init_seed}, files={"model": found})
-
-
-def _file(keyword: str, source: str | None) -> dict[str, Path]:
-    """A file that need not be configured, as a stage takes it."""
-    return {} if source is None else {keyword: sources.local_file(source)}
-
-
-def _references(config: Config) -> Path:
-    given = config.evaluation
-    with _set_by("evaluation.reference_outputs"):
-        path = sources.checked_file(
-            given.reference_outputs,
-            given.reference_outputs_sha256,
-            _downloads(config),
-            given.hub_revision,
-        )
-    if given.reference_answers_sha256 is not None:
-        _check_answers(path, given.reference_answers_sha256)
-    return path
-
-
-def _difficulties(config: Config) -> dict[str, Path]:
-    given = config.evaluation
-    if given.length_difficulties is None:
-        return {}
-    with _set_by("evaluation.length_difficulties"):
-        path = sources.checked_file(
-            given.length_difficulties,
-            given.length_difficulties_sha256,
-            _downloads(config),
-            given.hub_revision,
-        )
-    return {"difficulties": path}
-
-
-@cache
-def _check_answers(path: Path, sha256: str) -> None:
-    found = digest_of_answers(read_answers(path, unnamed="reference"))
-    if found != sha256:
-        raise UserError(
-            f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
-            " that evaluation.reference_answers_sha256 means; correct the one or the other"
-        )
-
-
-def _server(engine: EngineConfig) -> dict[str, Any]:
-    connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
-    return {
-        "command": engine.command,
-        "base_url": engine.base_url,
-        "connection": {key: getattr(engine, key) for key in connection},
-    }
-
-
-def _interval(config: Config) -> dict[str, Any]:
-    return {
-        "bootstrap_samples": config.evaluation.bootstrap_samples,
-        "confidence": config.evaluation.confidence,
-    }
-
-
-def _seeds(config: Config) -> Path:
-    with _set_by("data.seeds"):
-        return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
-
-
-@contextmanager
-def _set_by(key: str) -> Iterator[None]:
-    """Say of a file that cannot be had which ``key`` asked for it."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{key}={error}") from error
-
-
-def _downloads(config: Config) -> Path:
-    return Path(config.store) / "downloads"
-
-
-def _chat(config: Config, chat: ChatConfig) -> Chat:
-    sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
-    connection = (
-        *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
-        *("requests_per_minute", "tokens_per_minute", "mode"),
-    )
-    return Chat(
-        model=ChatModel(**{key: getattr(chat, key) for key in sampling}),
-        endpoint=Endpoint(
-            name=chat.endpoint,
-            cassette=sources.local_file(chat.cassette) if chat.cassette else None,
-            **{key: getattr(chat, key) for key in connection},
-        ),
-        cache=Path(config.store) / "responses.sqlite",
-        prices=_prices(chat.prices) or _prices(config.prices.get(chat.model)),
-        budget=_budget(config.budget_usd),
-    )
-
-
-def _prices(given: PricesConfig | None) -> Prices | None:
-    return None if given is None or given.input is None else Prices(**asdict(given))
-
-
-@cache
-def _budget(limit_usd: float | None) -> Budget:
-    """One for the whole process: teacher, annotator and all cells of a sweep spend from it."""
-    return Budget() if limit_usd is None else Budget(limit_usd)

@@ -1,0 +1,166 @@
+"""What stages are given, out of the configuration: models, files, endpoints, prices.
+
+Files and models are found here, as they are named (`sources`), and held to the hash that the
+configuration gives them; nothing is read by a stage that was not found first.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mini_lima import sources
+from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
+from mini_lima.errors import UserError
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.stages import Stage
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as stages take it: the keywords that name it, by how they enter the identity."""
+
+    params: Mapping[str, Any] = field(default_factory=lambda: {"revision": None, "init_seed": None})
+    files: Mapping[str, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+
+
+def base_model(config: Config) -> Model:
+    """The model before training: a folder here, or one commit on the hub.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    found = sources.model(config.model.source, config.model.revision)
+    init_seed = config.model.init_seed if config.model.weights is Weights.random else None
+    if isinstance(found, sources.HubModel):
+        return Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
+    return Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+
+
+def file(keyword: str, source: str | None) -> dict[str, Path]:
+    """A file that need not be configured, as a stage takes it."""
+    return {} if source is None else {keyword: sources.local_file(source)}
+
+
+def references(config: Config) -> Path:
+    """The file of the instructions and the answers to compare with.
+
+    Raises:
+        UserError: it cannot be had, or is not the one that is meant.
+    """
+    path = _evaluation_file(config, "reference_outputs")
+    if config.evaluation.reference_answers_sha256 is not None:
+        _check_answers(path, config.evaluation.reference_answers_sha256)
+    return path
+
+
+def difficulties(config: Config) -> dict[str, Path]:
+    """The file for the length-controlled win rate, as a stage takes it; none if none is named.
+
+    Raises:
+        UserError: as for `references`.
+    """
+    if config.evaluation.length_difficulties is None:
+        return {}
+    return {"difficulties": _evaluation_file(config, "length_difficulties")}
+
+
+def _evaluation_file(config: Config, key: str) -> Path:
+    """The file that ``evaluation.<key>`` names, held to its sha256."""
+    given = config.evaluation
+    with _set_by(f"evaluation.{key}"):
+        return sources.checked_file(
+            getattr(given, key),
+            getattr(given, f"{key}_sha256"),
+            _downloads(config),
+            given.hub_revision,
+        )
+
+
+@cache
+def _check_answers(path: Path, sha256: str) -> None:
+    found = digest_of_answers(read_answers(path, unnamed="reference"))
+    if found != sha256:
+        raise UserError(
+            f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
+            " that evaluation.reference_answers_sha256 means; correct the one or the other"
+        )
+
+
+def server(engine: EngineConfig) -> dict[str, Any]:
+    """How a server of models is started or reached."""
+    connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
+    return {
+        "command": engine.command,
+        "base_url": engine.base_url,
+        "connection": {key: getattr(engine, key) for key in connection},
+    }
+
+
+def interval(config: Config) -> dict[str, Any]:
+    """How an interval is made."""
+    return {
+        "bootstrap_samples": config.evaluation.bootstrap_samples,
+        "confidence": config.evaluation.confidence,
+    }
+
+
+def seeds(config: Config) -> Path:
+    """The file of the seed tasks.
+
+    Raises:
+        UserError: as for `references`.
+    """
+    with _set_by("data.seeds"):
+        return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+
+
+@contextmanager
+def _set_by(key: str) -> Iterator[None]:
+    """Say of a file that cannot be had which ``key`` asked for it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{key}={error}") from error
+
+
+def _downloads(config: Config) -> Path:
+    return Path(config.store) / "downloads"
+
+
+def chat(config: Config, given: ChatConfig) -> Chat:
+    """A model behind an endpoint, with the cache, the prices and the budget of its calls.
+
+    Raises:
+        UserError: its cassette cannot be had.
+    """
+    sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
+    connection = (
+        *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
+        *("requests_per_minute", "tokens_per_minute", "mode"),
+    )
+    return Chat(
+        model=ChatModel(**{key: getattr(given, key) for key in sampling}),
+        endpoint=Endpoint(
+            name=given.endpoint,
+            cassette=sources.local_file(given.cassette) if given.cassette else None,
+            **{key: getattr(given, key) for key in connection},
+        ),
+        cache=Path(config.store) / "responses.sqlite",
+        prices=_prices(given.prices) or _prices(config.prices.get(given.model)),
+        budget=_budget(config.budget_usd),
+    )
+
+
+def _prices(given: PricesConfig | None) -> Prices | None:
+    return None if given is None or given.input is None else Prices(**asdict(given))
+
+
+@cache
+def _budget(limit_usd: float | None) -> Budget:
+    """One for the whole process: teacher, annotator and all cells of a sweep spend from it."""
+    return Budget() if limit_usd is None else Budget(limit_usd)

@@ -186,6 +186,14 @@ def test_what_is_replayed_costs_nothing_now_and_warns_of_nothing(tmp_path):
         assert warnings(ledger) == []
 
 
+def test_what_costs_nothing_costs_nothing_whatever_it_took():
+    cost = Cost()
+    cost.add(None, Prices(input=0, output=0))
+    assert (cost.usd, cost.unpriced) == (0, 0)
+    cost.add(None, Prices(input=0, output=1))
+    assert (cost.usd, cost.unpriced) == (0, 1)
+
+
 def test_the_file_can_be_read_by_people_and_the_warnings_are_said(tmp_path, caplog):
     ledger = Ledger(value=replace(Cost(), replies=3), usage_zero=2)
     for seconds in (1.0, 2.0, 10.0):

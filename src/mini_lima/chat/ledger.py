@@ -42,6 +42,8 @@ class Cost:
             self.input_tokens += tokens.input
             self.cached_input_tokens += tokens.cached_input
             self.output_tokens += tokens.output
+        if prices is not None and prices.are_zero:
+            return  # whatever it took
         if tokens is None or prices is None:
             self.unpriced += 1
         else:

@@ -53,6 +53,12 @@ class Prices:
                 f"prices: as_of must be a day such as 2026-11-23, not {self.as_of!r}"
             ) from None
 
+    @property
+    def are_zero(self) -> bool:
+        """Whether nothing costs anything."""
+        named = (self.input, self.output, self.cached_input, self.batch_input, self.batch_output)
+        return not any(named)
+
     def cost(self, tokens: TokenCount, *, batch: bool = False) -> float:
         """Dollars for ``tokens``."""
         dear = tokens.input - tokens.cached_input

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from mini_lima.errors import UserError
+from mini_lima.fingerprint import content_hash
 
 SECONDS = 30.0
 """How long a server may be silent."""
@@ -34,21 +35,19 @@ def download(url: str, sha256: str, folder: Path) -> Path:
 
 
 def check(path: Path, sha256: str) -> None:
-    """Raise UserError if the contents of ``path`` have another sha256."""
-    found = sha256_of(path)
+    """Raise UserError if the contents of ``path`` have another sha256, or cannot be read."""
+    try:
+        found = content_hash(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if found != sha256.lower():
         raise UserError(_another_file(str(path), found, sha256.lower()))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of the contents of ``path``, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @cache
 def _download(url: str, sha256: str, folder: Path) -> Path | str:
     target = folder / f"{sha256}{Path(url.partition('?')[0]).suffix}"
-    if target.is_file() and sha256_of(target) == sha256:
+    if target.is_file() and content_hash(target) == sha256:
         return target
     contents = _fetched(url)
     if isinstance(contents, str):

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mini_lima.downloads import check, download, sha256_of
+from mini_lima.downloads import check, download
 from mini_lima.errors import UserError
+from mini_lima.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"
@@ -120,7 +121,7 @@ def _hub_file(source: str, revision: str) -> Path | str:
             kept = try_to_load_from_cache(*which, repo_type=kind, revision=commit)
             path = Path(hf_hub_download(*which, repo_type=kind, revision=commit))
             if not isinstance(kept, str):
-                log.info("downloaded %s: commit %s, sha256 %s", source, commit, sha256_of(path))
+                log.info("downloaded %s: commit %s, sha256 %s", source, commit, content_hash(path))
             return path
     except Exception as error:
         reason = _reason(error)

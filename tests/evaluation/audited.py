@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+from tests.evaluation.folders import by_the_library
+
 from mini_lima.evaluation.audit.findings import findings
 from mini_lima.evaluation.audit.folder import read_folder
 from mini_lima.evaluation.audit.single import audit
@@ -20,3 +23,21 @@ def edit(folder, name, change):
     path = folder / name
     rows = json.loads(path.read_text())
     path.write_text(json.dumps(change(rows) or rows))
+
+
+def agrees_with_the_library(folder, found):
+    theirs = by_the_library(folder)
+    assert found.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
+    assert found.found.n_total == theirs["n_total"]
+    assert [s.figure for s in found.stated if not s.agrees] == []
+    if found.n_instructions == found.found.n_total + found.found.n_failed:
+        error = theirs["standard_error"]
+        assert found.found.standard_error == pytest.approx(error, abs=1e-9)
+
+
+def in_rows(change):
+    return lambda folder: edit(folder, "annotations.json", lambda rows: [change(r) for r in rows])
+
+
+def preference_as(change):
+    return in_rows(lambda row: {**row, "preference": change(row["preference"])})

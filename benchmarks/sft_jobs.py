@@ -182,10 +182,11 @@ def run(
         ahead = [str(peers), os.environ.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(ahead)
     if name == "mini-lima" or name.endswith("DeepSpeed"):
+        from mini_lima.launch import LIBRARIES
         from mini_lima.sft import surroundings
 
         offloads = job["zero"]["offload_optimizer"]
-        variables |= surroundings(job["device"], offload_optimizer=offloads)
+        variables |= LIBRARIES | surroundings(job["device"], offload_optimizer=offloads)
     command = [python, str(HERE / "sft_contenders.py"), name, *map(str, files)]
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if not files[1].exists():

@@ -15,7 +15,7 @@ RANK = int(os.environ.get("RANK", "0"))
 
 
 def note_what_it_was_given(output_dir: Path) -> None:
-    variables = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "EXTRA")
+    variables = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "EXTRA", *launch.LIBRARIES)
     write_json(output_dir / f"{RANK}.json", {name: os.environ[name] for name in variables})
 
 

@@ -105,12 +105,28 @@ def test_nothing_is_left_in_any_temporary_folder(tmp_path: Path) -> None:
     assert [*machines.iterdir(), *stages.iterdir()] == []
 
 
+def both_shared_the_machine(output_dir: Path) -> bool:
+    expected = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "EXTRA": "yes"}
+    found = {rank: read_json(output_dir / f"{rank}.json") for rank in ("0", "1")}
+    return all({"RANK": rank, **expected}.items() <= found[rank].items() for rank in found)
+
+
 def test_every_rank_makes_the_call_with_its_share_of_the_machine(tmp_path: Path) -> None:
     run(tmp_path, "note_what_it_was_given", processes=2)
 
-    expected = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "EXTRA": "yes"}
-    for rank in ("0", "1"):
-        assert read_json(tmp_path / f"{rank}.json") == {"RANK": rank, **expected}
+    assert both_shared_the_machine(tmp_path)
+
+
+def test_libraries_are_told_what_to_keep_unless_the_user_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in launch.LIBRARIES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    run(tmp_path, "note_what_it_was_given")
+
+    expected = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7"}
+    assert expected.items() <= read_json(tmp_path / "0.json").items()
 
 
 def test_progress_is_shown_and_everything_else_goes_to_the_debug_log(
@@ -236,9 +252,7 @@ def test_two_nodes_find_each_other_and_work_as_one(
         logging.getLogger("mini_lima.launch").removeHandler(there)
 
     assert [other.wait(LIMIT) for other in others] == [0] * (by == "hand")
-    expected = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "EXTRA": "yes"}
-    for rank in ("0", "1"):
-        assert read_json(tmp_path / f"{rank}.json") == {"RANK": rank, **expected}
+    assert both_shared_the_machine(tmp_path)
 
 
 def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:

@@ -32,6 +32,18 @@ __all__ = ["Nodes", "WorkerFailed", "WorkerKilled", "run", "work"]
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 10.0
 
+LIBRARIES = {
+    # Threads that spin while they wait for each other made a training beside other jobs 8 times
+    # slower. Spinning briefly costs nothing there, and nothing on a free machine.
+    "GOMP_SPINCOUNT": "1000",
+    # oneDNN, and torch around it, compile a kernel for every shape of a matrix in bf16, and keep
+    # 1,024 of them. No two steps have as many tokens, so a training grew by 35 MB a step. A step
+    # of 16 examples needs about 110.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "LRU_CACHE_CAPACITY": "128",
+}
+"""Variables for the libraries of the workers; whoever has set one keeps it."""
+
 
 class WorkerFailed(Exception):  # noqa: N818 - it reads as the sentence it stands for
     """A worker process ended with an error; its own output is in the stage's log."""
@@ -87,9 +99,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="mini-lima-", dir=nodes.folder) as folder:
         call, error = Path(folder, "call.json"), Path(folder, "error.json")
         variables = {
-            # Threads that spin while they wait for each other made a training beside other jobs 8
-            # times slower. Spinning briefly costs nothing there, and nothing on a free machine.
-            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),
+            **{name: os.environ.get(name, value) for name, value in LIBRARIES.items()},
             "OMP_NUM_THREADS": str(threads or max(_cores() // processes, 1)),
             "PYTHONFAULTHANDLER": "1",  # a crash leaves its traceback in the stage's log
             "TOKENIZERS_PARALLELISM": "false",

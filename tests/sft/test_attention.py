@@ -9,7 +9,7 @@ from tests.sft.test_head import SIZE, LargestTensor
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from mini_lima.rendering import Conversation
-from mini_lima.sft.attention import PER_SEQUENCE, attend_per_sequence
+from mini_lima.sft.attention import PER_SEQUENCE, attend_per_sequence, per_sequence
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import summed_loss
 
@@ -73,6 +73,64 @@ def test_what_checkpointing_is_asked_to_drop_is_not_kept() -> None:
         loss.backward()
 
     assert kept[1] < kept[0] / 4
+
+
+def in_bf16() -> list[torch.Tensor]:
+    """Queries, keys and values of 4 and 2 heads, for sequences of 60 and 40 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(1, heads, 100, 16, generator=generator).bfloat16().requires_grad_()
+        for heads in (4, 2, 2)
+    ]
+
+
+def attended(given: list[torch.Tensor], **more: Any) -> torch.Tensor:
+    layer = qwen2().model.layers[0].self_attn
+    found, _ = per_sequence(layer, *given, None, sequence_lengths=[60, 40], **more)
+    return found
+
+
+def test_in_bf16_a_processor_loses_nothing_but_the_last_rounding() -> None:
+    given = in_bf16()
+    exact = [each.detach().float().requires_grad_() for each in given]
+    found, expected = attended(given), attended(exact)
+    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    assert torch.equal(found, expected.bfloat16())
+    for one, other in zip(
+        torch.autograd.grad(found, given, upstream),
+        torch.autograd.grad(expected, exact, upstream.float()),
+        strict=True,
+    ):
+        assert torch.equal(one, other.bfloat16())
+
+
+def test_in_bf16_a_processor_keeps_nothing_but_what_it_was_given() -> None:
+    given = in_bf16()
+    own = {each.untyped_storage().data_ptr() for each in given}
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        attended(given)
+
+    assert len(kept) == 6
+    assert {each.untyped_storage().data_ptr() for each in kept} <= own
+
+
+def test_in_bf16_the_gradient_is_that_of_the_scores_that_were_dropped() -> None:
+    given = in_bf16()
+    torch.manual_seed(0)
+    found = attended(given, dropout=0.5)
+    gradient = torch.autograd.grad(found.sum(), given[2])[0]
+
+    # The gradient by the values is linear in the scores: so what was dropped shows in it.
+    assert torch.allclose(
+        (gradient * given[2]).sum().float(), found.sum().float(), rtol=0.02, atol=2.0
+    )
 
 
 def test_no_tensor_grows_with_the_square_of_the_batch() -> None:

@@ -7,7 +7,7 @@ alone; on a GPU, FlashAttention's kernel for several sequences at once takes ove
 is installed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,6 +20,9 @@ PER_SEQUENCE = "per_sequence"
 FLASH = "flash_attention_2"
 MASKABLE = {"full_attention", "sliding_attention"}
 """Kinds of layers whose mask follows from positions inside the sequence alone."""
+
+Attend = Callable[..., torch.Tensor]
+"""Makes the attended values of a sequence's queries, keys and values."""
 
 
 def attend_per_sequence(network: PreTrainedModel, device: torch.device) -> None:
@@ -86,11 +89,45 @@ def per_sequence(
     # By `split`, whose gradient is one concatenation; that of a slice is as large as the batch.
     sizes = list(sequence_lengths)
     queries, keys, values = (torch.split(each, sizes, dim=2) for each in (query, key, value))
-    attended = [
-        sdpa_attention_forward(module, q, k, v, _band(q, sliding_window), **given)[0]
-        for q, k, v in zip(queries, keys, values, strict=True)
-    ]
-    return torch.cat(attended, dim=1), None
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        mask = _band(q, sliding_window)
+        found: torch.Tensor = sdpa_attention_forward(module, q, k, v, mask, **given)[0]
+        return found
+
+    def in_float32(*each: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = _InFloat32.apply(attend, *each)  # type: ignore[no-untyped-call]
+        return found
+
+    slow = query.is_cpu and query.dtype is torch.bfloat16
+    by_chance = bool(given.get("dropout"))
+    attended = map(in_float32 if slow and not by_chance else attend, queries, keys, values)
+    return torch.cat(list(attended), dim=1), None
+
+
+class _InFloat32(torch.autograd.Function):
+    """Attention of bf16 in float32, without keeping anything in float32.
+
+    PyTorch's attention on a processor takes twice as long in bf16, and is less precise.
+    It is computed anew in the backward pass, so it must not draw anything by chance.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, attend: Attend, *given: torch.Tensor) -> torch.Tensor:
+        """Return what ``attend`` returns of ``given``: queries, keys and values in bf16."""
+        ctx.attend = attend
+        ctx.save_for_backward(*given)
+        return attend(*(each.float() for each in given)).to(given[0].dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients, in bf16."""
+        with torch.enable_grad():
+            given = [each.float().requires_grad_() for each in ctx.saved_tensors]
+            attended = ctx.attend(*given)
+        found = torch.autograd.grad(attended, given, gradient.float())
+        return None, *(each.to(gradient.dtype) for each in found)
 
 
 def _band(query: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:

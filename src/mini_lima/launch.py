@@ -37,10 +37,10 @@ LIBRARIES = {
     # slower. Spinning briefly costs nothing there, and nothing on a free machine.
     "GOMP_SPINCOUNT": "1000",
     # oneDNN, and torch around it, compile a kernel for every shape of a matrix in bf16, and keep
-    # 1,024 of them. No two steps have as many tokens, so a training grew by 35 MB a step. A step
-    # of 16 examples needs about 110.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
-    "LRU_CACHE_CAPACITY": "128",
+    # 1,024 of them. No two steps have as many tokens, so a training grew by 35 MB a step. All
+    # layers are of the same shapes, and the backward pass of one needs about ten.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
+    "LRU_CACHE_CAPACITY": "32",
 }
 """Variables for the libraries of the workers; whoever has set one keeps it."""
 

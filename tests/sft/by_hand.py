@@ -9,8 +9,10 @@ from tests.sft.attempts import EXAMPLES, OPTIMIZER, SETTINGS, TINY
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate
 from mini_lima.sft import lora
+from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.norms import spare_normal_values
 from mini_lima.sft.order import Order
 
 Trained = tuple[list[float], dict[str, torch.Tensor]]
@@ -35,6 +37,9 @@ def plain_loop(
     template = ChatTemplate(load_tokenizer(TINY, None))
     examples = render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
     model: Any = load_model(TINY, None, 0, dtype)
+    if dtype is torch.bfloat16:  # or each would pass through roundings of its own
+        attend_per_sequence(model, torch.device("cpu"))
+        spare_normal_values(model)
     if adapter:
         model = lora.added(model, adapter, SETTINGS["seed"])
     parameters = [each for each in model.parameters() if each.requires_grad]

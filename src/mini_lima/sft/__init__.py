@@ -11,10 +11,6 @@ from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
 
-KEEPING_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""Has glibc keep what a process frees. Otherwise every large tensor is made of new pages from the
-kernel, a tenth of all processor time of a small model with a large vocabulary."""
-
 
 def train(
     output_dir: Path,
@@ -56,4 +52,4 @@ def train(
 def surroundings(device: str, *, offload_optimizer: bool) -> dict[str, str]:
     """Return the environment variables of a worker, once DeepSpeed's extensions are compiled."""
     ops = compiled_ops(device, offload_optimizer=offload_optimizer)
-    return {"DS_ACCELERATOR": device, **ops, **(KEEPING_MEMORY if device == "cpu" else {})}
+    return {"DS_ACCELERATOR": device, **ops}

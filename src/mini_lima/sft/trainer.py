@@ -19,6 +19,8 @@ from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
 from mini_lima.sft.copies import spare_copies
 from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.memory import KeepMemory
+from mini_lima.sft.norms import spare_normal_values
 from mini_lima.sft.order import MicroBatches
 
 
@@ -52,8 +54,10 @@ class SftTrainer(Trainer):
         """
         _check_vocabulary(model, train_dataset)
         attend_per_sequence(model, args.device)
+        spare_normal_values(model)
         data = cast("Dataset[Conversation]", train_dataset)
         super().__init__(model=model, args=args, train_dataset=data, **given)
+        self.add_callback(KeepMemory())
         self._micro_batches = micro_batches
         self.loss_reduction = loss_reduction
         self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us

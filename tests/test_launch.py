@@ -22,7 +22,7 @@ from mini_lima.launch import Nodes, WorkerFailed
 
 HERE = Path(__file__).parent
 SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-LIMIT = 60  # seconds after which a test fails rather than waits
+LIMIT = 120  # seconds after which a test fails rather than waits
 
 PARENT = f"""
 import logging, sys

@@ -36,7 +36,7 @@ ON_THIS_CLUSTER = (
 )
 LATER = "+hydra.launcher.additional_parameters.begin=now+1hour"
 NO_SEEDS = "data.seeds=/nowhere.jsonl"
-LIMIT = 120  # seconds after which a test fails rather than waits
+LIMIT = 240  # seconds after which a test fails rather than waits
 
 
 @dataclass

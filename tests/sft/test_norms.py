@@ -21,12 +21,16 @@ def qwen3() -> Any:
 
 
 @pytest.mark.parametrize("made", [qwen2, qwen3])
-def test_a_models_gradients_stay_the_same(made: Any) -> None:
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointed"])
+def test_a_models_gradients_stay_the_same(made: Any, checkpointing: bool) -> None:
     model = made()
     loss = padded_loss(model, CONVERSATIONS)
     expected = gradients(model, loss)
 
     spare_normal_values(model)
+    if checkpointing:
+        model.activation_checkpointing_enable()
+        model.train()
     found = padded_loss(model, CONVERSATIONS)
 
     assert torch.equal(found, loss)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mini_lima.launch import LIBRARIES
+
 HERE = Path(__file__).parent
 VOCABULARY = 151_936
 BATCH = 8
@@ -173,7 +175,7 @@ def run(
     variables = {
         **os.environ,
         "OMP_NUM_THREADS": str(os.cpu_count()),
-        "GOMP_SPINCOUNT": "1000",
+        "GOMP_SPINCOUNT": LIBRARIES["GOMP_SPINCOUNT"],
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "DISABLE_VERSION_CHECK": "1",
@@ -182,7 +184,6 @@ def run(
         ahead = [str(peers), os.environ.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(ahead)
     if name == "mini-lima" or name.endswith("DeepSpeed"):
-        from mini_lima.launch import LIBRARIES
         from mini_lima.sft import surroundings
 
         offloads = job["zero"]["offload_optimizer"]

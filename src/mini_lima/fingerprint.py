@@ -18,7 +18,9 @@ import json
 import math
 import os
 import stat
+import sys
 import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,17 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def dotted_name(function: Callable[..., Any]) -> str:
+    """Return the shortest dotted name under which ``function`` can be imported.
+
+    A package that shows a function of one of its modules gives it a name that outlives moves inside
+    the package.
+    """
+    parts = function.__module__.split(".")
+    for length in range(1, len(parts)):
+        package = sys.modules.get(".".join(parts[:length]))
+        if getattr(package, function.__name__, None) is function:
+            return ".".join([*parts[:length], function.__name__])
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,8 +1,8 @@
 """Work that is done once: a stage says what is to be made, the store makes it and keeps it.
 
-A stage is frozen data. Its fingerprint covers what changes the output (params, the fingerprints of
-its inputs, the content of the files it reads, a version raised by hand when the code changes what
-it produces) and nothing else: no path, host, date, device or credential.
+A stage is frozen data. Its fingerprint covers what changes the output (its function's dotted name,
+params, the fingerprints of its inputs, the content of the files it reads, a version raised by hand
+when the code changes what it produces) and nothing else: no path, host, date, device or credential.
 
 The store keeps one promise: **a directory that exists is complete.** Output is written to a partial
 directory and renamed into place last, under a lock that dies with its holder. Nothing else records
@@ -35,7 +35,7 @@ from typing import Any
 from mini_lima.atomic import whole_directory
 from mini_lima.errors import UserError
 from mini_lima.files import look_again, write_json
-from mini_lima.fingerprint import content_hash, digest, plain
+from mini_lima.fingerprint import content_hash, digest, dotted_name, plain
 from mini_lima.lock import locked
 from mini_lima.logfile import logging_to
 from mini_lima.provenance import provenance
@@ -97,6 +97,7 @@ class Stage:
         """
         return {
             "name": self.name,
+            "function": dotted_name(self.function),
             "version": self.version,
             "params": plain(dict(self.params), "params"),
             "inputs": {keyword: stage.fingerprint for keyword, stage in self.inputs.items()},

@@ -1,11 +1,29 @@
 """A data set: its examples, each with where it came from, and all that was not used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mini_lima.chat import Cost
-from mini_lima.files import read_jsonl
+from mini_lima.files import read_jsonl, write_jsonl
+
+EXAMPLES = "examples.jsonl"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an example's output was before a step changed it.
+
+    Attributes:
+        output: The text.
+        source: What wrote it, as `Example.source`.
+        request: Key in the response cache of the reply that holds it, if it is from one.
+    """
+
+    output: str
+    source: str
+    request: str | None = None
 
 
 @dataclass(frozen=True)
@@ -13,46 +31,48 @@ class Example:
     """One instruction example and where it came from.
 
     Attributes:
-        id: The task's id and the instance's place in it.
-        task: The task's id.
-        name: The task's name.
-        instruction: The task's instruction.
-        input: Empty where the instruction stands alone.
+        id: Its name through all steps. Of a generated one the task's id and its place there.
+        instruction: What the (last) user turn asks.
         output: What a model is to answer.
-        source: ``seed``, or the prompt whose reply holds the output.
-        request: Key in the response cache of that reply.
+        input: The material of the instruction; empty where it stands alone.
+        system: The system message; empty for none.
+        history: Earlier turns, oldest first: (user, assistant).
+        task: What examples of one task have in common; its own id where nothing else is known.
+        name: The task's name.
+        source: What wrote the output: ``seed``, a prompt of the study, or the name of a step.
+        request: Key in the response cache of the reply that holds the output.
         task_request: Key of the reply to prompt 1 that the task is from; None for a seed task.
         shown: Id of the seed task that prompt 3 showed as its example.
-        is_classification: As the seed task says; None for a task of the teacher's.
-        naive_source: Of an improved example: its naive example's ``source``,
-        naive_request: ``request``
-        naive_output: and ``output``.
+        is_classification: As the seed task says; None where nobody does.
+        earlier: What the output was before steps changed it, oldest first.
+        fields: What else the row of a file said about it.
     """
 
     id: str
-    task: str
-    name: str
     instruction: str
-    input: str
     output: str
-    source: str
-    request: str | None
+    input: str = ""
+    system: str = ""
+    history: tuple[tuple[str, str], ...] = ()
+    task: str = ""
+    name: str = ""
+    source: str = ""
+    request: str | None = None
     task_request: str | None = None
     shown: str | None = None
     is_classification: bool | None = None
-    naive_source: str | None = None
-    naive_request: str | None = None
-    naive_output: str | None = None
+    earlier: tuple[Earlier, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A reply, or a part of one, that is not used.
+    """A reply, or a part of one, that is not used; or an example that a step left out.
 
     Attributes:
         reason: The prompt, and the reason code of a filter or the fault of a reply.
         asked_for: Id of the task or example that the reply was to serve; prompt 1 has none.
-        request: Key in the response cache of the reply.
+        request: Key in the response cache of the reply; None if it is from none.
         text: As it was written.
         detail: What in particular the filter found.
         is_note: About the reply as a whole, parts of which may be used: nothing is missing for it.
@@ -60,30 +80,51 @@ class Reject:
 
     reason: str
     asked_for: str | None
-    request: str
+    request: str | None
     text: str
     detail: str = ""
     is_note: bool = False
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """What a data method made, by whom, with how many requests per prompt."""
+class StepReport:
+    """What a step has to say besides its examples; one that says nothing returns None.
 
-    method: str
-    examples: Sequence[Example]
-    rejects: Sequence[Reject]
-    requests: Mapping[str, int]
-    teacher: str
-    """Name of the model."""
-    endpoint: str
-    """Identity of the endpoint, under which the response cache keeps the replies."""
-    cost: Cost = field(default_factory=Cost)
-    """What the replies did cost when they were made."""
-    new_tasks: int = 0
-    """Tasks that prompt 1 brought."""
+    Attributes:
+        rejects: All that it did not use.
+        requests: How many requests it made, by prompt.
+        used: What came of a prompt's replies, where that is not examples: tasks, for prompt 1.
+        cost: What the replies did cost when they were made.
+        teacher: Name of the model that was asked.
+        endpoint: Identity of its endpoint, under which the response cache keeps the replies.
+        figures: Numbers of its own, for stats.json.
+    """
+
+    rejects: Sequence[Reject] = ()
+    requests: Mapping[str, int] = field(default_factory=dict)
+    used: Mapping[str, int] = field(default_factory=dict)
+    cost: Cost | None = None
+    teacher: str | None = None
+    endpoint: str | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_examples(data_set: Path) -> list[Example]:
     """Return the examples of a finished data set in their order."""
-    return [Example(**row) for row in read_jsonl(data_set / "examples.jsonl")]
+    return [example_of(row) for row in read_jsonl(data_set / EXAMPLES)]
+
+
+def example_of(row: Mapping[str, Any]) -> Example:
+    """Return the example that a row of examples.jsonl is."""
+    return Example(
+        **{
+            **row,
+            "history": tuple((user, assistant) for user, assistant in row.get("history", ())),
+            "earlier": tuple(Earlier(**each) for each in row.get("earlier", ())),
+        }
+    )
+
+
+def write_examples(data_set: Path, examples: Sequence[Example]) -> None:
+    """Write ``examples`` as the data set's; what a step has to leave."""
+    write_jsonl(data_set / EXAMPLES, map(asdict, examples))

@@ -1,0 +1,174 @@
+"""Functions that the configuration names: ``_target_`` and the keywords beside it, Hydra's idiom.
+
+An arm's step, a metric or a judge is a plain function in whatever package; this is where its name
+becomes the function, and where everything that can be wrong with name and keywords is said, before
+any work or spending. What a function takes, and within which range, stands in its signature alone:
+
+    def halve(output_dir: Path, *, data: Path, ratio: Annotated[float, Interval(gt=0, lt=1)]): ...
+
+Other keywords are the framework's to give (``output_dir``, ``data``): they are asked for by name.
+"""
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mini_lima.errors import UserError
+from mini_lima.fingerprint import dotted_name
+
+TARGET = "_target_"
+OURS = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function with the keywords that the configuration gives it.
+
+    Attributes:
+        where: The key under which it is configured, such as ``data.steps.halve``.
+        name: Its dotted name: the shortest under which it can be imported.
+        function: It.
+        keywords: Checked against its signature.
+    """
+
+    where: str
+    name: str
+    function: Callable[..., Any]
+    keywords: Mapping[str, Any]
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """The keywords that it takes and the configuration does not give."""
+        return frozenset(_parameters(self.function)) - set(self.keywords)
+
+    @cached_property
+    def code(self) -> str | None:
+        """The sha256 of the file that a function of somebody else's is in; None for ours.
+
+        Our functions are versioned by hand. Whoever experiments with one of their own edits it and
+        runs again, and must not get what the earlier one has made.
+        """
+        if self.function.__module__.partition(".")[0] == OURS:
+            return None
+        file = inspect.getsourcefile(self.function)
+        return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def load(where: str, given: Mapping[str, Any], *, provided: Collection[str] = ()) -> Target:
+    """Find the function that ``given`` names and check the keywords for it.
+
+    Args:
+        where: The key under which it is configured, for what is said about it.
+        given: ``_target_`` and keywords; keys that begin with an underscore are not the function's.
+        provided: Keywords that are not configured but handed over where the function takes them.
+
+    Raises:
+        UserError: no such function, or keywords that it does not take, lacks, or cannot use.
+    """
+    function = find(where, given.get(TARGET))
+    keywords = {key: value for key, value in given.items() if not key.startswith("_")}
+    return Target(where, dotted_name(function), function, _checked(where, function, keywords, provided))
+
+
+def find(where: str, name: object) -> Callable[..., Any]:
+    """Import the function with the dotted ``name``.
+
+    Raises:
+        UserError: there is none, or its module fails.
+    """
+    if not isinstance(name, str) or "." not in name:
+        raise UserError(
+            f"{where}.{TARGET}: must be the dotted name of a function, such as my_arms.halve;"
+            f" found {name!r}"
+        )
+    module, attributes = name, []
+    while True:
+        try:
+            found: Any = importlib.import_module(module)
+            break
+        except ModuleNotFoundError as error:
+            module, _, last = module.rpartition(".")
+            attributes.insert(0, last)
+            missing = error.name or ""
+            if not module or not (name == missing or name.startswith(f"{missing}.")):
+                raise UserError(f"{where}.{TARGET}={name}: {_no_module(name, missing)}") from error
+        except Exception as error:
+            raise UserError(
+                f"{where}.{TARGET}={name}: its module fails: {type(error).__name__}: {error}"
+            ) from error
+    for attribute in attributes:
+        if not hasattr(found, attribute):
+            there = [each for each in vars(found) if inspect.isfunction(getattr(found, each))]
+            near = get_close_matches(attribute, there, 1)
+            perhaps = f"; did you mean {near[0]}?" if near else ""
+            raise UserError(
+                f"{where}.{TARGET}={name}: {found.__name__} has no {attribute}{perhaps}"
+            )
+        found = getattr(found, attribute)
+    if not inspect.isfunction(found):
+        raise UserError(f"{where}.{TARGET}={name}: is no function but a {type(found).__name__}")
+    return found
+
+
+def _no_module(name: str, missing: str) -> str:
+    if name == missing or name.startswith(f"{missing}."):
+        return (
+            f"there is no module {missing}: install it, or start where its folder lies"
+            " (PYTHONPATH works too)"
+        )
+    return f"its module needs {missing}, which is not installed"
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {
+        name: each
+        for name, each in inspect.signature(function).parameters.items()
+        if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+    }
+
+
+def _checked(
+    where: str,
+    function: Callable[..., Any],
+    keywords: Mapping[str, Any],
+    provided: Collection[str],
+) -> dict[str, Any]:
+    """Return ``keywords`` as the annotations of ``function`` have them.
+
+    Raises:
+        UserError: the first that does not fit.
+    """
+    taken = _parameters(function)
+    kinds = {each.kind for each in inspect.signature(function).parameters.values()}
+    own = [name for name in taken if name not in provided]
+    for name in keywords:
+        if name not in own and (name in taken or inspect.Parameter.VAR_KEYWORD not in kinds):
+            near = get_close_matches(name, own, 1)
+            perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(own) or 'none'}"
+            raise UserError(f"{where}.{name}: {dotted_name(function)} has no such keyword; {perhaps}")
+    lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
+    if lacking:
+        raise UserError(f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it")
+    hints = get_type_hints(function, include_extras=True)
+    return {name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()}
+
+
+def _value(where: str, value: Any, hint: Any) -> Any:
+    """Return ``value`` as ``hint`` says it must be: an annotated type, with its range."""
+    if hint is None:
+        return value
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        inner = "".join(f".{part}" for part in first["loc"] if not isinstance(part, int))
+        shown = repr(first["input"])[:60]
+        raise UserError(f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None

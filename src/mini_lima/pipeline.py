@@ -95,7 +95,11 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     ]
     return [
         partial(sources.model, config.model.source, config.model.revision),
-        *(partial(ingredients.seeds, config, step) for step in steps if "seeds" in step.target.wants),
+        *(
+            partial(ingredients.seeds, config, step)
+            for step in steps
+            if "seeds" in step.target.wants
+        ),
         partial(ingredients.references, config),
         partial(ingredients.difficulties, config),
         *(partial(sources.local_file, file) for file in dict.fromkeys(files)),

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.data.conftest import ASSETS
 
 from mini_lima.data import prompts

@@ -5,7 +5,6 @@ import re
 import pytest
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher
-
 from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
 
 from mini_lima.data.examples import Earlier

@@ -10,7 +10,7 @@ import random
 import time
 
 from mini_lima.chat import Reply
-from mini_lima.data.examples import DataSet, Example
+from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.filters import Filters, RewritingFilters
 from mini_lima.data.measures import counts
 from mini_lima.data.parsing import pairs

@@ -97,7 +97,7 @@ def figures(used):
         for n, (t, i) in enumerate(used)
     ]
     begun = time.perf_counter()
-    counts(DataSet("naive", examples, [], {"prompt 3": len(used)}, "m", "bench"))
+    counts("naive", examples, [], StepReport(requests={"prompt 3": len(used)}))
     return time.perf_counter() - begun
 
 

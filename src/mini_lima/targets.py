@@ -89,7 +89,8 @@ def find(where: str, name: object) -> Callable[..., Any]:
             f"{where}.{TARGET}: must be the dotted name of a function, such as my_arms.halve;"
             f" found {name!r}"
         )
-    module, attributes = name, []
+    module = name
+    attributes: list[str] = []
     while True:
         try:
             found: Any = importlib.import_module(module)

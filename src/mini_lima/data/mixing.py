@@ -14,7 +14,7 @@ from mini_lima.data.subsets import in_place, random_order
 from mini_lima.errors import UserError
 
 PREFIX = "other:"
-"""Stands before an id of the other data set that this one has, too."""
+"""Stands before an id of the other data set that this one has too, taken or not."""
 
 
 def _expect_mixed(*, data: Sequence[Example], other: Sequence[Example], **how: Any) -> Forecast:
@@ -33,8 +33,8 @@ def mix(
 ) -> StepReport:
     """Join two data sets, evenly interleaved; each keeps its order.
 
-    Where both hold the same ids (an arm and its own rewriting), one id is taken from both only as
-    far as it must be. An id that is taken twice gets `PREFIX` in the other data set's example.
+    Where both hold the same ids (an arm and its own rewriting), an id is taken from both only as far
+    as it must be; in the other data set's example it gets `PREFIX`.
 
     Args:
         output_dir: Receives the data set.
@@ -78,7 +78,7 @@ def mixed(
     taken = in_place(one, random_order(one, seed)[:first])
     # From the other end of the same order: ids that both have are not taken from both.
     beside = in_place(two, random_order(two, seed)[len(two) - second :])
-    return _interleaved(taken, _with_own_ids(beside, {each.id for each in taken}))
+    return _interleaved(taken, _with_own_ids(beside, {each.id for each in one}))
 
 
 def _sizes(one: int, two: int, share: float | None, n: int | None) -> tuple[int, int]:

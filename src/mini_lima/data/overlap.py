@@ -63,7 +63,7 @@ def decontaminate(
         first.setdefault(hit.example, hit)
     rejects = [
         Reject(
-            reason="decontaminate: in the evaluation set",
+            reason="in the evaluation set",
             asked_for=each.id,
             request=each.request,
             text=json.dumps(

@@ -84,7 +84,7 @@ def truncate(
             cut += output != example.output
             after.append(replace(example, output=output))
         else:
-            rejects.append(Reject("truncate: empty", example.id, example.request, example.output))
+            rejects.append(Reject("nothing is left", example.id, example.request, example.output))
     write_examples(output_dir, after)
     figures = {"truncated": cut, "unchanged": len(after) - cut, "empty": len(rejects)}
     if to is not None:

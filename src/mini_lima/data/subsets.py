@@ -38,10 +38,13 @@ def _expect_selected(
 ) -> Forecast:
     """Expect as many examples; what they say in a field, and their tokens, may not be known yet."""
     _check(tokens=tokens, by=by, **how)
-    if tokens is not None:
-        return Forecast(examples=data[: max(1, fitting(token_counts(data), tokens))])
-    known: By = "random" if by == "field" else by
-    return Forecast(examples=selected(data, **{**how, "by": known, "field": None}))
+    how |= {"by": "random", "field": None} if by == "field" else {"by": by}
+    try:
+        return Forecast(examples=selected(data, tokens=tokens, **how))
+    except UserError:
+        if tokens is None:
+            raise
+        return Forecast(examples=data)
 
 
 @forecast_by(_expect_selected)
@@ -175,26 +178,28 @@ class Bin:
     """Outputs of one range of lengths.
 
     Attributes:
-        shortest: Characters, of the other data set's.
-        longest: Characters.
+        at_least: Characters of an output.
+        at_most: Characters of an output.
         wanted: Examples of this range for the other data set's distribution.
         taken: Examples that there were for it.
     """
 
-    shortest: int
-    longest: int
+    at_least: int
+    at_most: int
     wanted: int
     taken: int
 
 
 def _expect_matched(
-    *, data: Sequence[Example], other: Sequence[Example], by: Size = "examples", **_: Any
+    *, data: Sequence[Example], other: Sequence[Example], by: Size = "examples", **how: Any
 ) -> Forecast:
-    """Expect as many examples at the most; tokens and lengths are not known beforehand."""
-    if by == "examples":
-        return Forecast(examples=as_many_examples(data, other, seed=0))
-    most = fitting(token_counts(data), sum(token_counts(other))) if by == "tokens" else len(other)
-    return Forecast(examples=data[: max(most, 1)])
+    """Expect as many examples at the most; tokens and lengths may not be known yet."""
+    try:
+        return Forecast(examples=matched(data, other, by=by, **how)[0])
+    except UserError:
+        if by == "examples":
+            raise
+        return Forecast(examples=data)
 
 
 @forecast_by(_expect_matched)
@@ -228,21 +233,36 @@ def match(
         UserError: there is not enough to match the other data set.
     """
     before, model = read_examples(data), read_examples(other)
-    figures: dict[str, Any] = {"of": len(before), "other": len(model)}
-    if by == "examples":
-        after = as_many_examples(before, model, seed=seed)
-    elif by == "tokens":
-        after = as_many_tokens(before, model, seed=seed)
-        figures |= {
-            "tokens": sum(token_counts(after)),
-            "tokens_of_other": sum(token_counts(model)),
-        }
-    else:
-        after, bins = same_lengths(before, model, most_unmatched=most_unmatched, seed=seed)
+    after, bins = matched(before, model, by=by, most_unmatched=most_unmatched, seed=seed)
+    write_examples(output_dir, after)
+    figures: dict[str, Any] = {"matched": len(after), "of": len(before), "other": len(model)}
+    if by == "tokens":
+        figures["tokens"] = sum(token_counts(after))
+        figures["tokens_of_other"] = sum(token_counts(model))
+    if by == "length_quantiles":
         figures["unmatched"] = sum(each.wanted - each.taken for each in bins)
         figures["lengths"] = [asdict(each) for each in bins]
-    write_examples(output_dir, after)
-    return StepReport(figures={"matched": len(after), **figures})
+    return StepReport(figures=figures)
+
+
+def matched(
+    examples: Sequence[Example],
+    other: Sequence[Example],
+    *,
+    by: Size = "examples",
+    most_unmatched: float = 0.1,
+    seed: int = 0,
+) -> tuple[list[Example], list[Bin]]:
+    """Return what `match` keeps of ``examples``, and by ranges of lengths if it goes by those.
+
+    Raises:
+        UserError: as `match`.
+    """
+    if by == "examples":
+        return as_many_examples(examples, other, seed=seed), []
+    if by == "tokens":
+        return as_many_tokens(examples, other, seed=seed), []
+    return same_lengths(examples, other, most_unmatched=most_unmatched, seed=seed)
 
 
 def as_many_examples(
@@ -297,8 +317,8 @@ def same_lengths(
         UserError: the lengths overlap too little.
     """
     lengths = sorted(len(each.output) for each in other)
-    cuts = sorted({math.ceil(cut) for cut in quantiles(lengths, n=BINS, method="inclusive")}
-                  if len(lengths) > 1 else ())  # fmt: skip
+    deciles = quantiles(lengths, n=BINS, method="inclusive") if len(lengths) > 1 else []
+    cuts = sorted({math.ceil(decile) for decile in deciles})
     shares = Counter(bisect_right(cuts, length) for length in lengths)
     there: defaultdict[int, list[int]] = defaultdict(list)
     for at in random_order(examples, seed):
@@ -320,16 +340,8 @@ def same_lengths(
         )
     wanted = _apportioned(size, shares)
     taken = {b: there[b][: wanted[b]] for b in shares}
-    bins = [
-        Bin(
-            shortest=min(inside),
-            longest=max(inside),
-            wanted=wanted[b],
-            taken=len(taken[b]),
-        )
-        for b in sorted(shares)
-        if (inside := [length for length in lengths if bisect_right(cuts, length) == b])
-    ]
+    starts, stops = [lengths[0], *cuts], [*(cut - 1 for cut in cuts), lengths[-1]]
+    bins = [Bin(starts[b], stops[b], wanted[b], len(taken[b])) for b in sorted(shares)]
     return in_place(examples, [at for places in taken.values() for at in places]), bins
 
 

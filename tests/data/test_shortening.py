@@ -88,7 +88,7 @@ def test_words_stay_whole_and_as_many_as_there_is_room_for(words, draw):
             40,
             "Dr. Who said 3.5 is e.g. enough.",
         ),
-        ("Is it? “Yes!” she said, and went on.", 30, "Is it? “Yes!”"[:6]),
+        ("Is it? “Yes!” she said, and went on.", 30, "Is it?"),
         ("Sure:\n1. Buy bread.\n2. Buy milk and eggs.", 30, "Sure:\n1. Buy bread."),
         ("今天下雨。明天晴天，后天也是晴天。", 9, "今天下雨。"),
         ("他说：「好。」然后走了，没有回来。", 10, "他说：「好。」"),
@@ -97,6 +97,11 @@ def test_words_stay_whole_and_as_many_as_there_is_room_for(words, draw):
 )
 def test_a_sentence_ends_where_a_reader_says_so(text, most, left):
     assert cut(text, most, "sentence") == left
+
+
+def test_a_label_is_left_of_what_was_made_of_it():
+    assert cut("“Positive”, and warmly so!", 9, "word") == "“Positive"
+    assert cut("Positive, and warmly so!", 7, "word") == ""
 
 
 def test_scripts_without_spaces_are_cut_between_characters():

@@ -61,20 +61,7 @@ def decontaminate(
     first: dict[str, Hit] = {}
     for hit in found.hits:
         first.setdefault(hit.example, hit)
-    rejects = [
-        Reject(
-            reason="in the evaluation set",
-            asked_for=each.id,
-            request=each.request,
-            text=json.dumps(
-                {"instruction": each.instruction, "input": each.input, "output": each.output},
-                ensure_ascii=False,
-            ),
-            detail=f"{hit.reason} of its {hit.part} with {hit.instruction!r}",
-        )
-        for each in examples
-        if (hit := first.get(each.id))
-    ]
+    rejects = [_reject(each, first[each.id]) for each in examples if each.id in first]
     write_examples(output_dir, [each for each in examples if each.id not in first])
     figures = {
         "checked": found.checked,
@@ -82,6 +69,17 @@ def decontaminate(
         "instructions_found": len(found.instructions_hit),
     }
     return StepReport(rejects=rejects, figures=figures)
+
+
+def _reject(example: Example, hit: Hit) -> Reject:
+    texts = {key: getattr(example, key) for key in ("instruction", "input", "output")}
+    return Reject(
+        reason="in the evaluation set",
+        asked_for=example.id,
+        request=example.request,
+        text=json.dumps(texts, ensure_ascii=False),
+        detail=f"{hit.reason} of its {hit.part} with {hit.instruction!r}",
+    )
 
 
 def contamination(

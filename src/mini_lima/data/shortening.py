@@ -26,17 +26,19 @@ LOOK_AHEAD = 40
 """Characters after a word in which the end of its line, or the next word, is looked for."""
 
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
+SPACE = r"[\s\x1c-\x1f]"
+"""As `str.isspace` has it."""
 OPENING = r"[\p{Ps}\p{Pi}]"
 CLOSING = r"[\p{P}--[\p{Ps}\p{Pi}]]"
 WORD = rf"""(?x)
     (?:(?={OPENING})\X)*+ (?={UNSPACED})\X (?:(?={CLOSING})\X)*+  # one character, marks around it
-  | (?:(?!\s|{UNSPACED})\X)++                                      # all that is between spaces
+  | (?:(?!{SPACE}|{UNSPACED})\X)++                                 # all that is between spaces
 """
 r"""A word and its marks, of whole grapheme clusters: each is one ``\X``, and what stands before it
 looks at how it begins."""
 STOP = r"[.!?…。！？｡।॥؟۔][\p{P}\p{S}]*+\Z"
 """How a word ends with which a sentence ends: its mark, and quotes or emphasis behind it."""
-ABBREVIATION = r"(?i)\W*(?:mrs?|ms|dr|prof|st|vs|etc|cf|no|nos|fig|eq|vol|pp?|(?:\p{L}\.)*\p{L})\."
+ABBREVIATION = r"(?i)\W*(?:mrs?|ms|dr|prof|st|vs|etc|cf|fig|eq|vol|pp?|(?:\p{L}\.)*\p{L})\."
 
 
 def _expect_truncated(*, data: Sequence[Example], **how: Any) -> Forecast:
@@ -128,17 +130,28 @@ def cut(text: str, most: int, end: End) -> str:
         end: At what it may be cut.
 
     Returns:
-        The beginning, without space at its end; empty if no word, or sentence, ends within it.
+        The beginning, without space at its end; empty if no word, or sentence, ends within it. The
+        last word loses the marks for which there is no room: of "Positive, and how!" 8 characters
+        are "Positive", the label that it was.
     """
     if len(text) <= most:
         return text
     last = 0
     for word in _pattern(WORD).finditer(text):
         if word.end() > most:
-            break
+            bare = word.start() + _without_marks(word[0])
+            return text[: bare if end == "word" and word.start() < bare <= most else last]
         if end == "word" or _ends_sentence(text, word.start(), word.end()):
             last = word.end()
     return text[:last]
+
+
+def _without_marks(word: str) -> int:
+    """Return how many characters ``word`` has without the marks at its end: a comma, a quote."""
+    clusters = _pattern(r"\X").findall(word)
+    while clusters and _pattern(r"\p{P}").match(clusters[-1]):
+        clusters.pop()
+    return sum(map(len, clusters))
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:

@@ -10,7 +10,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Any: "values",
+}
 
 
 GROUPS = ("experiment",)
@@ -100,6 +106,8 @@ def words(kind: Any) -> str:
         return f"a table of {words(get_args(kind)[1])}"
     if isinstance(kind, UnionType):
         return _either([words(each) for each in get_args(kind)])
+    if kind is Any:
+        return WORDS[kind]
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):

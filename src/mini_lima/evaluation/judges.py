@@ -15,13 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import Chat
 from mini_lima.errors import UserError
 from mini_lima.evaluation import prompts, rules, shipped
 from mini_lima.evaluation.annotators import Annotator, Completion
 from mini_lima.targets import TARGET, load
+
+if TYPE_CHECKING:
+    from mini_lima.chat import Chat
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def choose(
 def _meant(name: str) -> str:
     if near := get_close_matches(name, shipped.names(), 1):
         return f"did you mean {near[0]}?"
-    if hasattr(rules, name):
+    if name in rules.CONTROLS:
         return f"{name} is a rule: choose the option annotator={name}"
     return f"it has {', '.join(shipped.names())}"
 
@@ -181,14 +183,14 @@ def load_annotator(judge: JudgeChoice, prompt: Path | None = None) -> Annotator:
     return Annotator(judge.name, messages, votes, extra=extra, prompt_sha256=sha256)
 
 
-def describe(judge: JudgeChoice, annotator: Annotator, chat: Chat | None) -> Judge:
+def describe(judge: JudgeChoice, annotator: Annotator, chat: "Chat | None") -> Judge:
     """Return the record of ``judge``, which asks ``chat`` unless it is a rule."""
     if isinstance(judge, Rule):
         return Judge(
             judge.name, rule=judge.function, keywords=dict(judge.keywords), code=judge.code
         )
     assert chat is not None
-    sampling = {**chat.model.identity, **annotator.extra}
+    sampling = {**annotator.extra, **chat.model.identity}
     model = sampling.pop("model")
     return Judge(
         f"{model} ({judge.name})",

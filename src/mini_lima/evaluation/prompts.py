@@ -72,8 +72,8 @@ def read_own(path: Path, how: str, answers: Sequence[str]) -> Messages:
     asked = [answer for answer in answers or ("(a)", "(b)") if answer not in templates]
     if asked:
         raise UserError(
-            f"{path}: never says {' or '.join(asked)}, which reading={how} looks for in the answer:"
-            " choose another reading, or the answers that the prompt asks for"
+            f"{path}: never says {' or '.join(asked)}, which its answers are read by ({how}): give"
+            " the reading and the answers that it asks for, as reading=exact answers=[A,B]"
         )
     return found
 

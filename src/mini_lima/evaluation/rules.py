@@ -18,6 +18,8 @@ from mini_lima.targets import Target
 
 PROVIDED = ("instruction", "output_1", "output_2", "occasion")
 """The keywords that a rule is given; its others are configured."""
+CONTROLS = ("longest", "coin")
+"""Rules of ours, each an option of its name."""
 
 
 def longest(output_1: str, output_2: str) -> float:

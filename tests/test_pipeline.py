@@ -67,3 +67,23 @@ def test_of_a_file_that_is_not_there_is_said_which_key_asked_for_it(key):
         except UserError as error:
             said.append(str(error))
     assert said == [f"{key}=misspelt.json: no such file"]
+
+
+def test_what_judges_is_part_of_the_identity_of_the_verdicts_and_of_nothing_else(tmp_path):
+    prompt = tmp_path / "mine.txt"
+
+    def judged(*overrides, text="{instruction} (a) {output_1} (b) {output_2}"):
+        prompt.write_text(text, encoding="utf-8")
+        return stages(tmp_path, "annotator=chatgpt", f"annotator.prompt={prompt}", *overrides)
+
+    first = judged()
+    for other in (
+        judged(text="(a) {output_1} (b) {output_2} {instruction}"),
+        judged("annotator.chat.temperature=1"),
+    ):
+        changed = {key[0] for key in first if first[key].fingerprint != other[key].fingerprint}
+        assert changed == {"annotations", "result"}
+    ruled = stages(
+        tmp_path, "annotator=chatgpt", "+annotator.rule._target_=mini_lima.evaluation.coin"
+    )
+    assert {each.params["chat"] for each in ruled.values() if each.name == "annotations"} == {None}

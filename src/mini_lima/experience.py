@@ -34,7 +34,7 @@ HOW = {
         "micro_batch_size_per_gpu",
     ),
     "outputs": ("max_new_tokens", "temperature", "precision", "dialect"),
-    "annotations": ("annotator", "chat"),
+    "annotations": ("judge", "chat"),
 }
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")

@@ -4,6 +4,7 @@ Files and models are found here, as they are named (`sources`), and held to the 
 configuration gives them; nothing is read by a stage that was not found first.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,10 +15,19 @@ from typing import Any
 from mini_lima import sources
 from mini_lima.arms import Step
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
+from mini_lima.config.schema import (
+    AnnotatorConfig,
+    ChatConfig,
+    Config,
+    EngineConfig,
+    PricesConfig,
+    Weights,
+)
 from mini_lima.errors import UserError
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.stages import Stage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,22 @@ def chat(config: Config, given: ChatConfig) -> Chat:
         prices=_prices(given.prices) or _prices(config.prices.get(given.model)),
         budget=_budget(config.budget_usd),
     )
+
+
+def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
+    """The model that the judge under ``key`` asks; None for a rule, which asks none.
+
+    Raises:
+        UserError: as for `chat`.
+    """
+    if given.chat and not given.asks_model:
+        _unused(f"{key}.chat")
+    return chat(config, given.chat) if given.chat and given.asks_model else None
+
+
+@cache
+def _unused(key: str) -> None:
+    log.warning("%s is not used: the judge is a rule, which asks no model", key)
 
 
 def _prices(given: PricesConfig | None) -> Prices | None:

@@ -19,9 +19,9 @@ from functools import partial
 from typing import Any
 
 from mini_lima import arms, evaluation, ingredients, sft, sources
+from mini_lima.config import judges
 from mini_lima.config.schema import (
     AdapterMethod,
-    AnnotatorConfig,
     Config,
     Engine,
     TrackingMode,
@@ -62,8 +62,8 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     tuned_outputs = _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label)
 
     others = {
-        f"{which} by {name}": _annotations(config, judge, outputs)
-        for name, judge in config.other_annotators.items()
+        f"{which} by {name}": _annotations(config, f"other_annotators.{name}", outputs)
+        for name in config.other_annotators
         for which, outputs in (("baseline", baseline_outputs), ("sft", tuned_outputs))
     }
     found = _result(
@@ -72,9 +72,9 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         data=data_set,
         sft=tuned,
         baseline_outputs=baseline_outputs,
-        baseline_annotations=_annotations(config, config.annotator, baseline_outputs),
+        baseline_annotations=_annotations(config, "annotator", baseline_outputs),
         sft_outputs=tuned_outputs,
-        sft_annotations=_annotations(config, config.annotator, tuned_outputs),
+        sft_annotations=_annotations(config, "annotator", tuned_outputs),
         **others,
     )
     if config.tracking.mode is TrackingMode.disabled:
@@ -182,22 +182,25 @@ def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
     )
 
 
-def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stage:
+def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
+    given = config.judges()[key]
+    judge = judges.judge(key, given)
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{judge.name}",
+        label=f"{outputs.label}-{judge.choice.name}",
         function=annotation.annotate,
         params={
-            "annotator": judge.name,
-            "chat": ingredients.chat(config, judge.chat) if judge.chat else None,
-            **{key: getattr(judge, key) for key in judging},
+            "judge": judge.choice,
+            "chat": ingredients.judge_chat(config, key, given),
+            **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
             **ingredients.interval(config),
         },
         inputs={"model_outputs": outputs},
         files={
             "reference_outputs": ingredients.references(config),
+            **({"prompt": judge.prompt} if judge.prompt else {}),
             **ingredients.difficulties(config),
         },
         version=3,

@@ -155,7 +155,10 @@ def _checked(
             raise UserError(f"{where}.{name}: {dotted_name(function)} has {_no_such(name, own)}")
     lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
     if lacking:
-        raise UserError(f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it")
+        given = f" (it is given {', '.join(provided)})" if provided else ""
+        raise UserError(
+            f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it{given}"
+        )
     hints = get_type_hints(function, include_extras=True)
     return {
         name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()

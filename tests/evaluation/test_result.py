@@ -4,6 +4,7 @@ import pytest
 
 from mini_lima import sweep
 from mini_lima.evaluation.annotation import annotate
+from mini_lima.evaluation.judges import Rule
 from mini_lima.evaluation.result import summarise
 from mini_lima.files import read_json, write_json
 
@@ -36,7 +37,7 @@ def cell(tmp_path):
                     model_outputs=folders[which],
                     reference_outputs=folders["reference"] / "model_outputs.json",
                     limit=None,
-                    annotator=judge,
+                    judge=Rule(judge, f"mini_lima.evaluation.{judge}"),
                     chat=None,
                     orders="both",
                     repeats=1,

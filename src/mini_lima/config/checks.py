@@ -8,9 +8,9 @@ from datetime import date
 from math import inf
 
 from mini_lima import arms
+from mini_lima.config import judges
 from mini_lima.config.schema import (
     AdapterMethod,
-    AnnotatorConfig,
     Config,
     Engine,
     Precision,
@@ -78,21 +78,11 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
-    yield from _judging("annotator", config.annotator)
-    for name, judge in config.other_annotators.items():
-        yield from _judging(f"other_annotators.{name}", judge)
+    yield from judges.faults(config)
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
-
-
-def _judging(key: str, judge: AnnotatorConfig) -> Iterator[str]:
-    for name in ("repeats", "reading_attempts"):
-        if not 1 <= getattr(judge, name) <= 1000:
-            yield f"{key}.{name}={getattr(judge, name)}: must be 1 to 1000"
-    if not 0 <= judge.most_failed <= 1:
-        yield f"{key}.most_failed={judge.most_failed}: must lie between 0 and 1"
 
 
 def _money(config: Config) -> Iterator[str]:

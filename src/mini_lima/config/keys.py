@@ -10,7 +10,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Any: "values",
+}
 
 
 GROUPS = ("experiment",)
@@ -110,7 +116,7 @@ def words(kind: Any) -> str:
     if isinstance(kind, UnionType):
         return _either([words(each) for each in get_args(kind)])
     if kind is Any:
-        return "anything"
+        return WORDS[kind]
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):

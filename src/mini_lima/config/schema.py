@@ -103,6 +103,15 @@ class Until(StrEnum):
     outputs = "outputs"
 
 
+class Reading(StrEnum):
+    """How the answer to a judge's prompt of one's own is read."""
+
+    named = "named"
+    exact = "exact"
+    last = "last"
+    weighted = "weighted"
+
+
 class TrackingMode(StrEnum):
     """How Weights & Biases is used."""
 
@@ -322,10 +331,19 @@ class EvaluationConfig:
 
 @dataclass
 class AnnotatorConfig:
-    """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
+    """The judge: a prompt and the model it is put to, or a rule; docs/judges.md."""
 
-    name: str = MUST_BE_GIVEN
-    """``longest``, ``coin``, or an annotator config that alpaca_eval ships."""
+    name: str | None = None
+    """An annotator config of AlpacaEval's. With ``prompt`` or ``rule``: what tables call that."""
+    prompt: str | None = None
+    """A file of yours with {instruction}, {output_1} and {output_2}, in place of AlpacaEval's."""
+    reading: Reading = Reading.named
+    """What answers ``prompt`` asks for: Output (a) or (b); one of ``answers`` and nothing else; one
+    of them at the end of a reasoning; or one of two tokens, weighted with their probabilities."""
+    answers: list[str] = field(default_factory=list)
+    """What means the first output is better, what the second, and, if there is a third, a tie."""
+    rule: dict[str, Any] = field(default_factory=dict)
+    """``_target_`` and keywords of a function that judges, in place of a model."""
     orders: Orders = Orders.both
     """``random`` is the single order that alpaca_eval draws for an instruction."""
     repeats: int = 1
@@ -337,6 +355,11 @@ class AnnotatorConfig:
     seed: int = 0
     """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether ``chat`` is of any use: a rule asks nobody."""
+        return not self.rule
 
 
 @dataclass
@@ -411,10 +434,17 @@ class Config:
     plan: bool = False
     """Show what is done, what is to do and what it will cost, and stop."""
 
-    def chats(self) -> dict[str, ChatConfig]:
-        """Every model that is asked over an endpoint, by the key under which it is configured."""
-        judges = {"annotator": self.annotator} | {
+    def judges(self) -> dict[str, AnnotatorConfig]:
+        """Every judge, by the key under which it is configured."""
+        return {"annotator": self.annotator} | {
             f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
         }
-        found = {f"{key}.chat": judge.chat for key, judge in judges.items() if judge.chat}
+
+    def chats(self) -> dict[str, ChatConfig]:
+        """Every model that is asked over an endpoint, by the key under which it is configured."""
+        found = {
+            f"{key}.chat": judge.chat
+            for key, judge in self.judges().items()
+            if judge.chat and judge.asks_model
+        }
         return {"teacher": self.teacher} | found

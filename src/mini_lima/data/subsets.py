@@ -144,14 +144,21 @@ def _check(
 def _ranked(
     examples: Sequence[Example], by: By, field: str | None, order: Order, seed: int
 ) -> list[int]:
-    """Return the places of ``examples`` in the order in which they are taken."""
+    """Return the places of ``examples`` in the order in which they are taken.
+
+    The longest first is the shortest first from behind, also where some are equally long: two
+    halves have no example in common.
+    """
     places = random_order(examples, seed)
-    if field is not None:
-        numbers = [_number(example, field) for example in examples]
-        return sorted(places, key=numbers.__getitem__, reverse=order == "highest")
     if by == "random":
         return places
-    return sorted(places, key=lambda at: len(examples[at].output), reverse=by == "longest")
+    if field is None:
+        numbers = [float(len(example.output)) for example in examples]
+    else:
+        numbers = [_number(example, field) for example in examples]
+    places.sort(key=numbers.__getitem__)
+    largest_first = by == "longest" or (by == "field" and order == "highest")
+    return places[::-1] if largest_first else places
 
 
 def _number(example: Example, field: str) -> float:

@@ -38,7 +38,7 @@ HOW = {
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")
 """and settings of the launch that do, as the provenance of a stage has them."""
-RENDERED = ("max_length", "overlong")
+RENDERED = ("max_length", "overlong", "turns")
 """Params of a training that change which tokens it sees."""
 
 

@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mini_lima import experience, inventory, pipeline, preflight
+from mini_lima import arms, experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import Stopped, UserError
@@ -48,7 +49,7 @@ def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) ->
     """Return the record of a cell that has not ended yet."""
     record = {
         "model": config.model.name,
-        "method": config.data.method,
+        "method": config.arm,
         "overrides": list(overrides),
         "status": "unfinished",
         "exit_code": 1,
@@ -175,7 +176,9 @@ def _cost(ledger: Path) -> dict[str, Any]:
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
     """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
     cell, fault = None, None
-    to_do = {"data", "sft", "outputs", "annotations", "tracking"}
+    to_do = {"data", "teacher", "sft", "outputs", "annotations", "tracking"}
+    if not arms.last_step(asdict(config.data)).wants("teacher"):
+        to_do.remove("teacher")
     try:
         cell = pipeline.build_cell(config, resolved)
         to_do = _to_do(walk([cell.last]), store)
@@ -195,8 +198,10 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
 
 
 def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:
-    """The names of those that are not finished."""
-    return {stage.name for stage in stages if not store.is_finished(stage)}
+    """The names of those that are not finished, and ``teacher`` if one of them asks it."""
+    unfinished = [stage for stage in stages if not store.is_finished(stage)]
+    asking = {"teacher"} if any("teacher" in stage.params for stage in unfinished) else set()
+    return {stage.name for stage in unfinished} | asking
 
 
 def say(reason: str) -> None:

@@ -6,9 +6,8 @@ anything is made of the file, and what a row says besides its conversation is ke
 """
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, Literal
 from mini_lima.data.examples import Example, Reject, StepReport, write_examples
 from mini_lima.data.layouts import (
     COLUMNS,
-    HALF_A_CHARACTER,
     NEEDS,
     Dialogue,
     Layout,
@@ -26,7 +24,7 @@ from mini_lima.data.layouts import (
     read_row,
 )
 from mini_lima.data.steps import Forecast, forecast_by
-from mini_lima.data.tables import Malformed, Row, read_rows
+from mini_lima.data.tables import HALF_A_CHARACTER, Malformed, Row, plain, plain_text, read_rows
 from mini_lima.errors import UserError
 
 FIRST = 100
@@ -136,9 +134,9 @@ def _read(
         *history, (instruction, output) = dialogue.turns
         kept = dialogue.system if system == "keep" else ""
         used = {columns.get(each, each) for each in (*dialogue.used, *(("id",) if own else ()))}
-        fields = {_clean(k): _plain(v) for k, v in row.value.items() if k not in used}
+        fields = {plain_text(k): plain(v) for k, v in row.value.items() if k not in used}
         if dialogue.turn_fields:
-            fields["turn_fields"] = _plain(dialogue.turn_fields)
+            fields["turn_fields"] = plain(dialogue.turn_fields)
         if dialogue.system and not kept:
             fields["system"] = dialogue.system
         task = tasks.setdefault((kept, dialogue.turns[0][0]), id)
@@ -227,27 +225,5 @@ def _complaint(
 
 
 def _as_written(row: Row, fault: Malformed) -> str:
-    text = fault.text or json.dumps(_plain(row.value), ensure_ascii=False)
-    return _clean(text)
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it; of what it cannot, such as bytes, what it is."""
-    match value:
-        case None | bool() | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case str():
-            return _clean(value)
-        case Mapping():
-            return {_clean(key): _plain(each) for key, each in value.items()}
-        case bytes():
-            return f"{len(value)} bytes"
-        case Iterable():
-            return [_plain(each) for each in value]
-    return _clean(str(value))  # a date, a decimal number
-
-
-def _clean(text: Any) -> str:
-    return HALF_A_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    text = fault.text or json.dumps(plain(row.value), ensure_ascii=False)
+    return plain_text(text)

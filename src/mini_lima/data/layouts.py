@@ -9,12 +9,11 @@ A row that cannot be read as it was meant is not read in another way: no turn is
 another's place or taken for another's.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mini_lima.data.tables import Malformed
+from mini_lima.data.tables import HALF_A_CHARACTER, Malformed
 
 Layout = Literal["alpaca", "prompt_completion", "messages", "sharegpt"]
 NEEDS: Mapping[Layout, str] = {
@@ -39,9 +38,9 @@ COLUMNS = (
 """Names under which a layout looks for something."""
 TOOLS = ("tools", "functions", "tool_calls", "function_call", "tool_call_id")
 MEDIA = ("image", "images", "video", "videos", "audio", "audios", "image_url", "input_audio")
+NO_TEXT = {*TOOLS, *MEDIA}
 SUPERVISION = ("weight", "loss", "train", "loss_weight")
 """What fine-tuning services call the key that says whether an answer is trained on."""
-HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ def read_row(row: Any, layout: Layout) -> Dialogue:
     """
     if not isinstance(row, Mapping):
         raise Unreadable("not an object", "", f"an object was expected, found {_kind(row)}")
-    for key in (*TOOLS, *MEDIA):
-        _refuse_unless_empty(row, key, "")
+    for key in sorted(NO_TEXT & row.keys()):
+        _refuse_unless_empty(row[key], key, "")
     if layout == "alpaca":
         return _alpaca(row)
     if layout == "prompt_completion":
@@ -177,8 +176,8 @@ def _turn(turn: Any, where: str, layout: str) -> tuple[str, str]:
     role_key, text_key = KEYS[layout]
     if not isinstance(turn, Mapping):
         raise Unreadable("not a turn", where, f"an object was expected, found {_kind(turn)}")
-    for key in (*TOOLS, *MEDIA):
-        _refuse_unless_empty(turn, key, f"{where}.")
+    for key in sorted(NO_TEXT & turn.keys()):
+        _refuse_unless_empty(turn[key], key, f"{where}.")
     for key in SUPERVISION:
         if turn.get(key) not in (None, True, 1):
             raise Unreadable(
@@ -234,9 +233,8 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _refuse_unless_empty(given: Mapping[str, Any], key: str, prefix: str) -> None:
-    value = given.get(key)
-    if _empty(value) or (isinstance(value, str) and (key in MEDIA or value in ("[]", "null"))):
+def _refuse_unless_empty(value: Any, key: str, prefix: str) -> None:
+    if _empty(value) or value in ("[]", "null"):
         return
     reason = "tools" if key in TOOLS else "not text alone"
     what = "tools" if key in TOOLS else "images or sounds"

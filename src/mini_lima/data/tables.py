@@ -6,13 +6,17 @@ unreadable is a UserError.
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
 
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+"""What an escape such as ``\\ud83d`` that stands alone becomes; no file in UTF-8 can hold it."""
 PARQUET_BATCH = 1_000
 """Rows of a Parquet file that are read at a time."""
 
@@ -147,3 +151,26 @@ FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".parquet": _parquet,
 }
 """Readers by the suffix of the file's name."""
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it; of bytes, how many there are."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return plain_text(value)
+        case Mapping():
+            return {plain_text(str(key)): plain(each) for key, each in value.items()}
+        case bytes():
+            return f"{len(value)} bytes"
+        case Iterable():
+            return [plain(each) for each in value]
+    return str(value)  # a date, a decimal number
+
+
+def plain_text(text: str) -> str:
+    """Return ``text`` as a file in UTF-8 can hold it."""
+    return HALF_A_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)

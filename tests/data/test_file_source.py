@@ -141,24 +141,29 @@ rows_of_anything = st.dictionaries(
 )
 
 
+GOOD = {
+    "alpaca": {"instruction": "a", "output": "b"},
+    "prompt_completion": {"prompt": "a", "completion": "b"},
+    "messages": {"messages": messages("a", "b")},
+    "sharegpt": {"conversations": sharegpt("a", "b")},
+}
+
+
 @settings(deadline=None, max_examples=200)
-@given(st.lists(rows_of_anything | anything, max_size=4))
-def test_whatever_a_file_holds_is_an_example_a_reject_or_refused(tmp_path_factory, rows):
+@given(st.sampled_from([*GOOD]), st.lists(rows_of_anything | anything, max_size=4))
+def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout, rows):
     folder = tmp_path_factory.mktemp("set")
     file = folder / "rows.json"
-    file.write_text(json.dumps(rows))
-    try:
-        report = from_file(folder, file=file, unreadable="drop")
-    except UserError:
-        return
+    file.write_text(json.dumps([GOOD[layout], *rows]))
+    report = from_file(folder, file=file, layout=layout, unreadable="drop")
     found = read_examples(folder)
-    assert len(found) + len(report.rejects) == len(rows)
+    assert len(found) + len(report.rejects) == len(rows) + 1
     assert len({each.id for each in found}) == len(found)
     assert all(each.instruction.strip() and each.output.strip() for each in found)
     write_jsonl(folder / "rejects.jsonl", [vars(each) for each in report.rejects])
     if report.rejects:
-        with pytest.raises(UserError, match=f"{len(report.rejects)} of {len(rows)} rows"):
-            from_file(folder, file=file)
+        with pytest.raises(UserError, match=f"{len(report.rejects)} of {len(rows) + 1} rows"):
+            from_file(folder, file=file, layout=layout)
 
 
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}

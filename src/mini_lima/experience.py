@@ -13,6 +13,7 @@ this model's tokens per byte if an earlier training tells them.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -202,4 +203,7 @@ def _summary(training: _Work) -> dict[str, Any]:
 
 
 def _bytes(examples: Sequence[Example]) -> int:
-    return sum(len(f"{e.instruction}{e.input}{e.output}".encode()) for e in examples)
+    return sum(
+        len("".join([e.system, *chain(*e.history), e.instruction, e.input, e.output]).encode())
+        for e in examples
+    )

@@ -196,7 +196,7 @@ def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
     file.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(UserError) as found:
         from_file(tmp_path, file=file)
-    assert f"{file}:2: {told}" in str(found.value)
+    assert f"{file}: line 2: {told}" in str(found.value)
 
 
 def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
@@ -211,25 +211,25 @@ def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
     bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
     told = complaint(tmp_path, [*ALPACA, *bad])
     assert "8 of 11 rows" in told
-    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}:4: output: it is empty"
+    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: it is empty"
     assert len(told.splitlines()) == 7
     assert told.endswith("and 3 more")
     file = tmp_path / "rows.jsonl"
     report = from_file(tmp_path, file=file, unreadable="drop")
     assert len(read_examples(tmp_path)) == 3
     assert [each.reason for each in report.rejects].count("empty text") == 4
-    assert file.name in report.rejects[0].detail
+    assert report.rejects[0].detail == "line 4: output: it is empty"
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
         ("a.jsonl", "{}\n{", "columns are"),
-        ("a.jsonl", "{", "a.jsonl:1: not JSON"),
+        ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
         ("a.json", "[1", "not JSON"),
         ("a.json", "[]", "no row"),
         ("a.csv", "", "no row"),
-        ("a.csv", "instruction,output\na,b,c\n", "a.csv:2: 3 cells, where the header has 2"),
+        ("a.csv", "instruction,output\na,b,c\n", "a.csv: line 2: 3 cells, where the header has 2"),
         ("a.csv", 'instruction,output\na,"b\n', "not CSV"),
         ("a.csv", "output,output\na,b\n", "two columns"),
         ("a.parquet", "PAR1", "not a whole Parquet"),

@@ -54,7 +54,7 @@ def from_file(
     output_dir: Path,
     *,
     file: Path,
-    layout: Literal["auto"] | Layout = "auto",
+    layout: Literal["auto", "alpaca", "prompt_completion", "messages", "sharegpt"] = "auto",
     columns: dict[str, str] | None = None,
     system: Literal["keep", "drop"] = "keep",
     unreadable: Literal["refuse", "drop"] = "refuse",
@@ -153,7 +153,7 @@ def _read(
             )
         )
     rejects = [
-        Reject(fault.reason, None, None, _as_written(row, fault), f"{row.where}: {fault.detail}")
+        Reject(fault.reason, None, None, _as_written(row, fault), f"{row.place}: {fault.detail}")
         for row, fault in faults
     ]
     dropped = sum(bool(dialogue.system) for _, dialogue in read) if system == "drop" else 0
@@ -183,7 +183,7 @@ def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, s
         raise UserError(f"{file}: it may be {' or '.join(found)}: say which with layout=…")
     if not objects:
         told = rows[0].value.detail if isinstance(rows[0].value, Malformed) else "it is no object"
-        raise UserError(f"{rows[0].where}: {told}")
+        raise UserError(f"{file}: {rows[0].place}: {told}")
     needs = "; ".join(f"{layout} needs {columns}" for layout, columns in NEEDS.items())
     raise UserError(
         f"{file}: its columns are {', '.join(map(str, there))}, and no layout fits ({needs}): name"
@@ -217,7 +217,7 @@ def _complaint(
     ways = ["correct them"]
     if unreadable == "refuse" and len(faults) < rows:
         ways.append("leave them out with unreadable=drop")
-    told = [f"{row.where}: {fault.detail}" for row, fault in faults[:TOLD]]
+    told = [f"{file}: {row.place}: {fault.detail}" for row, fault in faults[:TOLD]]
     if len(faults) > TOLD:
         told.append(f"and {len(faults) - TOLD} more")
     summary = f"{file}: {len(faults)} of {rows} rows cannot be read ({reasons})"

@@ -36,13 +36,18 @@ class Row:
 
     Attributes:
         number: The first is 1; in JSON Lines it is the number of the line.
-        where: File and line, or file and row.
         value: What is there: an object by column, or anything else that JSON can hold.
+        line: On which it begins, where the format has lines.
     """
 
     number: int
-    where: str
     value: Any
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is in its file."""
+        return f"row {self.number}" if self.line is None else f"line {self.line}"
 
 
 def read_rows(file: Path) -> Iterator[Row]:
@@ -82,7 +87,7 @@ def _json(file: Path) -> Iterator[Row]:
     if not isinstance(rows, list):
         raise UserError(f'{file}: a list of rows was expected, or {{"data": [...]}}')
     for number, value in enumerate(rows, start=1):
-        yield Row(number, f"{file}: row {number}", value)
+        yield Row(number, value)
 
 
 def _lines(file: Path) -> Iterator[Row]:
@@ -90,7 +95,7 @@ def _lines(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8-sig", newline="\n") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield Row(number, f"{file}:{number}", _parsed(line))
+                yield Row(number, _parsed(line), number)
 
 
 def _parsed(line: str) -> Any:
@@ -106,7 +111,7 @@ def _csv(file: Path, delimiter: str = ",") -> Iterator[Row]:
         try:
             header = next(cells, [])
             if twice := sorted({name for name in header if header.count(name) > 1}):
-                raise UserError(f"{file}:1: two columns are called {twice[0]!r}")
+                raise UserError(f"{file}: line 1: two columns are called {twice[0]!r}")
             number, end = 0, cells.line_num
             for found in cells:
                 start, end = end + 1, cells.line_num
@@ -117,9 +122,9 @@ def _csv(file: Path, delimiter: str = ",") -> Iterator[Row]:
                 if len(found) != len(header):
                     told = f"{len(found)} cells, where the header has {len(header)}"
                     value = Malformed("not as many cells as columns", told, json.dumps(found))
-                yield Row(number, f"{file}:{start}", value)
+                yield Row(number, value, start)
         except csv.Error as error:
-            raise UserError(f"{file}:{cells.line_num}: it is not CSV: {error}") from None
+            raise UserError(f"{file}: line {cells.line_num}: it is not CSV: {error}") from None
 
 
 def _tsv(file: Path) -> Iterator[Row]:
@@ -136,7 +141,7 @@ def _parquet(file: Path) -> Iterator[Row]:
             for batch in opened.iter_batches(PARQUET_BATCH):
                 for value in batch.to_pylist():
                     number += 1
-                    yield Row(number, f"{file}: row {number}", value)
+                    yield Row(number, value)
     except ArrowException as error:
         told = str(error).partition("\n")[0]
         raise UserError(f"{file}: it is not a whole Parquet file: {told}") from None

@@ -275,10 +275,12 @@ def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(
     [folder] = grids.store.glob("sft/qwen-tiny-naive-*")
     tokens = read_json(folder / "summary.json")["tokens"]
     # As many examples as there can be, each about as long: fewer than the whole.
-    _, fewer = planned(grids, "data.instances_per_new_task=2")
+    _, fewer = planned(grids, "data.steps.self_instruct.instances_per_new_task=2")
     assert 0.4 * tokens < fewer["sft"].tokens.value < 0.9 * tokens
     assert not fewer["sft"].tokens.at_least
-    plan, longer = planned(grids, "data=improved", "data.instances_per_new_task=2")
+    plan, longer = planned(
+        grids, "data=improved", "data.steps.self_instruct.instances_per_new_task=2"
+    )
     assert longer["sft"].tokens == Amount(fewer["sft"].tokens.value, at_least=True)
     assert plan_table.lines(plan)[-1][3].startswith("≥ ")
 

@@ -101,6 +101,7 @@ class Experience:
     def __init__(self, store: Store) -> None:
         """Look into ``store``; one that is not there yet knows nothing."""
         self._store = store
+        self._forecasts: dict[str, Forecast] = {}
         items = inventory.take(store.root) if store.root.is_dir() else []
         identities = {item.fingerprint: item.record["identity"] for item in items}
         self._past = [
@@ -115,6 +116,20 @@ class Experience:
             for item in items
         ]
 
+    def forecast(self, data: Stage) -> Forecast:
+        """Say what a step of an arm will ask and make; of a finished one, what it has made."""
+        if data.fingerprint not in self._forecasts:
+            self._forecasts[data.fingerprint] = self._forecast(data)
+        return self._forecasts[data.fingerprint]
+
+    def _forecast(self, data: Stage) -> Forecast:
+        if self._store.is_finished(data):
+            return Forecast(examples=read_examples(self._store.path(data)))
+        params = data.params
+        before = {keyword: self.forecast(each) for keyword, each in data.inputs.items()}
+        given = {"teacher": params["teacher"]} if "teacher" in params else {}
+        return steps.forecast(params["step"], params["keywords"], before, **data.files, **given)
+
     def tokens(self, stage: Stage) -> Amount | None:
         """Return the tokens that ``stage`` will train on, all epochs; None if it trains nothing."""
         if stage.name != "sft":
@@ -125,7 +140,7 @@ class Experience:
             if each.rendered == work.rendered:
                 return Amount(epochs * _summary(each)["tokens"])
         per_byte = [*self._tokens_per_byte(alike)] or [1 / USUAL_BYTES_PER_TOKEN]
-        found = forecast_data(stage.inputs["data"], self._store)
+        found = self.forecast(stage.inputs["data"])
         return Amount(epochs * round(median(per_byte) * _bytes(found.examples)), found.longer)
 
     def seconds(self, stage: Stage, requests: int | None) -> Amount | None:
@@ -162,16 +177,6 @@ class Experience:
             found = self._store.root.glob(f"data/*-{each.identity['inputs']['data'][:12]}")
             for folder in found:
                 yield _summary(each)["tokens"] / max(_bytes(read_examples(folder)), 1)
-
-
-def forecast_data(stage: Stage, store: Store) -> Forecast:
-    """Say what a step of an arm will ask and make; of a finished one, what it has made."""
-    if store.is_finished(stage):
-        return Forecast(examples=read_examples(store.path(stage)))
-    params = stage.params
-    before = {keyword: forecast_data(each, store) for keyword, each in stage.inputs.items()}
-    given = {"teacher": params["teacher"]} if "teacher" in params else {}
-    return steps.forecast(params["step"], params["keywords"], before, **stage.files, **given)
 
 
 def _work(stage: Stage) -> _Work:

@@ -12,12 +12,12 @@ Other keywords are the framework's to give (``output_dir``, ``data``): they are 
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from mini_lima.errors import UserError
 from mini_lima.fingerprint import dotted_name
@@ -73,7 +73,9 @@ def load(where: str, given: Mapping[str, Any], *, provided: Collection[str] = ()
     """
     function = find(where, given.get(TARGET))
     keywords = {key: value for key, value in given.items() if not key.startswith("_")}
-    return Target(where, dotted_name(function), function, _checked(where, function, keywords, provided))
+    return Target(
+        where, dotted_name(function), function, _checked(where, function, keywords, provided)
+    )
 
 
 def find(where: str, name: object) -> Callable[..., Any]:
@@ -87,7 +89,8 @@ def find(where: str, name: object) -> Callable[..., Any]:
             f"{where}.{TARGET}: must be the dotted name of a function, such as my_arms.halve;"
             f" found {name!r}"
         )
-    module, attributes = name, []
+    module = name
+    attributes: list[str] = []
     while True:
         try:
             found: Any = importlib.import_module(module)
@@ -149,14 +152,20 @@ def _checked(
     own = [name for name in taken if name not in provided]
     for name in keywords:
         if name not in own and (name in taken or inspect.Parameter.VAR_KEYWORD not in kinds):
-            near = get_close_matches(name, own, 1)
-            perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(own) or 'none'}"
-            raise UserError(f"{where}.{name}: {dotted_name(function)} has no such keyword; {perhaps}")
+            raise UserError(f"{where}.{name}: {dotted_name(function)} has {_no_such(name, own)}")
     lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
     if lacking:
         raise UserError(f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it")
     hints = get_type_hints(function, include_extras=True)
-    return {name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()}
+    return {
+        name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()
+    }
+
+
+def _no_such(name: str, there_are: Sequence[str]) -> str:
+    near = get_close_matches(name, there_are, 1)
+    perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(there_are) or 'none'}"
+    return f"no such keyword; {perhaps}"
 
 
 def _value(where: str, value: Any, hint: Any) -> Any:
@@ -165,10 +174,17 @@ def _value(where: str, value: Any, hint: Any) -> Any:
         return value
     from pydantic import TypeAdapter, ValidationError
 
+    for kind in (hint, *get_args(hint)):
+        if is_dataclass(kind) and isinstance(value, Mapping):
+            names = [each.name for each in fields(kind)]
+            if unknown := [key for key in value if key not in names]:
+                raise UserError(f"{where}.{unknown[0]}: {_no_such(unknown[0], names)}")
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inner = "".join(f".{part}" for part in first["loc"] if not isinstance(part, int))
         shown = repr(first["input"])[:60]
-        raise UserError(f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        raise UserError(
+            f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        ) from None

@@ -30,7 +30,7 @@ ON_THE_COMMAND_LINE = {
     "experiment=nope": ["experiment=nope", "embedded", "grid"],
     "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
     "+model=qwen-tiny": ["model", "twice"],
-    "data.method=nave": ["data.method=nave", "naive", "improved"],
+    "model.weights=rndom": ["model.weights=rndom", "pretrained", "random"],
     "sft.precision=fp23": ["sft.precision=fp23", "fp32", "bf16"],
     "sft.precision=null": ["sft.precision=null", "fp32", "bf16"],
     "sft.epochs=three": ["sft.epochs=three", "whole number"],

@@ -94,7 +94,7 @@ def test_the_defaults_are_the_study(model, source, batch):
     assert config.teacher.model == "gpt-3.5-turbo"
     assert config.annotator.name == "chatgpt"
     assert config.annotator.chat.model == "gpt-3.5-turbo-0301"
-    assert config.data.method == "improved"
+    assert config.arm == "improved"
     assert config.launch.device == "cuda"
     assert config.tracking.mode == "online"
 

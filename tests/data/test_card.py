@@ -52,7 +52,7 @@ def test_any_reader_of_json_lines_reads_the_examples_as_they_are(
 
 def test_stats_can_be_recounted(before: DataSet, after: DataSet) -> None:
     stats = after.stats
-    assert stats["naive_output_lengths"] == before.stats["output_lengths"]
+    assert stats["before"]["output_lengths"] == before.stats["output_lengths"]
     characters = [len(output) for output in after.outputs]
     found = stats["output_lengths"]["characters"]
     assert found["mean"] == pytest.approx(sum(characters) / len(characters))

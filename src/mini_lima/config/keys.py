@@ -54,6 +54,15 @@ def is_table(key: str) -> bool:
     return get_origin(known()[key]) is dict
 
 
+def in_table(key: str) -> bool:
+    """Whether ``key`` is below a table: one of the person's own."""
+    while "." in key:
+        key = _group(key)
+        if key in known() and is_table(key):
+            return True
+    return False
+
+
 def group_of_type(name: str) -> str | None:
     """The first key whose value is the dataclass ``name``."""
     kinds = {key: without_none(kind) for key, kind in known().items()}

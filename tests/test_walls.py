@@ -21,9 +21,12 @@ ONLY_IN = {
     "alpaca_eval": ("evaluation/",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
+    "datasets": ("sources.py",),
+    "pyarrow": ("data/tables.py",),
 }
 HEAVY = (
     "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
+    " pyarrow"
     " scipy sklearn huggingface_hub requests hydra omegaconf"
 )
 

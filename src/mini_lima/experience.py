@@ -13,6 +13,7 @@ this model's tokens per byte if an earlier training tells them.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,7 +40,7 @@ HOW = {
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")
 """and settings of the launch that do, as the provenance of a stage has them."""
-RENDERED = ("max_length", "overlong")
+RENDERED = ("max_length", "overlong", "turns")
 """Params of a training that change which tokens it sees."""
 
 
@@ -207,4 +208,7 @@ def _summary(training: _Work) -> dict[str, Any]:
 
 
 def _bytes(examples: Sequence[Example]) -> int:
-    return sum(len(f"{e.instruction}{e.input}{e.output}".encode()) for e in examples)
+    return sum(
+        len("".join([e.system, *chain(*e.history), e.instruction, e.input, e.output]).encode())
+        for e in examples
+    )

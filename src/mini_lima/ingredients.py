@@ -87,7 +87,7 @@ def _evaluation_file(config: Config, key: str) -> Path:
         return sources.checked_file(
             getattr(given, key),
             getattr(given, f"{key}_sha256"),
-            _downloads(config),
+            downloads(config),
             given.hub_revision,
         )
 
@@ -129,7 +129,7 @@ def seeds(config: Config, step: Step) -> Path:
     source, sha256 = step.seeds
     assert source is not None, "arms.last_step refuses a step without the seeds it reads"
     with _set_by("data.seeds"):
-        return sources.checked_file(source, sha256, _downloads(config))
+        return sources.checked_file(source, sha256, downloads(config))
 
 
 @contextmanager
@@ -141,7 +141,8 @@ def _set_by(key: str) -> Iterator[None]:
         raise UserError(f"{key}={error}") from error
 
 
-def _downloads(config: Config) -> Path:
+def downloads(config: Config) -> Path:
+    """The folder that keeps what was fetched."""
     return Path(config.store) / "downloads"
 
 

@@ -85,6 +85,7 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     last = arms.last_step(asdict(config.data))
+    downloads = ingredients.downloads(config)
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
@@ -102,7 +103,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
         ),
         partial(ingredients.references, config),
         partial(ingredients.difficulties, config),
-        *(partial(sources.local_file, file) for file in dict.fromkeys(files)),
+        *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
     ]
 
 
@@ -110,7 +111,10 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     """The data set that ``step`` makes; arms that begin with the same steps share those."""
     wants = step.target.wants
     inputs = {keyword: _data_set(config, before) for keyword, before in step.inputs.items()}
-    files = {keyword: sources.local_file(source) for keyword, source in step.files.items()}
+    files = {
+        keyword: sources.data_file(source, ingredients.downloads(config))
+        for keyword, source in step.files.items()
+    }
     if "seeds" in wants:
         files["seeds"] = ingredients.seeds(config, step)
     if "evaluation_set" in wants:

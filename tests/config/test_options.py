@@ -12,6 +12,7 @@ VALUES = {
     "teacher.model": "mine",
     "annotator.chat.model": "mine",
     "evaluation.reference_outputs": "rows.json",
+    "data.steps.file.file": "rows.jsonl",
 }
 
 # DeepSpeed cannot do the study's bf16 without ZeRO, and the configuration is refused.

@@ -64,6 +64,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS,
     "max_length": 256,
     "overlong": "refuse",
+    "turns": "all",
     "loss_reduction": "global_batch",
     "activation_checkpointing": False,
     "precision": "fp32",

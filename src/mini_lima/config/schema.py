@@ -41,6 +41,13 @@ class Overlong(StrEnum):
     drop = "drop"
 
 
+class Turns(StrEnum):
+    """Which answers of a conversation of several turns are supervised."""
+
+    all = "all"
+    last = "last"
+
+
 class LossReduction(StrEnum):
     """What the loss of an optimizer step is the mean of."""
 
@@ -250,6 +257,8 @@ class SftConfig:
     max_length: int = MUST_BE_GIVEN  # type: ignore[assignment]
     """Tokens of prompt and response together."""
     overlong: Overlong = Overlong.refuse
+    turns: Turns = Turns.all
+    """Which answers of a conversation are supervised: each is trained on, or the last alone."""
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
     gradient_clipping: float = 1.0
     loss_reduction: LossReduction = LossReduction.global_batch

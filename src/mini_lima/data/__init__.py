@@ -1,6 +1,7 @@
 """Steps: where examples come from, and what is made of them. These are the names to configure."""
 
 from mini_lima.data.bootstrapping import self_instruct
+from mini_lima.data.file_source import from_file
 from mini_lima.data.mixing import mix
 from mini_lima.data.overlap import contamination, decontaminate
 from mini_lima.data.rewriting import rewrite
@@ -11,6 +12,7 @@ from mini_lima.data.subsets import match, select
 __all__ = [
     "contamination",
     "decontaminate",
+    "from_file",
     "match",
     "mix",
     "rewrite",

@@ -13,7 +13,16 @@ from typing import Any
 
 from mini_lima.files import read_json
 
-SHOWN = ("epochs", "max_length", "overlong", "precision", "gradient_clipping", "seed", "device")
+SHOWN = (
+    "epochs",
+    "max_length",
+    "overlong",
+    "turns",
+    "precision",
+    "gradient_clipping",
+    "seed",
+    "device",
+)
 LIBRARIES = ("torch", "transformers", "deepspeed")
 
 

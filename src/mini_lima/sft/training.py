@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 from mini_lima import launch
 from mini_lima.files import read_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
 from mini_lima.sft.checkpoints import Launch
@@ -47,6 +47,7 @@ def train(
     epochs: int,
     max_length: int,
     overlong: str,
+    turns: Turns,
     precision: str,
     gradient_clipping: float,
     seed: int,
@@ -76,6 +77,7 @@ def train(
         epochs: Passes over the data.
         max_length: Tokens of prompt and response together.
         overlong: ``refuse`` or ``drop`` longer examples.
+        turns: ``all`` answers of a conversation are supervised, or the ``last`` alone.
         precision: ``fp32`` or ``bf16``.
         gradient_clipping: Largest norm of the gradient.
         seed: Draws the order of the examples, and an adapter's weights and dropout.
@@ -98,7 +100,7 @@ def train(
         tokenizer = load_tokenizer(model, revision, chat_template)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
-        rendered = render(rows, template, max_length=max_length, overlong=overlong)
+        rendered = render(rows, template, max_length=max_length, overlong=overlong, turns=turns)
         batches = _batches(micro_batch_size_per_gpu, global_batch_size)
         engine_config = deepspeed_config(
             optimizer=optimizer,
@@ -157,7 +159,7 @@ def train(
                 "examples": len(lengths),
                 "examples_dropped_as_too_long": rendered.dropped,
                 "tokens": sum(lengths),
-                "supervised_tokens": sum(len(e.response) for e in rendered.conversations),
+                "supervised_tokens": sum(each.supervised for each in rendered.conversations),
             }
             save_record(output_dir, record.rows, figures, settings, engine_config)
         torch.distributed.barrier()  # no rank leaves while another still talks to it

@@ -121,11 +121,14 @@ def _step(
                 f" data.others; there are {', '.join(there) or 'none'}"
             )
         inputs[keyword] = there[source]
-    files = {
-        keyword: configured[keyword]
-        for keyword in _paths(function)
-        if keyword in configured and keyword not in (*inputs, *GIVEN)
-    }
+    paths = [each for each in _paths(function) if each not in (*inputs, *GIVEN)]
+    for keyword in paths:
+        if keyword not in configured and parameters[keyword].default is inspect.Parameter.empty:
+            raise UserError(
+                f"{key}.{keyword} has no value: give a file, or another data set by the name of an"
+                f" earlier step or of one of data.others in {key}.{INPUTS}.{keyword}"
+            )
+    files = {keyword: configured[keyword] for keyword in paths if keyword in configured}
     for keyword, source in files.items():
         if source is not None and not isinstance(source, str):
             raise UserError(

@@ -77,7 +77,7 @@ def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
     card = (after.folder / "card.md").read_text(encoding="utf-8")
     for prompt in after.stats["funnel"]:
         assert f"| {prompt} |" in card
-    assert "characters, naive" in card
+    assert "characters, before" in card
     assert "characters, improved" in card
     assert "(lengths.svg)" in card
     shown = [each for each in after.examples if f"### {each.id}\n" in card]

@@ -78,14 +78,13 @@ def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
     for prompt in after.stats["funnel"]:
         assert f"| {prompt} |" in card
     assert "characters, before" in card
-    assert "characters, improved" in card
+    assert "characters, lengthen" in card
     assert "(lengths.svg)" in card
     shown = [each for each in after.examples if f"### {each.id}\n" in card]
     assert len(shown) == 10
     for each in shown:
         assert each.output in card
-        assert each.naive_output
-        assert each.naive_output in card
+        assert each.earlier[0].output in card
 
 
 def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:

@@ -19,12 +19,14 @@ ONLY_IN = {
     "wandb": ("report/run_log.py", "report/workspace.py"),
     "wandb_workspaces": ("report/workspace.py",),
     "alpaca_eval": ("evaluation/",),
+    "sacrebleu": ("evaluation/metrics.py",),
+    "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
 }
 HEAVY = (
     "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
-    " scipy sklearn huggingface_hub requests hydra omegaconf"
+    " scipy sklearn huggingface_hub requests hydra omegaconf sacrebleu langdetect"
 )
 
 

@@ -15,7 +15,8 @@ from mini_lima import sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
 from mini_lima.errors import UserError
-from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.evaluation import metrics
+from mini_lima.evaluation.pairs import EvaluationRow, digest_of_answers, read_answers, read_rows
 from mini_lima.stages import Stage
 
 
@@ -50,12 +51,26 @@ def references(config: Config) -> Path:
     """The file of the instructions and the answers to compare with.
 
     Raises:
-        UserError: it cannot be had, or is not the one that is meant.
+        UserError: it cannot be had, is not the one that is meant, or is not fit for the metrics and
+            judges that are configured.
     """
     path = _evaluation_file(config, "reference_outputs")
     if config.evaluation.reference_answers_sha256 is not None:
         _check_answers(path, config.evaluation.reference_answers_sha256)
+    rows = _rows(path)
+    metrics.check_fields(path, rows, metrics.resolve(config.metrics))
+    lacking = [number for number, row in enumerate(rows, start=1) if row.output is None]
+    if lacking and config.judges():
+        raise UserError(
+            f"{path}, row {lacking[0]}: there is no output ({len(lacking)} of {len(rows)} rows have"
+            " none), and a judge compares with one: measure by metrics alone, with annotator=none"
+        )
     return path
+
+
+@cache
+def _rows(path: Path) -> list[EvaluationRow]:
+    return read_rows(path)
 
 
 def difficulties(config: Config) -> dict[str, Path]:

@@ -19,6 +19,8 @@ from mini_lima.config.schema import (
     Weights,
 )
 from mini_lima.devices import AUTO
+from mini_lima.errors import UserError
+from mini_lima.evaluation import metrics
 
 
 def faults(config: Config) -> list[str]:
@@ -75,6 +77,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     yield from _asked_for_in_words(config.data)
     yield from _money(config)
+    yield from _metrics(config)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
     betas = list(config.optimizer.betas)
@@ -82,13 +85,20 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
-    yield from _judging("annotator", config.annotator)
-    for name, judge in config.other_annotators.items():
-        yield from _judging(f"other_annotators.{name}", judge)
+    for key, judge in config.judges().items():
+        yield from _judging(key, judge)
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
+
+
+def _metrics(config: Config) -> Iterator[str]:
+    for name, given in config.metrics.items():
+        try:
+            metrics.resolve({name: given})
+        except UserError as error:
+            yield str(error)
 
 
 def _judging(key: str, judge: AnnotatorConfig) -> Iterator[str]:
@@ -195,6 +205,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         references.length_difficulties_sha256,
     )
     yield from _engine(config)
+    if config.annotator is None and config.other_annotators:
+        names = ", ".join(config.other_annotators)
+        yield f"annotator=none with other_annotators ({names}): the first judge is annotator=…"
+    if config.annotator is None and not any(config.metrics.values()):
+        yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
     if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):

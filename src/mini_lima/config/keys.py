@@ -10,7 +10,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Any: "anything",
+}
 
 
 GROUPS = ("experiment",)

@@ -8,6 +8,7 @@ default must be given by a YAML file of its group.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 MUST_BE_GIVEN = "???"
 
@@ -331,8 +332,8 @@ class EvaluationConfig:
     """The instructions, the answers to compare with, and how the model answers."""
 
     reference_outputs: str = MUST_BE_GIVEN
-    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
-    ``embedded:<file>``."""
+    """AlpacaEval's JSON, or JSON Lines: ``hub:<data set>/<file>``, a local file, an http(s)
+    address, or ``embedded:<file>``. Rows without an ``output`` are for metrics alone."""
     reference_outputs_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
     reference_answers_sha256: str | None = None
@@ -424,9 +425,13 @@ class Config:
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    annotator: AnnotatorConfig | None = field(default_factory=AnnotatorConfig)
+    """The judge; null (annotator=none): metrics alone."""
     other_annotators: dict[str, AnnotatorConfig] = field(default_factory=dict)
     """Further judges of the same answers, by a name of yours: +annotator@other_annotators.x=…"""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """By a name of yours: a function as ``_target_``, its keywords, ``_unit_`` and ``_better_``, or
+    null; +metric@metrics.x=… adds an option, docs/metrics.md says what there is."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
@@ -444,8 +449,11 @@ class Config:
 
     def chats(self) -> dict[str, ChatConfig]:
         """Every model that is asked over an endpoint, by the key under which it is configured."""
-        judges = {"annotator": self.annotator} | {
-            f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
-        }
-        found = {f"{key}.chat": judge.chat for key, judge in judges.items() if judge.chat}
+        found = {f"{key}.chat": judge.chat for key, judge in self.judges().items() if judge.chat}
         return {"teacher": self.teacher} | found
+
+    def judges(self) -> dict[str, AnnotatorConfig]:
+        """Every judge, by the key under which it is configured."""
+        first = {} if self.annotator is None else {"annotator": self.annotator}
+        others = self.other_annotators.items()
+        return first | {f"other_annotators.{name}": judge for name, judge in others}

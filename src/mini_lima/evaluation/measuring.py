@@ -122,6 +122,8 @@ def _value(where: str, value: Any, unit: str) -> float | None:
     except (TypeError, ValueError):
         raise UserError(f"{where} returned {value!r}; a number, or None, was expected") from None
     if math.isinf(number) or (unit == "percent" and not (math.isnan(number) or 0 <= number <= 1)):
-        fits = "a share from 0 to 1, for _unit_: percent" if unit == "percent" else "a finite number"
+        fits = (
+            "a share from 0 to 1, for _unit_: percent" if unit == "percent" else "a finite number"
+        )
         raise UserError(f"{where} returned {number}; {fits}, was expected")
     return number

@@ -93,7 +93,9 @@ def _metric(where: str, given: Any) -> Metric:
     for key, value, choices in (("_unit_", unit, UNITS), ("_better_", better, BETTER)):
         if value not in choices:
             names = ["null" if each is None else each for each in choices]
-            raise UserError(f"{where}.{key}={value}: must be {', '.join(names[:-1])} or {names[-1]}")
+            raise UserError(
+                f"{where}.{key}={value}: must be {', '.join(names[:-1])} or {names[-1]}"
+            )
     own = (targets.TARGET, "_unit_", "_better_")
     if unknown := [key for key in given if key.startswith("_") and key not in own]:
         raise UserError(f"{where}.{unknown[0]}: no such key; there are {', '.join(own)}")

@@ -92,7 +92,7 @@ def read_answers(path: Path, *, unnamed: str) -> list[Answer]:
     answers = []
     for number, row in enumerate(read_rows(path, unnamed=unnamed), start=1):
         if row.output is None:
-            raise UserError(f"{path}, row {number}: 'output' must be text, and there is none")
+            raise UserError(f"{path}, row {number}: 'output' must be text, found None")
         answers.append(Answer(row.instruction, row.output, row.generator, row.dataset))
     return answers
 
@@ -112,14 +112,18 @@ def read_rows(path: Path, *, unnamed: str = "reference") -> list[EvaluationRow]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: a JSON list (or lines) of instructions was expected")
+        raise UserError(f"{path}: a JSON list of instructions, or a line for each, was expected")
     return [_row(row, f"{path}, row {k}", unnamed) for k, row in enumerate(rows, start=1)]
 
 
 def _parsed(text: str) -> Any:
     """The rows of a JSON document, or of JSON Lines, which begin with an object."""
-    if not text.lstrip().startswith("{"):
-        return json.loads(text)
+    try:
+        whole = json.loads(text)
+        return [whole] if isinstance(whole, dict) else whole
+    except json.JSONDecodeError:
+        if not text.lstrip().startswith("{"):
+            raise
     rows = []
     # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):

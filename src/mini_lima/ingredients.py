@@ -16,7 +16,7 @@ from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
 from mini_lima.errors import UserError
 from mini_lima.evaluation import metrics
-from mini_lima.evaluation.pairs import EvaluationRow, digest_of_answers, read_answers, read_rows
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
 from mini_lima.stages import Stage
 
 
@@ -57,20 +57,21 @@ def references(config: Config) -> Path:
     path = _evaluation_file(config, "reference_outputs")
     if config.evaluation.reference_answers_sha256 is not None:
         _check_answers(path, config.evaluation.reference_answers_sha256)
-    rows = _rows(path)
-    metrics.check_fields(path, rows, metrics.resolve(config.metrics))
-    lacking = [number for number, row in enumerate(rows, start=1) if row.output is None]
-    if lacking and config.judges():
-        raise UserError(
-            f"{path}, row {lacking[0]}: there is no output ({len(lacking)} of {len(rows)} rows have"
-            " none), and a judge compares with one: measure by metrics alone, with annotator=none"
-        )
+    measured = {each.function: None for each in metrics.resolve(config.metrics).values()}
+    _check_rows(path, tuple(measured), bool(config.judges()))
     return path
 
 
 @cache
-def _rows(path: Path) -> list[EvaluationRow]:
-    return read_rows(path)
+def _check_rows(path: Path, functions: tuple[str, ...], judged: bool) -> None:
+    rows = read_rows(path)
+    metrics.check_fields(path, rows, functions)
+    lacking = [number for number, row in enumerate(rows, start=1) if row.output is None]
+    if lacking and judged:
+        raise UserError(
+            f"{path}, row {lacking[0]}: there is no output ({len(lacking)} of {len(rows)} rows have"
+            " none), and a judge compares with one: measure by metrics alone, with annotator=none"
+        )
 
 
 def difficulties(config: Config) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""IFEval's kinds of constraint: an answer that does what is demanded, and one that does not."""
+"""What a program can check of an answer: one that does what is demanded, and one that does not."""
 
 import pytest
 from hypothesis import given
@@ -79,6 +79,8 @@ CASES = [
     ("change_case:english_capital", {}, ENGLISH.upper(), ENGLISH.title()),
     ("change_case:english_lowercase", {}, ENGLISH, ENGLISH.capitalize()),
     ("punctuation:no_comma", {}, "No comma; none.", "A comma, one."),
+    ("mini_lima:one_of", {"choices": ["yes", "no"]}, "**No.**", "No, it is not."),
+    ("mini_lima:line_count", {"num_lines": 3, "relation": "less than"}, "a\n\nb", "a\nb\nc"),
 ]
 texts = st.text(st.sampled_from('ab A1.!?,*\n"[]<>-{}#') | st.characters(), max_size=60)
 

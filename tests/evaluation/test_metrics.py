@@ -155,7 +155,7 @@ def test_an_evaluation_file_may_be_json_lines_with_prompts_and_no_outputs(tmp_pa
     first, second = read_rows(path)
     assert (first.instruction, first.output, second.output) == ("Say\u2028it.", None, None)
     assert first.fields == {"key": 7, **TWO_CHECKS}
-    metrics = resolve({"checks": {"_target_": f"{OURS}.instructions_followed"}})
+    metrics = [f"{OURS}.instructions_followed"]
     check_fields(path, [first, second], metrics)
 
     path.write_text('{"prompt": "One."}\n{"prompt": "Two."')
@@ -164,4 +164,4 @@ def test_an_evaluation_file_may_be_json_lines_with_prompts_and_no_outputs(tmp_pa
     path.write_text('{"prompt": "One."}\n{"prompt": "Two.", "instruction_id_list": ["x"]}')
     with pytest.raises(UserError, match=r"input\.jsonl, row 2: kwargs"):
         check_fields(path, read_rows(path), metrics)
-    check_fields(path, read_rows(path), resolve({"words": {"_target_": f"{OURS}.words"}}))
+    check_fields(path, read_rows(path), [f"{OURS}.words"])

@@ -1,10 +1,12 @@
-"""Constraints on an answer that a program can check: the 25 kinds that IFEval defines.
+"""Constraints on an answer that a program can check: IFEval's 25 kinds, and two of ours.
 
 An evaluation row names the kinds in ``instruction_id_list`` and says in ``kwargs``, an object for
 each of them, what the answer must be like. Kinds, keywords and what counts as done are those of
 Zhou et al., 2023, *Instruction-Following Evaluation for Large Language Models* (arXiv 2311.07911);
-the code is ours. A kind is a function of a text and of its keywords: its signature says which
-keywords there are and in what range, and `read_checks` holds a row to it.
+the code is ours. Ours alone are ``mini_lima:one_of`` (a label and nothing else) and
+``mini_lima:line_count``, which sets of everyday instructions need. A kind is a function of a text
+and of its keywords: its signature says which keywords there are and in what range, and
+`read_checks` holds a row to it.
 
 Three kinds need an opinion on what a word, a sentence or a language is. Words are runs of letters
 and digits. Sentences end at a full stop, question or exclamation mark before a space, abbreviations
@@ -274,6 +276,17 @@ def no_comma(text: str) -> bool:
     return "," not in text
 
 
+def one_of(text: str, *, choices: Annotated[list[Text], MinLen(1)]) -> bool:
+    """The text is one of the choices and nothing else, whatever the case and marks around it."""
+    return any(re.fullmatch(rf"\W*{re.escape(each)}\W*", text, re.I) for each in choices)
+
+
+def line_count(text: str, *, num_lines: Count, relation: Relation) -> bool:
+    """So many lines that are not blank."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _compares(len(lines), relation, num_lines)
+
+
 KINDS: Mapping[str, Callable[..., bool]] = {
     "keywords:existence": keywords_exist,
     "keywords:frequency": keyword_frequency,
@@ -300,6 +313,8 @@ KINDS: Mapping[str, Callable[..., bool]] = {
     "change_case:english_capital": english_capital,
     "change_case:english_lowercase": english_lowercase,
     "punctuation:no_comma": no_comma,
+    "mini_lima:one_of": one_of,
+    "mini_lima:line_count": line_count,
 }
 
 

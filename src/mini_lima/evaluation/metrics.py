@@ -11,7 +11,7 @@ Beside ``_target_`` and the keywords, ``_unit_`` says what the number is and ``_
 numbers are better. Values in ``percent`` are shares from 0 to 1.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,14 +121,19 @@ def checks_fields(
     return mark
 
 
-def check_fields(path: Path, rows: Sequence[EvaluationRow], metrics: Mapping[str, Metric]) -> None:
-    """Have the metrics look at the fields of the evaluation set that they will read.
+def check_fields(path: Path, rows: Sequence[EvaluationRow], functions: Iterable[str]) -> None:
+    """Have metrics look at the fields of the evaluation set that they will read.
+
+    Args:
+        path: The evaluation file.
+        rows: What is in it.
+        functions: The dotted names of the metrics.
 
     Raises:
         UserError: something is wrong with a row of ``path``; rows are counted from 1.
     """
-    functions = [targets.find("metrics", each.function) for each in metrics.values()]
-    checks = dict.fromkeys(filter(None, (getattr(f, FIELDS_CHECK, None) for f in functions)))
+    found = [getattr(targets.find("metrics", name), FIELDS_CHECK, None) for name in functions]
+    checks = dict.fromkeys(filter(None, found))
     for number, row in enumerate(rows, start=1):
         for check in checks:
             try:

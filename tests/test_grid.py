@@ -41,6 +41,7 @@ STAGES_OF_A_GRID = {
     "data": 2,
     "sft": 4,
     "outputs": 6,
+    "metrics": 6,
     "annotations": 6,
     "result": 4,
     "tracking": 4,
@@ -258,7 +259,7 @@ def test_what_the_grids_took_tells_tokens_and_time_of_the_next_run(grids):
         for path in grids.store.glob("sft/qwen-tiny-*")
     ]
     plan, rows = planned(grids, "seed=1")
-    assert set(rows) == {"sft", "outputs", "annotations", "result"}
+    assert set(rows) == {"sft", "outputs", "metrics", "annotations", "result"}
     assert rows["sft"].tokens == Amount(tokens)
     assert rows["sft"].seconds.value == pytest.approx(tokens * sum(took) / 2)
     assert all(row.seconds.value > 0 for row in rows.values())
@@ -300,7 +301,7 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
     found = records(grids.sweep("seeds"))
     assert [name[:23] for name in sorted(found)] == [f"qwen-tiny-naive+seed={n}+" for n in (0, 1)]
     assert Counter(stage.split()[0] for stage in executed(grids.sweep("seeds"))) == {
-        **{"sft": 1, "outputs": 1, "annotations": 1, "result": 1}
+        **{"sft": 1, "outputs": 1, "metrics": 1, "annotations": 1, "result": 1}
     }
     report = read_json(grids.sweep("seeds") / "report.json")
     assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
@@ -343,7 +344,7 @@ def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_th
     again = grids.run("killed processes", *changes)
     assert again.returncode == 0, again.stdout
     assert Counter(stage.split()[0] for stage in executed(folder)) == {
-        **{"sft": 2, "outputs": 2, "annotations": 2, "result": 2}
+        **{"sft": 2, "outputs": 2, "metrics": 2, "annotations": 2, "result": 2}
     }
 
 

@@ -87,3 +87,25 @@ def test_what_judges_is_part_of_the_identity_of_the_verdicts_and_of_nothing_else
         tmp_path, "annotator=chatgpt", "+annotator.rule._target_=mini_lima.evaluation.coin"
     )
     assert {each.params["chat"] for each in ruled.values() if each.name == "annotations"} == {None}
+
+
+def test_another_metric_measures_again_and_generates_and_judges_nothing_again(tmp_path):
+    plain = stages(tmp_path)
+    other = stages(tmp_path, "+metric@metrics.mine=tokens")
+    differing = {key for key in plain if plain[key].fingerprint != other[key].fingerprint}
+    assert {name for name, _ in differing} == {"metrics", "result"}
+
+
+def test_a_set_that_judges_or_metrics_cannot_use_is_said_before_anything_runs(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "One."}\n', encoding="utf-8")
+    given = f"evaluation.reference_outputs={file}"
+    with pytest.raises(UserError, match=r"rows\.jsonl, row 1: there is no output.*annotator=none"):
+        stages(tmp_path, given)
+    other = tmp_path / "checked.jsonl"
+    other.write_text(
+        '{"prompt": "One.", "output": "", "instruction_id_list": ["no"], "kwargs": [{}]}\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match=r"checked\.jsonl, row 1: instruction_id_list\[0\]='no'"):
+        stages(tmp_path, f"evaluation.reference_outputs={other}")

@@ -24,8 +24,8 @@ from mini_lima.chat.tokens import USUAL_BYTES_PER_TOKEN
 from mini_lima.data import steps
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.steps import Forecast
-from mini_lima.evaluation.pairs import read_answers
-from mini_lima.files import read_json
+from mini_lima.evaluation.pairs import read_rows
+from mini_lima.files import read_json, read_jsonl
 from mini_lima.stages import Stage, Store
 
 HOW = {
@@ -167,7 +167,7 @@ class Experience:
             return tokens
         params = stage.params
         if stage.name in ("outputs", "annotations"):
-            answers = len(read_answers(stage.files["reference_outputs"], unnamed="reference"))
+            answers = len(read_rows(stage.files["reference_outputs"]))
             each = params.get("repeats", 1) * (2 if params.get("orders") == "both" else 1)
             return Amount(min(answers, params["limit"] or answers) * each)
         return Amount(1)
@@ -194,7 +194,7 @@ def _done(work: _Work) -> float:
     if work.name == "sft":
         return float(work.identity["params"]["epochs"] * _summary(work)["tokens"])
     if work.name == "outputs":
-        return float(read_json(work.folder / "health.json")["n"])
+        return float(len(read_jsonl(work.folder / "answers.jsonl")))
     if work.name == "annotations":
         board = read_json(work.folder / "leaderboard.json")
         return float(board["n_total"] + board["n_failed"])

@@ -24,7 +24,8 @@ from mini_lima.config.schema import (
     Weights,
 )
 from mini_lima.errors import UserError
-from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.evaluation import metrics
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
 from mini_lima.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,27 @@ def references(config: Config) -> Path:
     """The file of the instructions and the answers to compare with.
 
     Raises:
-        UserError: it cannot be had, or is not the one that is meant.
+        UserError: it cannot be had, is not the one that is meant, or is not fit for the metrics and
+            judges that are configured.
     """
     path = _evaluation_file(config, "reference_outputs")
     if config.evaluation.reference_answers_sha256 is not None:
         _check_answers(path, config.evaluation.reference_answers_sha256)
+    measured = {each.function: None for each in metrics.resolve(config.metrics).values()}
+    _check_rows(path, tuple(measured), bool(config.judges()))
     return path
+
+
+@cache
+def _check_rows(path: Path, functions: tuple[str, ...], judged: bool) -> None:
+    rows = read_rows(path)
+    metrics.check_fields(path, rows, functions)
+    lacking = [number for number, row in enumerate(rows, start=1) if row.output is None]
+    if lacking and judged:
+        raise UserError(
+            f"{path}, row {lacking[0]}: there is no output ({len(lacking)} of {len(rows)} rows have"
+            " none), and a judge compares with one: measure by metrics alone, with annotator=none"
+        )
 
 
 def difficulties(config: Config) -> dict[str, Path]:

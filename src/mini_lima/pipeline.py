@@ -4,6 +4,7 @@
                                             ┌────────────────────────────────┘
     base model ──────────────────────────→ SFT
         └─→ model outputs (baseline)        └─→ model outputs (SFT)
+                 ├─→ metrics                         ├─→ metrics
                  └─→ annotations                     └─→ annotations
                           └────────────┬──────────────────┘
                                     result ─→ tracking
@@ -27,7 +28,7 @@ from mini_lima.config.schema import (
     TrackingMode,
 )
 from mini_lima.data import run_step
-from mini_lima.evaluation import annotation, result
+from mini_lima.evaluation import annotation, metrics, result
 from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
 
@@ -61,10 +62,18 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
     tuned_outputs = _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label)
 
+    evaluated = {"baseline": baseline_outputs, "sft": tuned_outputs}
+    measured = {f"{which}_metrics": _metrics(config, each) for which, each in evaluated.items()}
+    judged: dict[str, Stage] = {}
+    if config.annotator is not None:
+        judged = {
+            f"{which}_annotations": _annotations(config, "annotator", outputs)
+            for which, outputs in evaluated.items()
+        }
     others = {
         f"{which} by {name}": _annotations(config, f"other_annotators.{name}", outputs)
         for name in config.other_annotators
-        for which, outputs in (("baseline", baseline_outputs), ("sft", tuned_outputs))
+        for which, outputs in evaluated.items()
     }
     found = _result(
         config,
@@ -72,9 +81,9 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         data=data_set,
         sft=tuned,
         baseline_outputs=baseline_outputs,
-        baseline_annotations=_annotations(config, "annotator", baseline_outputs),
         sft_outputs=tuned_outputs,
-        sft_annotations=_annotations(config, "annotator", tuned_outputs),
+        **measured,
+        **judged,
         **others,
     )
     if config.tracking.mode is TrackingMode.disabled:
@@ -182,7 +191,22 @@ def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
         inputs=model.inputs,
         files={**model.files, "reference_outputs": ingredients.references(config)},
         settings=settings,
-        version=2,
+        version=3,
+    )
+
+
+def _metrics(config: Config, outputs: Stage) -> Stage:
+    return Stage(
+        name="metrics",
+        label=outputs.label,
+        function=evaluation.measure,
+        params={
+            "limit": config.evaluation.limit,
+            "max_new_tokens": config.evaluation.max_new_tokens,
+            "metrics": metrics.resolve(config.metrics),
+        },
+        inputs={"model_outputs": outputs},
+        files={"reference_outputs": ingredients.references(config)},
     )
 
 
@@ -219,11 +243,11 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
         params={
             "model": config.model.name,
             "method": config.arm,
-            "seed": config.annotator.seed,
+            "seed": config.annotator.seed if config.annotator else 0,
             **ingredients.interval(config),
         },
         inputs=inputs,
-        version=2,
+        version=3,
     )
 
 
@@ -232,7 +256,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
     artifacts = given.pop("artifacts")
     identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
     name = f"{tuned.label}, seed {config.sft.seed}" if config.sft.seed else tuned.label
-    evaluated = ("outputs", "annotations")
+    evaluated = ("outputs", "metrics", "annotations")
     shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
     return Stage(
         name="tracking",
@@ -242,7 +266,11 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
             "run": errand.Run(**given, name=name, id=identity),
             "artifacts": artifacts,
         },
-        inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in shown}},
+        inputs={
+            "sft": tuned,
+            "result": found,
+            **{key: found.inputs[key] for key in shown if key in found.inputs},
+        },
         settings={"config": resolved},
-        version=3,
+        version=4,
     )

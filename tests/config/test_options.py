@@ -20,7 +20,8 @@ TOGETHER = {"deepspeed=zero0": ["sft.precision=fp32"]}
 
 
 def option(path):
-    return f"{path.parent.relative_to(CONF)}={path.stem}"
+    group = path.parent.relative_to(CONF)
+    return f"{f'+{group}@metrics.mine' if group.name == 'metric' else group}={path.stem}"
 
 
 def left_open(path):

@@ -20,8 +20,10 @@ LABELS = {
     "data": ("data", "naive"),
     "sft": ("sft", "tiny-naive"),
     "baseline_outputs": ("outputs", "tiny-baseline"),
+    "baseline_metrics": ("metrics", "tiny-baseline"),
     "baseline_annotations": ("annotations", "tiny-baseline-judge"),
     "sft_outputs": ("outputs", "tiny-naive"),
+    "sft_metrics": ("metrics", "tiny-naive"),
     "sft_annotations": ("annotations", "tiny-naive-judge"),
 }
 
@@ -87,7 +89,7 @@ def finished_stages(root):
         "sft": [(None, 2), (1, 1)],
     }.items():
         health = {"n": 2, "empty": 0, "cut_at_limit": 1, "mean_length_characters": 15.0}
-        write_json(folders[f"{which}_outputs"] / "health.json", health)
+        write_json(folders[f"{which}_metrics"] / "health.json", health)
         write_json(folders[f"{which}_outputs"] / "model_outputs.json", [{"output": which}])
         judged = folders[f"{which}_annotations"]
         write_json(judged / "annotations.json", verdicts(which, preferences))

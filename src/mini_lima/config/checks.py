@@ -19,6 +19,7 @@ from mini_lima.config.schema import (
 )
 from mini_lima.devices import AUTO
 from mini_lima.errors import UserError
+from mini_lima.evaluation import metrics
 
 
 def faults(config: Config) -> list[str]:
@@ -71,6 +72,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
     yield from _money(config)
+    yield from _metrics(config)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
     betas = list(config.optimizer.betas)
@@ -83,6 +85,14 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
+
+
+def _metrics(config: Config) -> Iterator[str]:
+    for name, given in config.metrics.items():
+        try:
+            metrics.resolve({name: given})
+        except UserError as error:
+            yield str(error)
 
 
 def _money(config: Config) -> Iterator[str]:
@@ -177,6 +187,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         references.length_difficulties_sha256,
     )
     yield from _engine(config)
+    if config.annotator is None and config.other_annotators:
+        names = ", ".join(config.other_annotators)
+        yield f"annotator=none with other_annotators ({names}): the first judge is annotator=…"
+    if config.annotator is None and not any(config.metrics.values()):
+        yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
     if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):

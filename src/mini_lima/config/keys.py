@@ -15,7 +15,7 @@ WORDS = {
     float: "a number",
     bool: "true or false",
     str: "a text",
-    Any: "values",
+    Any: "anything",
 }
 
 

@@ -313,8 +313,8 @@ class EvaluationConfig:
     """The instructions, the answers to compare with, and how the model answers."""
 
     reference_outputs: str = MUST_BE_GIVEN
-    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
-    ``embedded:<file>``."""
+    """AlpacaEval's JSON, or JSON Lines: ``hub:<data set>/<file>``, a local file, an http(s)
+    address, or ``embedded:<file>``. Rows without an ``output`` are for metrics alone."""
     reference_outputs_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
     reference_answers_sha256: str | None = None
@@ -422,9 +422,13 @@ class Config:
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    annotator: AnnotatorConfig | None = field(default_factory=AnnotatorConfig)
+    """The judge; null (annotator=none): metrics alone."""
     other_annotators: dict[str, AnnotatorConfig] = field(default_factory=dict)
     """Further judges of the same answers, by a name of yours: +annotator@other_annotators.x=…"""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """By a name of yours: a function as ``_target_``, its keywords, ``_unit_`` and ``_better_``, or
+    null; +metric@metrics.x=… adds an option, docs/metrics.md says what there is."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
@@ -443,12 +447,6 @@ class Config:
     plan: bool = False
     """Show what is done, what is to do and what it will cost, and stop."""
 
-    def judges(self) -> dict[str, AnnotatorConfig]:
-        """Every judge, by the key under which it is configured."""
-        return {"annotator": self.annotator} | {
-            f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
-        }
-
     def chats(self) -> dict[str, ChatConfig]:
         """Every model that is asked over an endpoint, by the key under which it is configured."""
         found = {
@@ -457,3 +455,9 @@ class Config:
             if judge.chat and judge.asks_model
         }
         return {"teacher": self.teacher} | found
+
+    def judges(self) -> dict[str, AnnotatorConfig]:
+        """Every judge, by the key under which it is configured."""
+        first = {} if self.annotator is None else {"annotator": self.annotator}
+        others = self.other_annotators.items()
+        return first | {f"other_annotators.{name}": judge for name, judge in others}

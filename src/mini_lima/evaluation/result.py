@@ -15,8 +15,10 @@ def summarise(
     data: Path,
     sft: Path,
     baseline_outputs: Path,
+    baseline_metrics: Path,
     baseline_annotations: Path,
     sft_outputs: Path,
+    sft_metrics: Path,
     sft_annotations: Path,
     seed: int,
     bootstrap_samples: int,
@@ -32,8 +34,10 @@ def summarise(
         data: The data set.
         sft: The tuned model.
         baseline_outputs: The untuned model's outputs.
+        baseline_metrics: Their numbers and their health.
         baseline_annotations: The verdicts on them.
         sft_outputs: The tuned model's outputs.
+        sft_metrics: Their numbers and their health.
         sft_annotations: The verdicts on them.
         seed: Of the bootstrap.
         bootstrap_samples: Resamples behind the interval of the difference.
@@ -58,8 +62,8 @@ def summarise(
         "seed": seed,
         "data": read_json(data / "stats.json"),
         "training": read_json(sft / "summary.json"),
-        "baseline": _evaluated(baseline_outputs, baseline_annotations),
-        "sft": _evaluated(sft_outputs, sft_annotations),
+        "baseline": _evaluated(baseline_metrics, baseline_annotations),
+        "sft": _evaluated(sft_metrics, sft_annotations),
         "sft_minus_baseline": _difference(*judged.pop(""), **drawn),
         "other_annotators": {
             name: {
@@ -98,8 +102,8 @@ def _agreement(one: Path, other: Path, name: str, **drawn: Any) -> dict[str, Any
     return asdict(agreement)
 
 
-def _evaluated(outputs: Path, annotations: Path) -> dict[str, Any]:
+def _evaluated(metrics: Path, annotations: Path) -> dict[str, Any]:
     return {
         **read_json(annotations / "leaderboard.json"),
-        "health": read_json(outputs / "health.json"),
+        "health": read_json(metrics / "health.json"),
     }

@@ -40,8 +40,10 @@ def track(
     sft: Path,
     result: Path,
     baseline_outputs: Path,
+    baseline_metrics: Path,
     baseline_annotations: Path,
     sft_outputs: Path,
+    sft_metrics: Path,
     sft_annotations: Path,
 ) -> None:
     """Log the cell, online or to ``output_dir/wandb``.
@@ -56,8 +58,10 @@ def track(
         sft: The tuned model, also for its loss curve.
         result: The cell's result.
         baseline_outputs: The untuned model's answers.
+        baseline_metrics: Their numbers and their health.
         baseline_annotations: The verdicts on them.
         sft_outputs: The tuned model's answers.
+        sft_metrics: Their numbers and their health.
         sft_annotations: The verdicts on them.
 
     Raises:
@@ -68,10 +72,10 @@ def track(
     document = read_json(result / "result.json")
     tables = output_dir / "tables.json"
     write_json(tables, {"answers": table(verdicts), "win_rates": win_rates([document])})
+    used = (data, baseline_outputs, baseline_metrics, baseline_annotations)
+    made = (sft, sft_outputs, sft_metrics, sft_annotations)
     stages = [
-        artifact(stage, used=stage in (data, baseline_outputs, baseline_annotations))
-        for stage in (data, baseline_outputs, baseline_annotations, sft, sft_outputs, judged["sft"])
-        if artifacts != "none"
+        artifact(stage, used=stage in used) for stage in (*used, *made) if artifacts != "none"
     ]
     todo = {
         "output_dir": str(output_dir),

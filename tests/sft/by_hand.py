@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from tests.sft.attempts import EXAMPLES, OPTIMIZER, SETTINGS, TINY
+from tests.sft.attempts import ADAMW, EXAMPLES, SETTINGS, TINY, WARMUP
 
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate
@@ -20,8 +20,8 @@ Trained = tuple[list[float], dict[str, torch.Tensor]]
 
 def rate(update: int) -> float:
     """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
-    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
-    return OPTIMIZER["lr"] * min(part, 1.0)
+    part = math.log(max(update - 1, 1)) / math.log(WARMUP["warmup_num_steps"])
+    return ADAMW["lr"] * min(part, 1.0)
 
 
 def plain_loop(
@@ -46,9 +46,9 @@ def plain_loop(
     master = [each.detach().float().clone() for each in parameters]
     adam = torch.optim.AdamW(
         master,
-        betas=tuple(OPTIMIZER["betas"]),
-        eps=OPTIMIZER["eps"],
-        weight_decay=OPTIMIZER["weight_decay"],
+        betas=tuple(ADAMW["betas"]),
+        eps=ADAMW["eps"],
+        weight_decay=ADAMW["weight_decay"],
     )
     order = Order(len(examples), SETTINGS["global_batch_size"], SETTINGS["seed"])
     losses = []

@@ -16,6 +16,8 @@ from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
 from mini_lima.errors import UserError
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.sft import choices
+from mini_lima.sft.choices import Choice
 from mini_lima.stages import Stage
 
 
@@ -89,6 +91,20 @@ def _check_answers(path: Path, sha256: str) -> None:
             f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
             " that evaluation.reference_answers_sha256 means; correct the one or the other"
         )
+
+
+def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
+    """What SFT updates the weights with; what is not DeepSpeed's is tried.
+
+    Raises:
+        UserError: as for `mini_lima.sft.choices.chosen`.
+    """
+    return choices.chosen(
+        config.optimizer,
+        config.scheduler,
+        sharded=config.deepspeed.zero_stage > 0,
+        device="cpu" if config.deepspeed.offload_optimizer else config.launch.device,
+    )
 
 
 def server(engine: EngineConfig) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _value(where: str, value: Any, hint: Any) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inner = "".join(f".{part}" for part in first["loc"] if not isinstance(part, int))
-        shown = repr(first["input"])[:60]
+        shown = str(first["input"] if inner else value)[:60]
         raise UserError(
             f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}"
         ) from None

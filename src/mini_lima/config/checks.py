@@ -19,6 +19,7 @@ from mini_lima.config.schema import (
     Weights,
 )
 from mini_lima.devices import AUTO
+from mini_lima.sft import choices
 
 
 def faults(config: Config) -> list[str]:
@@ -32,9 +33,6 @@ def _out_of_range(config: Config) -> Iterator[str]:
         "data.pairs_per_prompt": config.data.pairs_per_prompt,
         "data.max_rounds": config.data.max_rounds,
         "data.max_idle_rounds": config.data.max_idle_rounds,
-        "optimizer.lr": config.optimizer.lr,
-        "optimizer.eps": config.optimizer.eps,
-        "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
         "sft.epochs": config.sft.epochs,
         "sft.global_batch_size": config.sft.global_batch_size,
         "sft.max_length": config.sft.max_length,
@@ -75,11 +73,14 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     yield from _asked_for_in_words(config.data)
     yield from _money(config)
-    if config.optimizer.weight_decay < 0:
-        yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
-    betas = list(config.optimizer.betas)
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
+    yield from choices.faults(
+        config.optimizer,
+        config.scheduler,
+        offload=config.deepspeed.offload_optimizer,
+        device=config.launch.device,
+    )
+    if not 0 <= config.sft.held_out < 1:
+        yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
     yield from _judging("annotator", config.annotator)

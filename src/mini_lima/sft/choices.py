@@ -101,6 +101,14 @@ def chosen(
     return Choice(**answer[OPTIMIZER]), Choice(**answer[SCHEDULER])
 
 
+def keywords(where: str) -> list[str]:
+    """Return every keyword that some type of the group ``where`` takes."""
+    found = [
+        name for takes in types(where).values() for name in inspect.signature(takes).parameters
+    ]
+    return ["type", TARGET, *dict.fromkeys(found)]
+
+
 def make_optimizer(choice: Choice, parameters: Any) -> Any:
     """Call the ``target`` of ``choice`` on ``parameters``: torch parameters, or groups of them."""
     target = _load(OPTIMIZER, choice, ())
@@ -139,23 +147,25 @@ def _load(where: str, choice: Choice, provided: tuple[str, ...]) -> targets.Targ
 
 
 def _read(where: str, given: Mapping[str, Any]) -> Choice:
-    keywords = dict(given)
-    kind, target = keywords.pop("type", None), keywords.pop(TARGET, None)
+    own = dict(given)
+    kind, target = own.pop("type", None), own.pop(TARGET, None)
     if (kind is None) == (target is None):
-        both = "and not both" if kind else "such as optimizer.type=AdamW or scheduler.type=WarmupLR"
         raise UserError(
-            f"{where}: give type, a name of DeepSpeed's, or {TARGET}, that of a class or function,"
-            f" {both}"
+            f"{where}: give type, a name of DeepSpeed's, or {TARGET}, that of a class or function"
+            f"{', and not both' if kind else ''}"
         )
     if target is not None:
-        return _named(where, target, keywords)
-    takes = _types(where).get(kind)
+        return _named(where, target, own)
+    takes = types(where).get(kind)
     if takes is None:
         raise UserError(f"{where}.type={kind}: {_no_such_type(where, kind)}")
-    for key in sorted(GIVEN_ELSEWHERE.keys() & keywords.keys()):
+    for key in sorted(GIVEN_ELSEWHERE.keys() & own.keys()):
         raise UserError(f"{where}.{key}: {GIVEN_ELSEWHERE[key].format(where=where)}")
-    given = {name: value for name, value in keywords.items() if value is not None}
-    checked = targets.checked(where, takes, given, called=kind)
+    if where == OPTIMIZER:
+        for key in sorted(own.keys() & keywords(SCHEDULER)):
+            raise UserError(f"optimizer.{key}: no such key; did you mean scheduler.{key}?")
+    own = {name: value for name, value in own.items() if value is not None}
+    checked = targets.checked(where, takes, own, called=kind)
     params = {
         name: checked.get(name, each.default)
         for name, each in inspect.signature(takes).parameters.items()
@@ -164,14 +174,15 @@ def _read(where: str, given: Mapping[str, Any]) -> Choice:
     return Choice({n: v for n, v in in_json.items() if v is not None}, type=kind)
 
 
-def _types(where: str) -> Mapping[str, Callable[..., None]]:
+def types(where: str) -> Mapping[str, Callable[..., None]]:
+    """Return DeepSpeed's types of the group ``where``, with functions that take their keywords."""
     if where == SCHEDULER:
         return deepspeed_types.SCHEDULERS
     return {name: each.takes for name, each in deepspeed_types.OPTIMIZERS.items()}
 
 
 def _no_such_type(where: str, kind: object) -> str:
-    names = {name.lower(): name for name in _types(where)}
+    names = {name.lower(): name for name in types(where)}
     if near := get_close_matches(str(kind).lower(), names, 1, 0.75):
         return f"did you mean {names[near[0]]}?"
     example = "torch.optim.RMSprop" if where == OPTIMIZER else "torch.optim.lr_scheduler.OneCycleLR"
@@ -181,7 +192,7 @@ def _no_such_type(where: str, kind: object) -> str:
     )
 
 
-def _named(where: str, target: object, keywords: Mapping[str, Any]) -> Choice:
+def _named(where: str, target: object, own: Mapping[str, Any]) -> Choice:
     """Check what can be checked of a dotted name without importing anything."""
     if not isinstance(target, str) or not all(each.isidentifier() for each in target.split(".")):
         raise UserError(
@@ -194,9 +205,9 @@ def _named(where: str, target: object, keywords: Mapping[str, Any]) -> Choice:
             " its folder lies (PYTHONPATH works too)"
         )
     if where == OPTIMIZER:
-        rate = {key: value for key, value in keywords.items() if key == "lr"}
+        rate = {key: value for key, value in own.items() if key == "lr"}
         targets.checked(where, _rated, rate, called="every optimizer")
-    return Choice(dict(keywords), target=target)
+    return Choice(dict(own), target=target)
 
 
 def _rated(*, lr: deepspeed_types.Positive) -> None:
@@ -207,8 +218,8 @@ def _optimizer_faults(choice: Choice, *, offload: bool, device: str) -> Iterator
     made = deepspeed_types.implementation(choice.type, choice.params, offload=offload)
     if made and device not in made.on:
         yield (
-            f"optimizer.type={choice.type} on a {device}: DeepSpeed has it for an offloaded optimizer"
-            " alone; choose deepspeed=zero2_offload or zero3_offload"
+            f"optimizer.type={choice.type} on a {device}: DeepSpeed has it for an offloaded"
+            " optimizer alone; choose deepspeed=zero2_offload or zero3_offload"
         )
     params = choice.params
     simple = choice.type == "SGD" and (not params["momentum"] or params["dampening"])

@@ -162,7 +162,9 @@ def dotted_name(function: Callable[..., Any]) -> str:
     """
     parts = function.__module__.split(".")
     for length in range(1, len(parts)):
+        name = ".".join([*parts[:length], function.__name__])
         package = sys.modules.get(".".join(parts[:length]))
-        if getattr(package, function.__name__, None) is function:
-            return ".".join([*parts[:length], function.__name__])
+        hidden = name in sys.modules  # behind the module of that name, which is imported first
+        if not hidden and getattr(package, function.__name__, None) is function:
+            return name
     return f"{function.__module__}.{function.__qualname__}"

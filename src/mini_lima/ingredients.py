@@ -13,6 +13,7 @@ from typing import Any
 
 from mini_lima import sources
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima.config.checks import optimizer_place
 from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
 from mini_lima.errors import UserError
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
@@ -99,12 +100,7 @@ def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
     Raises:
         UserError: as for `mini_lima.sft.choices.chosen`.
     """
-    return choices.chosen(
-        config.optimizer,
-        config.scheduler,
-        sharded=config.deepspeed.zero_stage > 0,
-        device="cpu" if config.deepspeed.offload_optimizer else config.launch.device,
-    )
+    return choices.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
 def server(engine: EngineConfig) -> dict[str, Any]:

@@ -169,7 +169,12 @@ def checked(
     for name in keywords:
         if name not in own and (name in taken or inspect.Parameter.VAR_KEYWORD not in kinds):
             near = get_close_matches(name, own, 1)
-            perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(own) or 'none'}"
+            perhaps = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"it takes {', '.join(own) or 'none'} (~{where}.{name} removes one that an"
+                " option has set)"
+            )
             raise UserError(f"{where}.{name}: {called} has no such keyword; {perhaps}")
     lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
     if lacking:

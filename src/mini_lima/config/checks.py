@@ -73,12 +73,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     yield from _asked_for_in_words(config.data)
     yield from _money(config)
-    yield from choices.faults(
-        config.optimizer,
-        config.scheduler,
-        offload=config.deepspeed.offload_optimizer,
-        device=config.launch.device,
-    )
+    yield from choices.faults(config.optimizer, config.scheduler, optimizer_place(config))
     if not 0 <= config.sft.held_out < 1:
         yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
@@ -127,6 +122,16 @@ def _is_day(text: str | None) -> bool:
     except ValueError:
         return False
     return True
+
+
+def optimizer_place(config: Config) -> choices.Place:
+    """Where the optimizer is to work."""
+    return choices.Place(
+        zero_stage=config.deepspeed.zero_stage,
+        offload=config.deepspeed.offload_optimizer,
+        precision=config.sft.precision,
+        device=config.launch.device,
+    )
 
 
 def global_batch_fault(config: Config, processes: int) -> Iterator[str]:

@@ -33,6 +33,12 @@ GIVEN_ELSEWHERE = {
 }
 
 
+STATE_AT_ONCE = (
+    "it has a state before its first step, which DeepSpeed's ZeRO-3 (and its ZeRO-1 in bf16) does"
+    " not take up from a checkpoint: choose deepspeed=zero2 or zero2_offload"
+)
+
+
 @dataclass(frozen=True)
 class Choice:
     """An optimizer or a scheduler with its keywords; made of JSON types.
@@ -50,12 +56,32 @@ class Choice:
     code: str | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an optimizer is to work.
+
+    Attributes:
+        zero_stage: DeepSpeed's.
+        offload: Whether its states are in the host's memory.
+        precision: ``fp32`` or ``bf16``.
+        device: What the model is on: ``cpu`` or ``cuda``.
+    """
+
+    zero_stage: int
+    offload: bool
+    precision: str
+    device: str
+
+    @property
+    def resumes_lazy_state(self) -> bool:
+        """Whether DeepSpeed takes up an optimizer's state only if there was none at first."""
+        return self.zero_stage == 3 or (
+            self.zero_stage == 1 and self.precision == "bf16" and not self.offload
+        )
+
+
 def faults(
-    optimizer: Mapping[str, Any],
-    scheduler: Mapping[str, Any],
-    *,
-    offload: bool,
-    device: str,
+    optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], place: Place
 ) -> Iterator[str]:
     """Say, each in one line, what is wrong with two groups of the configuration.
 
@@ -64,12 +90,10 @@ def faults(
     Args:
         optimizer: The group: ``type`` or ``_target_``, and keywords.
         scheduler: The same.
-        offload: Whether the optimizer's states are in the host's memory.
-        device: ``cpu`` or ``cuda``.
+        place: Where they are to work.
     """
     try:
-        found = _read(OPTIMIZER, optimizer)
-        yield from _optimizer_faults(found, offload=offload, device=device)
+        yield from _optimizer_faults(_read(OPTIMIZER, optimizer), place)
     except UserError as error:
         yield str(error)
     try:
@@ -79,15 +103,14 @@ def faults(
 
 
 def chosen(
-    optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], *, sharded: bool, device: str
+    optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], place: Place
 ) -> tuple[Choice, Choice]:
     """Return what two groups of the configuration choose, once what is not DeepSpeed's was tried.
 
     Args:
         optimizer: The group, without `faults`.
         scheduler: The same.
-        sharded: Whether ZeRO lays the parameters end to end before the optimizer sees them.
-        device: Where the optimizer is: ``cpu`` or ``cuda``.
+        place: Where they are to work.
 
     Raises:
         UserError: it cannot be imported, does not take the keywords, or does not do what an
@@ -96,8 +119,8 @@ def chosen(
     read = _read(OPTIMIZER, optimizer), _read(SCHEDULER, scheduler)
     if not any(each.target for each in read):
         return read
-    question = {OPTIMIZER: asdict(read[0]), SCHEDULER: asdict(read[1]), "sharded": sharded}
-    answer = _tried(json.dumps({**question, "device": device}, sort_keys=True))
+    question = {OPTIMIZER: read[0], SCHEDULER: read[1], "place": place}
+    answer = _tried(json.dumps(question, sort_keys=True, default=asdict))
     return Choice(**answer[OPTIMIZER]), Choice(**answer[SCHEDULER])
 
 
@@ -214,13 +237,15 @@ def _rated(*, lr: deepspeed_types.Positive) -> None:
     """The rate is the schedulers' too."""
 
 
-def _optimizer_faults(choice: Choice, *, offload: bool, device: str) -> Iterator[str]:
-    made = deepspeed_types.implementation(choice.type, choice.params, offload=offload)
-    if made and device not in made.on:
+def _optimizer_faults(choice: Choice, place: Place) -> Iterator[str]:
+    made = deepspeed_types.implementation(choice.type, choice.params, offload=place.offload)
+    if made and place.device not in made.on:
         yield (
-            f"optimizer.type={choice.type} on a {device}: DeepSpeed has it for an offloaded"
+            f"optimizer.type={choice.type} on a {place.device}: DeepSpeed has it for an offloaded"
             " optimizer alone; choose deepspeed=zero2_offload or zero3_offload"
         )
+    if made and made.state_at_once and place.resumes_lazy_state:
+        yield f"optimizer.type={choice.type}: {STATE_AT_ONCE}"
     params = choice.params
     simple = choice.type == "SGD" and (not params["momentum"] or params["dampening"])
     if simple and params["nesterov"]:

@@ -30,11 +30,13 @@ class Implementation:
         name: The class's.
         builder: DeepSpeed's builder of the extension that it needs; None: it needs none.
         on: The devices on which there is such a class.
+        state_at_once: Whether it has a state before its first step.
     """
 
     name: str
     builder: str | None = None
     on: tuple[str, ...] = ("cuda", "cpu")
+    state_at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ OPTIMIZERS: Mapping[str, Kind] = {
     "Adagrad": Kind(
         _adagrad,
         Implementation("DeepSpeedCPUAdagrad", "CPUAdagradBuilder"),
-        Implementation("Adagrad"),
+        Implementation("Adagrad", state_at_once=True),
     ),
     "SGD": Kind(_sgd, Implementation("SGD"), Implementation("SGD"), tested=False),
 }

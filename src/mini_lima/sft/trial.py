@@ -2,9 +2,9 @@
 
     python -m mini_lima.sft.trial QUESTION
 
-The question is JSON: ``optimizer`` and ``scheduler``, each as `mini_lima.sft.choices.Choice`, and
-``sharded`` and ``device`` as `mini_lima.sft.choices.chosen` has them. So is the answer, the last
-line that is printed: the two as they were found, or the ``fault`` in one line.
+The question is JSON: ``optimizer`` and ``scheduler``, each a `mini_lima.sft.choices.Choice`, and
+their ``place``. So is the answer, the last line that is printed: the two as they were found, or the
+``fault`` in one line.
 """
 
 import json
@@ -20,7 +20,9 @@ from mini_lima.errors import UserError
 from mini_lima.sft.choices import (
     OPTIMIZER,
     SCHEDULER,
+    STATE_AT_ONCE,
     Choice,
+    Place,
     found,
     make_optimizer,
     make_scheduler,
@@ -31,7 +33,7 @@ STEPS = 3
 SHAPES = ((3, 4), (5,))
 
 
-def tried(optimizer: Choice, scheduler: Choice, *, sharded: bool, device: str) -> dict[str, Any]:
+def tried(optimizer: Choice, scheduler: Choice, place: Place) -> dict[str, Any]:
     """Return both as they were found.
 
     What is for a GPU is tried on one; where there is none (on the login node of a cluster), it is
@@ -41,17 +43,19 @@ def tried(optimizer: Choice, scheduler: Choice, *, sharded: bool, device: str) -
         UserError: one of them is not what it must be.
     """
     optimizer, scheduler = found(OPTIMIZER, optimizer), found(SCHEDULER, scheduler)
+    device = "cpu" if place.offload else place.device
     if device == "cpu" or torch.cuda.is_available():
         torch.set_default_device(device)
         if optimizer.target:
-            _try_optimizer(optimizer, sharded=sharded)
+            _try_optimizer(optimizer, place)
         if scheduler.target:
             _try_scheduler(scheduler, optimizer)
     return {OPTIMIZER: asdict(optimizer), SCHEDULER: asdict(scheduler)}
 
 
-def _try_optimizer(choice: Choice, *, sharded: bool) -> None:
+def _try_optimizer(choice: Choice, place: Place) -> None:
     where = f"optimizer._target_={choice.target}"
+    sharded = place.zero_stage > 0
     separate, flat = [torch.Size(each) for each in SHAPES], [torch.Size([17])]
 
     def steps(shapes: list[torch.Size]) -> torch.Tensor:
@@ -61,6 +65,8 @@ def _try_optimizer(choice: Choice, *, sharded: bool) -> None:
             raise UserError(
                 f"{where}: must return a torch.optim.Optimizer, not a {type(made).__name__}"
             )
+        if made.state and place.resumes_lazy_state:
+            raise UserError(f"{where}: {STATE_AT_ONCE}")
         draw = torch.Generator(torch.get_default_device()).manual_seed(0)
         torch.manual_seed(0)
         for _ in range(STEPS):
@@ -117,8 +123,7 @@ if __name__ == "__main__":
         answer = tried(
             Choice(**question[OPTIMIZER]),
             Choice(**question[SCHEDULER]),
-            sharded=question["sharded"],
-            device=question["device"],
+            Place(**question["place"]),
         )
     except UserError as error:
         answer = {"fault": str(error)}

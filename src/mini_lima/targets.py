@@ -96,7 +96,7 @@ def find(where: str, name: object, *, classes: bool = False) -> Callable[..., An
             f"{where}.{TARGET}: must be the dotted name of a function, such as my_arms.halve;"
             f" found {name!r}"
         )
-    module, attributes = name, []
+    module, attributes = name, list[str]()
     while True:
         try:
             found: Any = importlib.import_module(module)

@@ -91,7 +91,8 @@ class SftTrainer(Trainer):
         """Make the optimizer; DeepSpeed's own it makes itself, and this is not called."""
         if self.optimizer is None:
             assert self._optimizer_choice is not None
-            trained = [each for each in self.model.parameters() if each.requires_grad]
+            network: Any = self.model
+            trained = [each for each in network.parameters() if each.requires_grad]
             self.optimizer = make_optimizer(self._optimizer_choice, trained)
             self._made[OPTIMIZER] = self.optimizer
         return self.optimizer

@@ -72,7 +72,7 @@ def _try_optimizer(choice: Choice, place: Place) -> None:
         for _ in range(STEPS):
             # The second tensor's gradients are much larger: norms of tensors would be noticed.
             numbers = torch.randn(17, generator=draw) * torch.tensor([0.1] * 12 + [10.0] * 5)
-            parts = numbers.split([shape.numel() for shape in shapes])
+            parts = torch.split(numbers, [shape.numel() for shape in shapes])
             for parameter, part in zip(parameters, parts, strict=True):
                 parameter.grad = part.view_as(parameter).clone()
             made.step()

@@ -167,7 +167,9 @@ def dotted_name(function: Callable[..., Any]) -> str:
         module = running.__spec__.name if running.__spec__ else Path(file).stem
     parts = module.split(".")
     for length in range(1, len(parts)):
+        name = ".".join([*parts[:length], function.__name__])
         package = sys.modules.get(".".join(parts[:length]))
-        if getattr(package, function.__name__, None) is function:
-            return ".".join([*parts[:length], function.__name__])
+        hidden = name in sys.modules  # behind the module of that name, which is imported first
+        if not hidden and getattr(package, function.__name__, None) is function:
+            return name
     return f"{module}.{function.__qualname__}"

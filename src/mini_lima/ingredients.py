@@ -15,6 +15,7 @@ from typing import Any
 from mini_lima import sources
 from mini_lima.arms import Step
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima.config.checks import optimizer_place
 from mini_lima.config.schema import (
     AnnotatorConfig,
     ChatConfig,
@@ -26,6 +27,8 @@ from mini_lima.config.schema import (
 from mini_lima.errors import UserError
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
+from mini_lima.sft import choices
+from mini_lima.sft.choices import Choice
 from mini_lima.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -116,6 +119,15 @@ def _check_answers(path: Path, sha256: str) -> None:
             f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
             " that evaluation.reference_answers_sha256 means; correct the one or the other"
         )
+
+
+def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
+    """What SFT updates the weights with; what is not DeepSpeed's is tried.
+
+    Raises:
+        UserError: as for `mini_lima.sft.choices.chosen`.
+    """
+    return choices.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
 def server(engine: EngineConfig) -> dict[str, Any]:

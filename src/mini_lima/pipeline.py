@@ -112,6 +112,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
         ),
         partial(ingredients.references, config),
         partial(ingredients.difficulties, config),
+        partial(ingredients.optimizer_and_scheduler, config),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
     ]
 
@@ -145,6 +146,7 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
 def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stage:
     recipe = asdict(config.sft)
     checkpoint_steps = recipe.pop("checkpoint_steps")
+    optimizer, scheduler = ingredients.optimizer_and_scheduler(config)
     adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
@@ -155,7 +157,8 @@ def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stag
             **recipe,
             "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-            "optimizer": asdict(config.optimizer),
+            "optimizer": asdict(optimizer),
+            "scheduler": asdict(scheduler),
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},

@@ -60,26 +60,33 @@ class Target:
         return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def load(where: str, given: Mapping[str, Any], *, provided: Collection[str] = ()) -> Target:
+def load(
+    where: str,
+    given: Mapping[str, Any],
+    *,
+    provided: Collection[str] = (),
+    classes: bool = False,
+) -> Target:
     """Find the function that ``given`` names and check the keywords for it.
 
     Args:
         where: The key under which it is configured, for what is said about it.
         given: ``_target_`` and keywords; keys that begin with an underscore are not the function's.
         provided: Keywords that are not configured but handed over where the function takes them.
+        classes: Whether a class will do.
 
     Raises:
         UserError: no such function, or keywords that it does not take, lacks, or cannot use.
     """
-    function = find(where, given.get(TARGET))
+    function = find(where, given.get(TARGET), classes=classes)
     keywords = {key: value for key, value in given.items() if not key.startswith("_")}
     return Target(
-        where, dotted_name(function), function, _checked(where, function, keywords, provided)
+        where, dotted_name(function), function, checked(where, function, keywords, provided)
     )
 
 
-def find(where: str, name: object) -> Callable[..., Any]:
-    """Import the function with the dotted ``name``.
+def find(where: str, name: object, *, classes: bool = False) -> Callable[..., Any]:
+    """Import the function, or the class if ``classes`` will do, with the dotted ``name``.
 
     Raises:
         UserError: there is none, or its module fails.
@@ -114,7 +121,7 @@ def find(where: str, name: object) -> Callable[..., Any]:
                 f"{where}.{TARGET}={name}: {found.__name__} has no {attribute}{perhaps}"
             )
         found = getattr(found, attribute)
-    if not inspect.isfunction(found):
+    if not (inspect.isfunction(found) or (classes and inspect.isclass(found))):
         raise UserError(f"{where}.{TARGET}={name}: is no function but a {type(found).__name__}")
     return found
 
@@ -136,30 +143,38 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     }
 
 
-def _checked(
+def checked(
     where: str,
     function: Callable[..., Any],
     keywords: Mapping[str, Any],
-    provided: Collection[str],
+    provided: Collection[str] = (),
+    *,
+    called: str | None = None,
 ) -> dict[str, Any]:
     """Return ``keywords`` as the annotations of ``function`` have them.
+
+    Args:
+        where: The key under which they are configured.
+        function: Whose they are.
+        keywords: The configured ones.
+        provided: Those that will be handed over.
+        called: What people call the function; None: its dotted name.
 
     Raises:
         UserError: the first that does not fit.
     """
+    called = called or dotted_name(function)
     taken = _parameters(function)
     kinds = {each.kind for each in inspect.signature(function).parameters.values()}
     own = [name for name in taken if name not in provided]
     for name in keywords:
         if name not in own and (name in taken or inspect.Parameter.VAR_KEYWORD not in kinds):
-            raise UserError(f"{where}.{name}: {dotted_name(function)} has {_no_such(name, own)}")
+            raise UserError(f"{where}.{name}: {called} has {_no_such(name, own)}")
     lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
     if lacking:
         given = f" (it is given {', '.join(provided)})" if provided else ""
-        raise UserError(
-            f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it{given}"
-        )
-    hints = get_type_hints(function, include_extras=True)
+        raise UserError(f"{where}.{lacking[0]} has no value: {called} needs it{given}")
+    hints = _hints(function)
     return {
         name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()
     }
@@ -171,11 +186,24 @@ def _no_such(name: str, there_are: Sequence[str]) -> str:
     return f"no such keyword; {perhaps}"
 
 
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of ``function``, or of what makes an instance of a class."""
+    try:
+        return get_type_hints(
+            function.__init__ if inspect.isclass(function) else function, include_extras=True
+        )
+    except NameError:  # names that other people's modules know only while they are type-checked
+        return {}
+
+
 def _value(where: str, value: Any, hint: Any) -> Any:
-    """Return ``value`` as ``hint`` says it must be: an annotated type, with its range."""
+    """Return ``value`` as ``hint`` says it must be: an annotated type, with its range.
+
+    A type of which pydantic knows nothing, such as a tensor, is left to the function itself.
+    """
     if hint is None:
         return value
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
     for kind in (hint, *get_args(hint)):
         if is_dataclass(kind) and isinstance(value, Mapping):
@@ -184,10 +212,12 @@ def _value(where: str, value: Any, hint: Any) -> Any:
                 raise UserError(f"{where}.{unknown[0]}: {_no_such(unknown[0], names)}")
     try:
         return TypeAdapter(hint).validate_python(value)
+    except PydanticSchemaGenerationError:
+        return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inner = "".join(f".{part}" for part in first["loc"] if not isinstance(part, int))
-        shown = repr(first["input"])[:60]
+        shown = str(first["input"] if inner else value)[:60]
         raise UserError(
             f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}"
         ) from None

@@ -16,6 +16,8 @@ from mini_lima.errors import UserError
         "optimizer.weight_decay=-1",
         "optimizer.betas=[0.9,1]",
         "optimizer.betas=[0.9]",
+        "scheduler.warmup_num_steps=0",
+        "sft.held_out=1",
         "deepspeed.zero_stage=4",
         "evaluation.confidence=1",
         "evaluation.temperature=-0.1",
@@ -73,6 +75,6 @@ def test_values_that_contradict_each_other_are_named_together(overrides, named):
 def test_all_faults_are_found_at_once():
     config = configured()
     config.sft.epochs = 0
-    config.optimizer.lr = -1.0
+    config.optimizer["lr"] = -1.0
     config.deepspeed.zero_stage = 7
     assert len(faults(config)) == 3

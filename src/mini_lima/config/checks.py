@@ -20,6 +20,7 @@ from mini_lima.config.schema import (
 from mini_lima.devices import AUTO
 from mini_lima.errors import UserError
 from mini_lima.evaluation import metrics
+from mini_lima.sft import choices
 
 
 def faults(config: Config) -> list[str]:
@@ -30,9 +31,6 @@ def faults(config: Config) -> list[str]:
 def _out_of_range(config: Config) -> Iterator[str]:
     positive = {
         "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-        "optimizer.lr": config.optimizer.lr,
-        "optimizer.eps": config.optimizer.eps,
-        "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
         "sft.epochs": config.sft.epochs,
         "sft.global_batch_size": config.sft.global_batch_size,
         "sft.max_length": config.sft.max_length,
@@ -73,11 +71,9 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     yield from _money(config)
     yield from _metrics(config)
-    if config.optimizer.weight_decay < 0:
-        yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
-    betas = list(config.optimizer.betas)
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
+    yield from choices.faults(config.optimizer, config.scheduler, optimizer_place(config))
+    if not 0 <= config.sft.held_out < 1:
+        yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
     yield from judges.faults(config)
@@ -122,6 +118,16 @@ def _is_day(text: str | None) -> bool:
     except ValueError:
         return False
     return True
+
+
+def optimizer_place(config: Config) -> choices.Place:
+    """Where the optimizer is to work."""
+    return choices.Place(
+        zero_stage=config.deepspeed.zero_stage,
+        offload=config.deepspeed.offload_optimizer,
+        precision=config.sft.precision,
+        device=config.launch.device,
+    )
 
 
 def global_batch_fault(config: Config, processes: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
+from mini_lima.sft import choices
 
 WORDS = {
     int: "a whole number",
@@ -18,6 +19,9 @@ WORDS = {
     Any: "anything",
 }
 
+
+OPEN = (choices.OPTIMIZER, choices.SCHEDULER)
+"""Groups that take any key: which ones there are depends on ``type`` or ``_target_``."""
 
 GROUPS = ("experiment",)
 """What is chosen from as other groups are, and leaves no key of its own."""
@@ -36,7 +40,8 @@ def no_such_key(key: str, there_are: Sequence[str] = ()) -> str:
         key: Dotted, as it was written.
         there_are: The dotted keys to choose from, where they are not the schema's.
     """
-    names = there_are or [*known(), *GROUPS]
+    open_keys = [f"{group}.{name}" for group in OPEN for name in choices.keywords(group)]
+    names = there_are or [*known(), *open_keys, *GROUPS]
     if nearest := _nearest(key, names):
         return f"{key}: no such key; did you mean {_either(nearest)}?"
     group = _group(key)
@@ -112,7 +117,8 @@ def words(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"a list, each {words(get_args(kind)[0])}"
     if get_origin(kind) is dict:
-        return f"a table of {words(get_args(kind)[1])}"
+        inner = get_args(kind)[1]
+        return "a table" if inner is Any else f"a table of {words(inner)}"
     if isinstance(kind, UnionType):
         return _either([words(each) for each in get_args(kind)])
     if kind is Any:

@@ -20,13 +20,6 @@ class Weights(StrEnum):
     random = "random"
 
 
-class WarmupType(StrEnum):
-    """DeepSpeed's two shapes of warm-up."""
-
-    log = "log"
-    linear = "linear"
-
-
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
 
@@ -226,19 +219,6 @@ class DataConfig:
 
 
 @dataclass
-class OptimizerConfig:
-    """DeepSpeed's AdamW with WarmupLR, in DeepSpeed's own words."""
-
-    lr: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    betas: tuple[float, float] = MUST_BE_GIVEN  # type: ignore[assignment]
-    eps: float = 1e-8
-    weight_decay: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    warmup_num_steps: int = MUST_BE_GIVEN  # type: ignore[assignment]
-    warmup_min_lr: float = 0.0
-    warmup_type: WarmupType = WarmupType.log
-
-
-@dataclass
 class DeepSpeedConfig:
     """Which states ZeRO shards, and which live in the host's memory."""
 
@@ -261,6 +241,9 @@ class SftConfig:
     """Which answers of a conversation are supervised: each is trained on, or the last alone."""
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
     gradient_clipping: float = 1.0
+    held_out: float = 0.0
+    """Share of the tasks whose examples are kept from training, to see the loss on them after each
+    epoch. Which ones depends on the tasks' names alone, so all arms hold out the same."""
     loss_reduction: LossReduction = LossReduction.global_batch
     activation_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
@@ -417,7 +400,11 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     teacher: ChatConfig = field(default_factory=ChatConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    """``type``, one of DeepSpeed's, or ``_target_``, the dotted name of a class or function; the
+    keywords stand beside it."""
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    """As ``optimizer``."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)

@@ -49,11 +49,13 @@ def training(material: Material) -> Html:
             *(figure(done.get(key)) for key in ("parameters", "examples", "steps", "tokens")),
             figure(done.get("first_loss"), 3),
             figure(done.get("last_loss"), 3),
+            figure(done.get("held_out_loss"), 3),
         ]
         for row, column, seed, cell in placed(material.comparison.cells)
         if (done := cell.get("result", {}).get("training"))
     ]
     header = ["model", "parameters", "examples", "steps", "tokens", "first loss", "last loss"]
+    header.append("held-out loss")
     if rows:
         parts.append(table(header, rows, "Trainings"))
     return section("training", "Training", *parts)

@@ -113,16 +113,20 @@ def find(where: str, name: object, *, classes: bool = False) -> Callable[..., An
             ) from error
     for attribute in attributes:
         if not hasattr(found, attribute):
-            there = [each for each in vars(found) if inspect.isfunction(getattr(found, each))]
+            there = [each for each, value in vars(found).items() if _callable(value, classes)]
             near = get_close_matches(attribute, there, 1)
             perhaps = f"; did you mean {near[0]}?" if near else ""
             raise UserError(
                 f"{where}.{TARGET}={name}: {found.__name__} has no {attribute}{perhaps}"
             )
         found = getattr(found, attribute)
-    if not (inspect.isfunction(found) or (classes and inspect.isclass(found))):
+    if not _callable(found, classes):
         raise UserError(f"{where}.{TARGET}={name}: is no function but a {type(found).__name__}")
     return found
+
+
+def _callable(found: object, classes: bool) -> bool:
+    return inspect.isfunction(found) or (classes and inspect.isclass(found))
 
 
 def _no_module(name: str, missing: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, get_type_hints
 
 from mini_lima.errors import UserError
 from mini_lima.fingerprint import dotted_name
@@ -125,7 +125,7 @@ def find(where: str, name: object, *, classes: bool = False) -> Callable[..., An
     return found
 
 
-def _callable(found: object, classes: bool) -> bool:
+def _callable(found: object, classes: bool) -> TypeGuard[Callable[..., Any]]:
     return inspect.isfunction(found) or (classes and inspect.isclass(found))
 
 

@@ -214,12 +214,13 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
         function=result.summarise,
         params={
             "model": config.model.name,
-            "method": config.data.method,
+            "arm": str(config.data.method),
+            "training_seed": config.sft.seed,
             "seed": config.annotator.seed,
             **ingredients.interval(config),
         },
         inputs=inputs,
-        version=2,
+        version=3,
     )
 
 
@@ -240,5 +241,5 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         },
         inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in shown}},
         settings={"config": resolved},
-        version=3,
+        version=4,
     )

@@ -9,27 +9,26 @@ from collections.abc import Sequence
 from typing import Any
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-DATA = {
-    "domain": ["baseline", "naive", "improved"],
-    "range": ["#5b6570", "#b3470a", "#0a66c2"],
-}
+ARMS = ["baseline", "naive", "improved"]
+"""The first ones; whatever arms there are follow them."""
+COLOURS = {"range": ["#5b6570", "#b3470a", "#0a66c2", "#7a3fa0", "#1a6b34", "#946200", "#a8201a"]}
 VERDICTS = {
-    "domain": ["better", "worse", "cannot tell"],
-    "range": ["#1a6b34", "#a8201a", "#5b6570"],
+    "domain": ["better", "worse", "higher", "lower", "cannot tell"],
+    "range": ["#1a6b34", "#a8201a", "#0a66c2", "#0a66c2", "#5b6570"],
 }
-WIN_RATES = ("model", "data", "annotator", "win_rate", "low", "high", "n_total", "n_failed")
+WIN_RATES = ("model", "arm", "measure", "value", "low", "high", "n", "failed")
 CONTRASTS = (
-    *("name", "annotator", "difference", "low", "high"),
+    *("name", "measure", "difference", "low", "high"),
     *("p_holm", "by_length_alone", "verdict"),
 )
 Encoding = dict[str, Any]
 
 
 def win_rates() -> dict[str, Any]:
-    """Return bars per model and data with their intervals, over the columns `WIN_RATES`."""
+    """Return bars per model and arm with their intervals, over the columns `WIN_RATES`."""
     place = {
         "x": {**_column("model"), "type": "nominal", "title": None, "axis": {"labelAngle": 0}},
-        "xOffset": {**_column("data"), "sort": DATA["domain"]},
+        "xOffset": {**_column("arm"), "sort": ARMS},
     }
     rate: Encoding = {"type": "quantitative", "title": "win rate, %"}
     interval = {"y": {**_column("low"), **rate}, "y2": _column("high")}
@@ -38,14 +37,14 @@ def win_rates() -> dict[str, Any]:
         _layer(
             {"type": "bar", "opacity": 0.75},
             **place,
-            y={**_column("win_rate"), "aggregate": "mean", **rate},
-            color={**_column("data"), "scale": DATA, "title": None},
+            y={**_column("value"), "aggregate": "mean", **rate},
+            color={**_column("arm"), "sort": ARMS, "scale": COLOURS, "title": None},
         ),
         _layer({"type": "rule", "strokeWidth": 2}, **place, **interval, tooltip=_all(WIN_RATES)),
         _layer(
             {"type": "point", "filled": True, "color": "black", "opacity": 1},
             **place,
-            y={**_column("win_rate"), **rate},
+            y={**_column("value"), **rate},
         ),
     )
 
@@ -55,9 +54,9 @@ def contrasts() -> dict[str, Any]:
 
     A diamond is where the difference would be if the longer answer always won.
     """
-    points: Encoding = {"type": "quantitative", "title": "difference in win rate, points"}
+    points: Encoding = {"type": "quantitative", "title": "difference"}
     names = {"type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 320}}
-    place = {"y": {**_column("name"), **names}, "yOffset": _column("annotator")}
+    place = {"y": {**_column("name"), **names}, "yOffset": _column("measure")}
     verdict = {**_column("verdict"), "type": "nominal", "scale": VERDICTS, "title": None}
     interval = {"x": {**_column("low"), **points}, "x2": _column("high")}
     dot = {"type": "point", "filled": True, "size": 60, "opacity": 1}

@@ -1,7 +1,7 @@
 """What a run was made from and what it made, as Weights & Biases artifacts.
 
-An artifact is a finished stage. Its collection is the stage's name and label, so the data sets of a
-method are versions of one another, and the first digits of its fingerprint are an alias. W&B takes
+An artifact is a finished stage. Its collection is the stage's name and label, so the data sets of an
+arm are versions of one another, and the first digits of its fingerprint are an alias. W&B takes
 what has the same name and the same digests for the same version: cells that share a stage share the
 version, and each adds itself to its lineage.
 
@@ -23,12 +23,14 @@ TYPES = {
     "sft": "model",
     "outputs": "model-outputs",
     "annotations": "annotations",
+    "metrics": "metrics",
 }
 COUNTS: Mapping[str, tuple[str, Sequence[str]]] = {
     "data": ("stats.json", ("examples", "by_source", "mean_output_characters")),
     "sft": ("summary.json", ("parameters", "examples", "supervised_tokens", "steps", "last_loss")),
     "outputs": ("health.json", ("n", "empty", "cut_at_limit", "mean_length_characters")),
     "annotations": ("leaderboard.json", ("n_total", "n_failed", "win_rate", "low", "high")),
+    "metrics": ("metrics.json", ()),
 }
 """The file of a stage that counts what is in it, and what is taken from there."""
 

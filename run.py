@@ -24,8 +24,9 @@ def main(composed: DictConfig) -> float | None:
     from mini_lima import cell
     from mini_lima.plan import Plan
 
-    config, resolved = entry.to_config(composed), entry.resolved(composed)
     job = HydraConfig.get()
+    composed = entry.named(composed, job.runtime.choices)
+    config, resolved = entry.to_config(composed), entry.resolved(composed)
     folder = Path(job.runtime.output_dir)
     if config.plan:
         plans[:] = plans or [Plan()]

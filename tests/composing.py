@@ -20,7 +20,8 @@ def compose(*overrides: str, conf: Path = CONF) -> DictConfig:
         patch.dict(os.environ, {names.SWEEP_VARIABLE: "test"}),
         hydra.initialize_config_dir(str(conf), version_base="1.3"),
     ):
-        return hydra.compose("config", list(overrides))
+        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+    return entry.without_hydra(composed)
 
 
 def configured(*overrides: str, conf: Path = CONF) -> Config:

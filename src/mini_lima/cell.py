@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mini_lima import experience, inventory, pipeline, preflight
+from mini_lima import arms, experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import Stopped, UserError
@@ -57,7 +57,7 @@ def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) ->
     """Return the record of a cell that has not ended yet."""
     return CellRecord(
         model=config.model.name,
-        arm=str(config.data.method),
+        arm=config.arm,
         seed=config.sft.seed,
         overrides=list(overrides),
         config=resolved,
@@ -195,7 +195,9 @@ def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
     """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
     cell, fault = None, None
-    to_do = {"data", "sft", "outputs", "annotations", "tracking"}
+    to_do = {"data", "teacher", "sft", "outputs", "annotations", "tracking"}
+    if not arms.last_step(asdict(config.data)).wants("teacher"):
+        to_do.remove("teacher")
     try:
         cell = pipeline.build_cell(config, resolved)
         to_do = _to_do(walk([cell.last]), store)
@@ -215,8 +217,10 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
 
 
 def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:
-    """The names of those that are not finished."""
-    return {stage.name for stage in stages if not store.is_finished(stage)}
+    """The names of those that are not finished, and ``teacher`` if one of them asks it."""
+    unfinished = [stage for stage in stages if not store.is_finished(stage)]
+    asking = {"teacher"} if any("teacher" in stage.params for stage in unfinished) else set()
+    return {stage.name for stage in unfinished} | asking
 
 
 def say(reason: str) -> None:

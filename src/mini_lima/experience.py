@@ -11,7 +11,7 @@ this model's tokens per byte if an earlier training tells them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,8 +20,9 @@ from typing import Any
 from mini_lima import inventory
 from mini_lima.chat import LEDGER
 from mini_lima.chat.tokens import USUAL_BYTES_PER_TOKEN
-from mini_lima.data import forecast, naive
+from mini_lima.data import steps
 from mini_lima.data.examples import Example, read_examples
+from mini_lima.data.steps import Forecast
 from mini_lima.evaluation.pairs import read_answers
 from mini_lima.files import read_json
 from mini_lima.stages import Stage, Store
@@ -80,7 +81,7 @@ class _Work:
         where = {key: self.settings.get(key) for key in launched}
         made_from: list[Any] = []
         if self.name == "data":
-            made_from = sorted(self.identity["inputs"])  # improved data are made from naive ones
+            made_from = [self.identity["params"].get("step")]
         elif self.name in ("sft", "outputs"):
             made_from = self.model
         return json.dumps([self.name, made_from, how, where], sort_keys=True)
@@ -123,8 +124,8 @@ class Experience:
             if each.rendered == work.rendered:
                 return Amount(epochs * _summary(each)["tokens"])
         per_byte = [*self._tokens_per_byte(alike)] or [1 / USUAL_BYTES_PER_TOKEN]
-        examples, at_least = self._examples(stage.inputs["data"])
-        return Amount(epochs * round(median(per_byte) * _bytes(examples)), at_least)
+        found = forecast_data(stage.inputs["data"], self._store)
+        return Amount(epochs * round(median(per_byte) * _bytes(found.examples)), found.longer)
 
     def seconds(self, stage: Stage, requests: int | None) -> Amount | None:
         """Return how long ``stage`` will take; None if nothing like it is in the store.
@@ -155,20 +156,21 @@ class Experience:
             return Amount(min(answers, params["limit"] or answers) * each)
         return Amount(1)
 
-    def _examples(self, data: Stage) -> tuple[list[Example], bool]:
-        """The examples of a data set as far as they are known, and whether they will be longer."""
-        if self._store.is_finished(data):
-            return read_examples(self._store.path(data)), False
-        if data.function is naive.build:
-            keywords: dict[str, Any] = {**data.params, **data.files}
-            return forecast.naive_examples(**keywords), False
-        return self._examples(data.inputs["naive"])[0], True
-
     def _tokens_per_byte(self, trainings: list[_Work]) -> Iterator[float]:
         for each in trainings:
             found = self._store.root.glob(f"data/*-{each.identity['inputs']['data'][:12]}")
             for folder in found:
                 yield _summary(each)["tokens"] / max(_bytes(read_examples(folder)), 1)
+
+
+def forecast_data(stage: Stage, store: Store) -> Forecast:
+    """Say what a step of an arm will ask and make; of a finished one, what it has made."""
+    if store.is_finished(stage):
+        return Forecast(examples=read_examples(store.path(stage)))
+    params = stage.params
+    before = {keyword: forecast_data(each, store) for keyword, each in stage.inputs.items()}
+    given = {"teacher": params["teacher"]} if "teacher" in params else {}
+    return steps.forecast(params["step"], params["keywords"], before, **stage.files, **given)
 
 
 def _work(stage: Stage) -> _Work:
@@ -199,5 +201,5 @@ def _summary(training: _Work) -> dict[str, Any]:
     return found
 
 
-def _bytes(examples: list[Example]) -> int:
+def _bytes(examples: Sequence[Example]) -> int:
     return sum(len(f"{e.instruction}{e.input}{e.output}".encode()) for e in examples)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima import sources
+from mini_lima.arms import Step
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
 from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
 from mini_lima.errors import UserError
@@ -109,14 +110,16 @@ def interval(config: Config) -> dict[str, Any]:
     }
 
 
-def seeds(config: Config) -> Path:
-    """The file of the seed tasks.
+def seeds(config: Config, step: Step) -> Path:
+    """The file of the seed tasks that ``step`` reads.
 
     Raises:
         UserError: as for `references`.
     """
+    source, sha256 = step.seeds
+    assert source is not None, "arms.last_step refuses a step without the seeds it reads"
     with _set_by("data.seeds"):
-        return sources.checked_file(config.data.seeds, config.data.seeds_sha256, _downloads(config))
+        return sources.checked_file(source, sha256, _downloads(config))
 
 
 @contextmanager

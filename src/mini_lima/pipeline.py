@@ -1,7 +1,7 @@
 """The experiment as a graph of stages: the page from which the rest can be understood.
 
-    seed tasks ─ teacher ─→ naive data set ─ teacher ─→ improved data set
-                                    └───────┬───────────────┘ one of them
+    seed tasks, teacher, files ─→ the arm's steps, one after the other ─→ data set
+                                            ┌────────────────────────────────┘
     base model ──────────────────────────→ SFT
         └─→ model outputs (baseline)        └─→ model outputs (SFT)
                  └─→ annotations                     └─→ annotations
@@ -18,16 +18,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from mini_lima import evaluation, ingredients, sft, sources
+from mini_lima import arms, evaluation, ingredients, sft, sources
 from mini_lima.config.schema import (
     AdapterMethod,
     AnnotatorConfig,
     Config,
     Engine,
-    Method,
     TrackingMode,
 )
-from mini_lima.data import filters, improved, naive
+from mini_lima.data import run_step
 from mini_lima.evaluation import annotation, result
 from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
@@ -52,7 +51,7 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         UserError: a file or model that does not exist.
     """
     base_model = ingredients.base_model(config)
-    data_set = _data_set(config)
+    data_set = _data_set(config, arms.last_step(asdict(config.data)))
     tuned = _sft(config, base_model, data_set)
 
     template = config.model.baseline_template or config.model.chat_template
@@ -85,50 +84,44 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
-    files = [chat.cassette for chat in config.chats().values() if chat.cassette]
+    last = arms.last_step(asdict(config.data))
+    steps = last.all().values()
+    files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
+    files += [
+        chat.cassette
+        for who, chat in config.chats().items()
+        if chat.cassette and (who != "teacher" or last.wants("teacher"))
+    ]
     return [
         partial(sources.model, config.model.source, config.model.revision),
-        partial(ingredients.seeds, config),
+        *(partial(ingredients.seeds, config, step) for step in steps if "seeds" in step.target.wants),
         partial(ingredients.references, config),
         partial(ingredients.difficulties, config),
-        *(partial(sources.local_file, file) for file in files),
+        *(partial(sources.local_file, file) for file in dict.fromkeys(files)),
     ]
 
 
-def _data_set(config: Config) -> Stage:
-    teacher = ingredients.chat(config, config.teacher)
-    naive_set = Stage(
-        name="data",
-        label="naive",
-        function=naive.build,
-        params={
-            "teacher": teacher,
-            "shuffle_seed": config.data.shuffle_seed,
-            "pairs_per_prompt": config.data.pairs_per_prompt,
-            "max_rounds": config.data.max_rounds,
-            "max_idle_rounds": config.data.max_idle_rounds,
-            "max_new_tasks": config.data.max_new_tasks,
-            "instances_per_seed": config.data.instances_per_seed,
-            "instances_per_new_task": config.data.instances_per_new_task,
-            "filters": filters.chosen(filters.Filters, config.data.filters),
-        },
-        files={"seeds": ingredients.seeds(config)},
-    )
-    if config.data.method is Method.naive:
-        return naive_set
-    assert config.data.worked_example is not None
-    worked_example = improved.WorkedExample(**asdict(config.data.worked_example))
+def _data_set(config: Config, step: arms.Step) -> Stage:
+    """The data set that ``step`` makes; arms that begin with the same steps share those."""
+    wants = step.target.wants
+    inputs = {keyword: _data_set(config, before) for keyword, before in step.inputs.items()}
+    files = {keyword: sources.local_file(source) for keyword, source in step.files.items()}
+    if "seeds" in wants:
+        files["seeds"] = ingredients.seeds(config, step)
+    if "evaluation_set" in wants:
+        files["evaluation_set"] = ingredients.references(config)
+    params: dict[str, Any] = {
+        "step": step.target.name,
+        "name": step.name,
+        "keywords": dict(step.target.keywords),
+        "code": step.target.code,
+        "inputs": list(inputs),
+    }
+    if "teacher" in wants:
+        params["teacher"] = ingredients.chat(config, config.teacher)
     return Stage(
-        name="data",
-        label="improved",
-        function=improved.build,
-        params={
-            "teacher": teacher,
-            "worked_example": worked_example,
-            "filters": filters.chosen(filters.RewritingFilters, config.data.filters),
-        },
-        inputs={"naive": naive_set},
+        name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
     )
 
 
@@ -138,7 +131,7 @@ def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stag
     adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
-        label=f"{config.model.name}-{config.data.method}",
+        label=f"{config.model.name}-{config.arm}",
         function=sft.train,
         params={
             **base_model.params,
@@ -214,7 +207,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
         function=result.summarise,
         params={
             "model": config.model.name,
-            "arm": str(config.data.method),
+            "arm": config.arm,
             "training_seed": config.sft.seed,
             "seed": config.annotator.seed,
             **ingredients.interval(config),

@@ -7,17 +7,15 @@ is what earlier ones like it took, and not known where there was none (`experien
 shows it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
 
 from mini_lima.chat import Chat, ChatRequest, Estimate, estimate, unanswered
-from mini_lima.data import forecast, improved, naive
-from mini_lima.data.examples import read_examples
 from mini_lima.evaluation import annotation
-from mini_lima.experience import Amount, Experience
+from mini_lima.experience import Amount, Experience, forecast_data
 from mini_lima.stages import Stage, Store
 
 
@@ -95,19 +93,11 @@ def _calls(stage: Stage, store: Store) -> Estimate | None:
     return estimate(left, chat.prices, batch=chat.endpoint.mode == "batch")
 
 
-def _requests(stage: Stage, store: Store) -> list[ChatRequest]:
-    keywords: dict[str, Any] = {**stage.params, **stage.files}
-    if stage.function is naive.build:
-        return forecast.naive_requests(**keywords)
-    if stage.function is improved.build:
-        before = stage.inputs["naive"]
-        if store.is_finished(before):
-            examples = read_examples(store.path(before))
-        else:
-            of_naive: dict[str, Any] = {**before.params, **before.files}
-            examples = forecast.naive_examples(**of_naive)
-        return forecast.improved_requests(examples, **keywords)
+def _requests(stage: Stage, store: Store) -> Sequence[ChatRequest]:
+    if stage.name == "data":
+        return forecast_data(stage, store).requests
     assert stage.function is annotation.annotate
+    keywords: dict[str, Any] = {**stage.params, **stage.files}
     outputs = stage.inputs["model_outputs"]
     finished = store.path(outputs) if store.is_finished(outputs) else None
     return annotation.expected_requests(model_outputs=finished, **keywords)

@@ -30,7 +30,8 @@ def missing(
 
     Args:
         config: The cell.
-        to_do: Names of the stages that are not finished; what they do not need is not asked for.
+        to_do: Names of the stages that are not finished, and ``teacher`` if one of them asks it;
+            what they do not need is not asked for.
         lookups: Calls that find the cell's files and its model, or raise UserError.
     """
     lines: list[str] = []
@@ -39,7 +40,7 @@ def missing(
             look_up()
         except UserError as error:
             lines.append(str(error))
-    if "data" in to_do:
+    if "teacher" in to_do:
         lines += _key("teacher", config.teacher)
     if "annotations" in to_do:
         judges = {key: chat for key, chat in config.chats().items() if key != "teacher"}

@@ -7,18 +7,18 @@ from dataclasses import asdict
 from datetime import date
 from math import inf
 
+from mini_lima import arms
 from mini_lima.config.schema import (
     AdapterMethod,
     AnnotatorConfig,
     Config,
-    DataConfig,
     Engine,
-    Method,
     Precision,
     PricesConfig,
     Weights,
 )
 from mini_lima.devices import AUTO
+from mini_lima.errors import UserError
 
 
 def faults(config: Config) -> list[str]:
@@ -29,9 +29,6 @@ def faults(config: Config) -> list[str]:
 def _out_of_range(config: Config) -> Iterator[str]:
     positive = {
         "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-        "data.pairs_per_prompt": config.data.pairs_per_prompt,
-        "data.max_rounds": config.data.max_rounds,
-        "data.max_idle_rounds": config.data.max_idle_rounds,
         "optimizer.lr": config.optimizer.lr,
         "optimizer.eps": config.optimizer.eps,
         "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
@@ -73,7 +70,6 @@ def _out_of_range(config: Config) -> Iterator[str]:
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
-    yield from _asked_for_in_words(config.data)
     yield from _money(config)
     if config.optimizer.weight_decay < 0:
         yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
@@ -141,14 +137,6 @@ def global_batch_fault(config: Config, processes: int) -> Iterator[str]:
         )
 
 
-def _asked_for_in_words(data: DataConfig) -> Iterator[str]:
-    for key, most in (("instances_per_seed", 2), ("instances_per_new_task", 5)):
-        if not 0 <= getattr(data, key) <= most:
-            yield f"data.{key}={getattr(data, key)}: must be 0 to {most}, which the prompt asks for"
-    if data.max_new_tasks is not None and data.max_new_tasks < 0:
-        yield f"data.max_new_tasks={data.max_new_tasks}: must be 0 or greater, or null"
-
-
 def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
     if sha256 is None and source.startswith(("http://", "https://")):
         yield f"{key}_sha256 is missing: a file from the web must be the one that is meant"
@@ -183,7 +171,11 @@ def _is_command(text: str) -> bool:
 
 def _contradictions(config: Config) -> Iterator[str]:
     references = config.evaluation
-    yield from _pinned("data.seeds", config.data.seeds, config.data.seeds_sha256)
+    yield from _pinned("data.seeds", config.data.seeds or "", config.data.seeds_sha256)
+    try:
+        arms.last_step(asdict(config.data))
+    except UserError as error:
+        yield str(error)
     yield from _pinned(
         "evaluation.reference_outputs",
         references.reference_outputs,
@@ -212,7 +204,5 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "deepspeed.offload_optimizer=true: needs deepspeed.zero_stage 1, 2 or 3"
     if config.deepspeed.offload_parameters and config.deepspeed.zero_stage != 3:
         yield "deepspeed.offload_parameters=true: needs deepspeed.zero_stage=3"
-    if config.data.method is Method.improved and config.data.worked_example is None:
-        yield "data.worked_example is missing: prompt 4 of data.method=improved shows one"
     if config.model.weights is Weights.pretrained and config.model.source.startswith("embedded:"):
         yield "model.weights=pretrained: embedded models ship without weights; set random"

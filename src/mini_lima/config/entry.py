@@ -111,6 +111,21 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
+def named(composed: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Return ``composed`` with the arm that ``choices``, Hydra's of all groups, have made.
+
+    Raises:
+        UserError: somebody else has named it.
+    """
+    if not OmegaConf.is_missing(composed, "arm"):
+        raise UserError(f"arm={composed.arm}: it is the name of the option of data=, set by that")
+    if choices.get("data") is None:
+        raise UserError("data: choose an option, such as data=naive")
+    with read_write(composed):
+        composed.arm = choices["data"]
+    return composed
+
+
 def resolved(composed: DictConfig) -> dict[str, Any]:
     """Return ``composed`` as plain data with every interpolation filled in, for reports."""
     container = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
@@ -187,6 +202,7 @@ def _other_than_basic(config: DictConfig, group: str) -> str | None:
 def without_hydra(config: DictConfig) -> DictConfig:
     """Return a copy of ``config`` with what is ours alone."""
     job = copy.deepcopy(config)
+    choices = job.hydra.runtime.choices
     with read_write(job), open_dict(job):
         del job["hydra"]
-    return job
+    return named(job, choices)

@@ -100,6 +100,8 @@ def words(kind: Any) -> str:
         return f"a table of {words(get_args(kind)[1])}"
     if isinstance(kind, UnionType):
         return _either([words(each) for each in get_args(kind)])
+    if kind is Any:
+        return "anything"
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):

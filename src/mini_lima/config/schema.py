@@ -8,6 +8,7 @@ default must be given by a YAML file of its group.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 MUST_BE_GIVEN = "???"
 
@@ -17,13 +18,6 @@ class Weights(StrEnum):
 
     pretrained = "pretrained"
     random = "random"
-
-
-class Method(StrEnum):
-    """A data method of the study."""
-
-    naive = "naive"
-    improved = "improved"
 
 
 class WarmupType(StrEnum):
@@ -99,6 +93,14 @@ class Orders(StrEnum):
     random = "random"
     model_first = "model_first"
     model_second = "model_second"
+
+
+class Until(StrEnum):
+    """Where a cell may stop."""
+
+    data = "data"
+    sft = "sft"
+    outputs = "outputs"
 
 
 class TrackingMode(StrEnum):
@@ -194,55 +196,17 @@ class ChatConfig:
 
 
 @dataclass
-class WorkedExampleConfig:
-    """The example inside prompt 4."""
-
-    name: str = MUST_BE_GIVEN
-    instruction: str = MUST_BE_GIVEN
-    input: str = MUST_BE_GIVEN
-    output: str = MUST_BE_GIVEN
-    expanded: str = MUST_BE_GIVEN
-
-
-@dataclass
-class FiltersConfig:
-    """Which of the teacher's writing is rejected; `mini_lima.data.filters` says what each means."""
-
-    wrong_number: bool = True
-    echo: bool = True
-    near_duplicate: bool = True
-    cut_off: bool = True
-    refusal: bool = True
-    needs_file: bool = True
-    wrong_language: bool = True
-    scaffold: bool = True
-    not_longer: bool = True
-
-
-@dataclass
 class DataConfig:
-    """How the instruction examples are made."""
+    """An arm: the steps that make its data set. docs/arms.md says how to make one of your own."""
 
-    method: Method = MUST_BE_GIVEN  # type: ignore[assignment]
-    seeds: str = MUST_BE_GIVEN
+    steps: dict[str, Any] = field(default_factory=dict)
+    """In order, by name: ``_target_``, the function, and its keywords; null leaves one out."""
+    seeds: str | None = None
     """Seed tasks: a JSONL file, ``embedded:<file>``, or the http(s) address of one."""
     seeds_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
-    shuffle_seed: int = 0
-    pairs_per_prompt: int = 6
-    """{name, instruction} pairs shown in one prompt 1."""
-    max_rounds: int = 5
-    """Rounds of prompt 1 before fewer new tasks than wanted are accepted."""
-    max_idle_rounds: int = 2
-    """Rounds in a row without any new task before they are, too."""
-    max_new_tasks: int | None = None
-    """New tasks wanted; None for as many as there are seeds."""
-    instances_per_seed: int = 2
-    """Used of a reply to prompt 2, whose words ask for two."""
-    instances_per_new_task: int = 5
-    """Used of a reply to prompt 3, whose words ask for five."""
-    filters: FiltersConfig = field(default_factory=FiltersConfig)
-    worked_example: WorkedExampleConfig | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+    """Other arms that a step reads, by name: ``/data@others.naive: naive`` in the defaults."""
 
 
 @dataclass
@@ -414,8 +378,10 @@ class GridConfig:
 
 @dataclass
 class Config:
-    """One cell: a model, a data method, and everything around them."""
+    """One cell: a model, an arm, and everything around them."""
 
+    arm: str = MUST_BE_GIVEN
+    """The name of the option that ``data=`` chose; nobody sets it."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     teacher: ChatConfig = field(default_factory=ChatConfig)
@@ -439,6 +405,9 @@ class Config:
     """Folder of the finished stages and the response cache, shared by all runs."""
     budget_usd: float | None = None
     """Dollars that this command may spend on teacher and annotator; null: no limit."""
+    until: Until | None = None
+    """The last stage: look at the ``data``, the model (``sft``) or its ``outputs`` before paying
+    for what comes after; null: all of them."""
     plan: bool = False
     """Show what is done, what is to do and what it will cost, and stop."""
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mini_lima.data.examples import DataSet, Example
+from mini_lima.data.examples import Example
 from mini_lima.data.filters import MEANING
 from mini_lima.data.histogram import histogram
 
@@ -18,32 +18,34 @@ UNITS = ("characters", "words", "tokens")
 COLUMNS = ("mean", "min", "quartile_1", "median", "quartile_3", "max")
 
 
-def length_histogram(made: DataSet) -> str:
-    """Return a picture of how long the outputs are, beside those that they replace."""
-    series = {
-        "naive": _naive_outputs(made.examples),
-        made.method: [e.output for e in made.examples],
-    }
-    lengths = {name: [len(text) for text in texts] for name, texts in series.items()}
+def length_histogram(step: str, examples: Sequence[Example], before: Sequence[Example]) -> str:
+    """Return a picture of how long the outputs are, beside those before the ``step``."""
+    sets = {"before": before, step: examples} if before else {step: examples}
+    lengths = {name: [len(each.output) for each in found] for name, found in sets.items()}
     return histogram(lengths, title="Length of the outputs", unit="characters")
 
 
-def card(made: DataSet, stats: Mapping[str, Any]) -> str:
-    """Return the card of ``made`` as Markdown."""
+def card(examples: Sequence[Example], stats: Mapping[str, Any]) -> str:
+    """Return the card of a data set as Markdown.
+
+    Args:
+        examples: The data set.
+        stats: Its figures, as stats.json has them.
+    """
     return "\n".join([*_head(stats), *_funnel(stats), *_lengths(stats), *_balance(stats)]) + (
-        "\n" + "\n".join(_examples(made.examples))
+        "\n" + "\n".join(_examples(examples))
     )
-
-
-def _naive_outputs(examples: Sequence[Example]) -> list[str]:
-    return [e.output if e.naive_output is None else e.naive_output for e in examples]
 
 
 def _head(stats: Mapping[str, Any]) -> Iterator[str]:
     sources = ", ".join(f"{count} from {source}" for source, count in stats["by_source"].items())
-    yield f"# Data set: {stats['method']}\n"
-    yield f"{stats['examples']} examples ({sources}), written by {_code(stats['teacher'])}.\n"
-    yield f"{_cost(stats['cost'])}\n"
+    yield f"# Data set: {_cell(stats['step'])}\n"
+    before = stats["before"]
+    made_of = "" if before["step"] is None else f" Made of {before['examples']} examples of the step {_cell(before['step'])}."
+    teacher = "" if stats["teacher"] is None else f" The teacher was {_code(stats['teacher'])}."
+    yield f"{stats['examples']} examples ({_cell(sources)}).{made_of}{teacher}\n"
+    if stats["cost"] is not None:
+        yield f"{_cost(stats['cost'])}\n"
 
 
 def _cost(cost: Mapping[str, Any]) -> str:
@@ -56,8 +58,9 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 
 def _funnel(stats: Mapping[str, Any]) -> Iterator[str]:
-    yield "## What became of the replies\n"
-    yield "Prompt 1 brings tasks, the other prompts instances or outputs.\n"
+    yield "## What became of what was found\n"
+    if "prompt 1" in stats["funnel"]:
+        yield "Prompt 1 brings tasks, the other prompts instances.\n"
     yield "| | requests | found | used |\n|---|---:|---:|---:|"
     for prompt, row in stats["funnel"].items():
         yield f"| {prompt} | {row['requests']} | {row['found']} | {row['used']} |"
@@ -77,12 +80,12 @@ def _lengths(stats: Mapping[str, Any]) -> Iterator[str]:
     yield "![Lengths of the outputs](lengths.svg)\n"
     yield f"| | {' | '.join(column.replace('_', ' ') for column in COLUMNS)} |"
     yield f"|---|{'---:|' * len(COLUMNS)}"
-    sets = {"naive": stats.get("naive_output_lengths"), stats["method"]: stats["output_lengths"]}
+    sets = {"before": stats["before"]["output_lengths"], stats["step"]: stats["output_lengths"]}
     for unit in UNITS:
         for name, found in sets.items():
             if found:
                 figures = " | ".join(f"{found[unit][column]:.4g}" for column in COLUMNS)
-                yield f"| {unit}, {name} | {figures} |"
+                yield f"| {unit}, {_cell(name)} | {figures} |"
     yield "\nTokens are those of the tokenizer that ships with Mini-LIMA.\n"
 
 
@@ -112,14 +115,20 @@ def _examples(examples: Sequence[Example]) -> Iterator[str]:
     for example in drawn:
         yield f"### {_cell(example.id)}\n"
         fields = {
+            "System": example.system,
+            **{
+                f"Turn {number}, {role}": text
+                for number, turns in enumerate(example.history, start=1)
+                for role, text in zip(("user", "assistant"), turns, strict=True)
+            },
             "Instruction": example.instruction,
             "Input": example.input,
-            "Naive output": example.naive_output,
+            **{f"Output by {each.source}": each.output for each in example.earlier},
             "Output": example.output,
         }
         for name, text in fields.items():
             if text:
-                yield f"{name}:\n\n{_block(_shortened(text, LONGEST_SHOWN))}\n"
+                yield f"{_cell(name)}:\n\n{_block(_shortened(text, LONGEST_SHOWN))}\n"
 
 
 def _shortened(text: str, most: int) -> str:

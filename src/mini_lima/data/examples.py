@@ -70,12 +70,13 @@ class Reject:
     """A reply, or a part of one, that is not used; or an example that a step left out.
 
     Attributes:
-        reason: The prompt, and the reason code of a filter or the fault of a reply.
+        reason: The reason code of a filter, or the fault of a reply.
         asked_for: Id of the task or example that the reply was to serve; prompt 1 has none.
         request: Key in the response cache of the reply; None if it is from none.
         text: As it was written.
         detail: What in particular the filter found.
         is_note: About the reply as a whole, parts of which may be used: nothing is missing for it.
+        prompt: Which prompt's reply it is; left empty, the step's name.
     """
 
     reason: str
@@ -84,6 +85,7 @@ class Reject:
     text: str
     detail: str = ""
     is_note: bool = False
+    prompt: str = ""
 
 
 @dataclass(frozen=True)

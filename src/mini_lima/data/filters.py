@@ -3,28 +3,27 @@
 `screening` does the looking. All are on unless the configuration says otherwise.
 """
 
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass
 
 from mini_lima.data.likeness import ALIKE
 
 MEANING = {
     "wrong_number": "more instances than were asked for",
-    "echo": "repeats the worked example, or an instance of a seed task",
+    "echo": "repeats the worked example of the prompt, or an instance of a seed task",
     "near_duplicate": f"ROUGE-L above {ALIKE} with the instruction of an earlier task",
     "cut_off": "cut off by the length limit",
     "refusal": "the teacher declines, or speaks of itself as a language model",
     "needs_file": "cannot be answered without an image, a recording or a file that is not there",
     "wrong_language": "in another language than the seed tasks, without being asked for it",
     "scaffold": "holds labels such as Input: or Output: that belong to the format",
-    "not_longer": "prompt 4 was to lengthen the output and did not",
+    "not_longer": "no longer than the output that it was to lengthen",
 }
 """What each reason code says, for people."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which filters look at the tasks and instances of the naive method."""
+    """Which filters look at new tasks and instances."""
 
     wrong_number: bool = True
     echo: bool = True
@@ -37,7 +36,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class RewritingFilters:
-    """Which filters look at the outputs of prompt 4."""
+    """Which filters look at rewritten outputs."""
 
     echo: bool = True
     cut_off: bool = True
@@ -45,15 +44,3 @@ class RewritingFilters:
     wrong_language: bool = True
     scaffold: bool = True
     not_longer: bool = True
-
-
-Switches = TypeVar("Switches", Filters, RewritingFilters)
-
-
-def chosen(kind: type[Switches], switches: object) -> Switches:
-    """Return those of ``switches``, attributes of any object, that ``kind`` has.
-
-    Each method has its own, so that a switch which only the other method heeds does not make a
-    finished data set out of date.
-    """
-    return kind(**{each.name: getattr(switches, each.name) for each in fields(kind)})

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.data.examples import DataSet, Example
+from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.likeness import rouge_l, words
 
 if TYPE_CHECKING:
@@ -25,51 +25,63 @@ SAMPLE = 200
 """Texts between which self-similarity is measured, and labels that are counted."""
 
 
-def counts(made: DataSet) -> dict[str, Any]:
-    """Return the figures of ``made`` as JSON types."""
-    outputs = [example.output for example in made.examples]
+def counts(
+    step: str, examples: Sequence[Example], before: Sequence[Example], report: StepReport
+) -> dict[str, Any]:
+    """Return the figures of a step's data set as JSON types.
+
+    Args:
+        step: What the arm calls it.
+        examples: What it wrote.
+        before: What it changed; empty for a step that made them.
+        report: What it said about its work.
+    """
+    outputs = [example.output for example in examples]
+    texts = list({each.task: each.instruction for each in examples}.values())
     return {
-        "method": made.method,
-        "teacher": made.teacher,
-        "endpoint": made.endpoint,
-        "examples": len(made.examples),
-        "by_source": dict(Counter(example.source for example in made.examples)),
-        "rejected": dict(Counter(reject.reason for reject in made.rejects)),
-        "funnel": funnel(made),
-        "cost": asdict(made.cost),
+        "step": step,
+        "teacher": report.teacher,
+        "endpoint": report.endpoint,
+        "examples": len(examples),
+        "by_source": dict(Counter(example.source for example in examples)),
+        "rejected": dict(Counter(f"{each.prompt}: {each.reason}" for each in report.rejects)),
+        "funnel": funnel(step, examples, before, report),
+        "cost": None if report.cost is None else asdict(report.cost),
         "mean_output_characters": fmean(map(len, outputs)),
         "output_lengths": lengths(outputs),
-        "tasks": tasks(made.examples),
-        "classification": classification(made.examples),
-        "diversity": {
-            "instructions": diversity(
-                list({e.task: e.instruction for e in made.examples}.values())
-            ),
-            "outputs": diversity(outputs),
-        },
+        "tasks": tasks(examples),
+        "classification": classification(examples),
+        "diversity": {"instructions": diversity(texts), "outputs": diversity(outputs)},
+        **report.figures,
     }
 
 
-def funnel(made: DataSet) -> dict[str, dict[str, Any]]:
+def funnel(
+    step: str, examples: Sequence[Example], before: Sequence[Example], report: StepReport
+) -> dict[str, dict[str, Any]]:
     """Return per prompt what came in and where it went: ``found`` = ``used`` + all ``rejected``.
 
-    What prompt 1 finds is tasks, of the others instances. Notes are about whole replies, and no
-    part of the sum.
+    A step that asks nobody finds the examples before it. What prompt 1 finds is tasks. Notes are
+    about whole replies, and no part of the sum.
     """
-    used = Counter(example.source for example in made.examples)
-    used["prompt 1"] = made.new_tasks
+    used = Counter(example.source for example in examples) | Counter(report.used)
     table: dict[str, dict[str, Any]] = {}
-    for prompt, requests in made.requests.items():
-        of_prompt = [each for each in made.rejects if each.reason.startswith(f"{prompt}: ")]
+    for prompt in report.requests or (step,):
+        of_prompt = [each for each in report.rejects if each.prompt == prompt]
         rejected, notes = (
-            dict(Counter(_code(e.reason) for e in of_prompt if e.is_note is kind))
+            dict(Counter(each.reason for each in of_prompt if each.is_note is kind))
             for kind in (False, True)
         )
+        kept = used[prompt] if report.requests else len(examples)
+        if before and not report.requests:
+            said = sum(rejected.values())
+            if left_out := len({each.id for each in before} - {e.id for e in examples}) - said:
+                rejected["left out"] = left_out
         table[prompt] = {
-            "requests": requests,
-            "found": used[prompt] + sum(rejected.values()),
+            "requests": report.requests.get(prompt, 0),
+            "found": kept + sum(rejected.values()),
             "rejected": rejected,
-            "used": used[prompt],
+            "used": kept,
             "notes": notes,
         }
     return table
@@ -108,7 +120,7 @@ def classification(examples: Sequence[Example]) -> dict[str, Any]:
     labels: dict[str, Counter[str]] = {}
     for each in examples:
         if each.is_classification:
-            label = each.output if each.naive_output is None else each.naive_output
+            label = each.earlier[0].output if each.earlier else each.output
             labels.setdefault(each.task, Counter())[label[:SAMPLE].strip()] += 1
     return {
         "examples": dict(Counter(kinds[each.is_classification] for each in examples)),
@@ -153,10 +165,6 @@ def _spread(numbers: Sequence[int]) -> dict[str, float]:
         "quartile_3": high,
         "max": max(numbers),
     }
-
-
-def _code(reason: str) -> str:
-    return reason.partition(": ")[2]
 
 
 @cache

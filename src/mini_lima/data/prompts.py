@@ -1,72 +1,72 @@
-"""The four prompts of the study, word for word, and the data that each is followed by.
+"""Prompt templates: text files with named fields in braces, filled in once.
 
-They are the study's instrument: oddities of spelling and quoting are part of it and stay. Text from
-seeds and from the teacher is inserted once and never looked at again, so an output that contains
-braces or ``{name}`` arrives unchanged.
+The four prompts of the study are such files under ``assets/prompts``, word for word: they are its
+instrument, and oddities of spelling and quoting are part of it. Text from seeds and from the
+teacher is inserted and never looked at again, so an output that contains braces or ``{name}``
+arrives unchanged. Braces around anything but a single word are text.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from mini_lima.data.seeds import Task
+from mini_lima.errors import UserError
 
-PROMPT_1 = (
-    "Following are some examples of {name, instruction} pairs. Please generate more pairs like"
-    " these. Maintain the same format and be as creative as possible."
-)
-PROMPT_2 = (
-    "Following is a JSON line with name, instruction, and instances. Given some instances, please"
-    " generate two more instances based on the provided information, add them to the JSONL file,"
-    " and return it in the same line format."
-)
-PROMPT_3 = (
-    "Following data is in a JSON line with name and instruction. Please generate five instances"
-    " according to the example data, and return them in the format of the example data in a JSONL"
-    " format. Ensure that the name, instruction, and instances conform to the example data's"
-    " format."
-)
-PROMPT_4 = (
-    "Given is a question-answer task with task name, instruction and input-output instance. The"
-    " output text is too short, insipid, dull, boring. Let it be more creative, detailed,"
-    " interesting, engaging, fascinating, and specific. Generate more creative words for the output"
-    " part according to the task name, instruction and input. Here is a example: Data give to you:"
-    " Task name: '{ex_name}', Instruction: '{ex_instr}', Input: '{ex_input}, output:"
-    " '{ex_output}'. Output should be: {ex_expanded}. Example part end. Following is content of the"
-    " task: Task name: '{name}', Instruction: '{instr}', Input: '{input}, output: '{output}'. Print"
-    " output text directly."
-)
+FIELD = re.compile(r"\{(\w+)\}")
 
 
-def more_pairs(tasks: Iterable[Task]) -> str:
-    """Prompt 1 with the {name, instruction} pairs of ``tasks``."""
-    return "\n".join([PROMPT_1, *(_pair(task) for task in tasks)])
+@dataclass(frozen=True)
+class Template:
+    """A prompt with fields."""
+
+    text: str
+
+    def fill(self, fields: Mapping[str, str]) -> str:
+        """Return the prompt with each of its fields replaced by the text of that name."""
+        return FIELD.sub(lambda found: fields[found[1]], self.text)
 
 
-def more_instances(task: Task) -> str:
-    """Prompt 2 with ``task`` and the instances it has."""
-    return f"{PROMPT_2}\n{_whole(task)}"
+def read_template(path: Path, *, fields: Collection[str], needs: Collection[str]) -> Template:
+    """Read a template, whose last line break is the file's and not the prompt's.
 
-
-def new_instances(task: Task, *, example: Task) -> str:
-    """Prompt 3, one-shot: an earlier task with its instances, then ``task``, which has none."""
-    return f"{PROMPT_3}\nExample data: {_whole(example)}\nData: {_pair(task)}"
-
-
-def longer_output(fields: Mapping[str, str]) -> str:
-    """Prompt 4; ``fields`` are its nine braced names.
+    Args:
+        path: A text file in UTF-8.
+        fields: The names that can be filled in.
+        needs: Those without which it would ask nothing in particular: all of them must occur.
 
     Raises:
-        KeyError: a braced name that ``fields`` lacks.
+        UserError: it cannot be read, has a field that nobody fills in, or lacks one.
     """
-    return re.sub(r"\{(\w+)\}", lambda match: fields[match.group(1)], PROMPT_4)
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: a prompt must be a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: the prompt cannot be read: {error.strerror}") from None
+    found = set(FIELD.findall(text))
+    there_are = ", ".join(f"{{{name}}}" for name in sorted(fields))
+    if unknown := sorted(found - set(fields)):
+        raise UserError(f"{path}: {{{unknown[0]}}} is no field of this prompt; there are {there_are}")
+    if lacking := sorted(set(needs) - found):
+        raise UserError(f"{path}: the prompt has no {{{lacking[0]}}}; there are {there_are}")
+    return Template(text)
 
 
-def _pair(task: Task) -> str:
+def pairs(tasks: Iterable[Task]) -> str:
+    """The {name, instruction} pairs of ``tasks``, a JSON line each."""
+    return "\n".join(map(pair, tasks))
+
+
+def pair(task: Task) -> str:
+    """The {name, instruction} pair of ``task`` as a JSON line."""
     return _json({"name": task.name, "instruction": task.instruction})
 
 
-def _whole(task: Task) -> str:
+def whole(task: Task) -> str:
+    """Name, instruction and instances of ``task`` as a JSON line."""
     instances = [{"input": each.input, "output": each.output} for each in task.instances]
     return _json({"name": task.name, "instruction": task.instruction, "instances": instances})
 

@@ -119,12 +119,13 @@ def _rejects(
     notes = [Fault("reply cut off", reply.text, is_note=True)] if cut else []
     return [
         Reject(
-            reason=f"{prompt}: {fault.reason}",
+            reason=fault.reason,
             asked_for=asked_for,
             request=reply.request_key,
             text=fault.text,
             detail=fault.detail,
             is_note=fault.is_note,
+            prompt=prompt,
         )
         for fault in (*faults, *notes)
     ]

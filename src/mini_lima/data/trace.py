@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.chat import CassetteEntry, ResponseCache
-from mini_lima.data.examples import Example, read_examples
+from mini_lima.data.examples import Earlier, Example, read_examples
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
 
@@ -24,7 +24,7 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
     Raises:
         UserError: there is no such data set, example or cache.
     """
-    for file in (data_set / "examples.jsonl", cache):
+    for file in (data_set / "examples.jsonl",):
         if not file.is_file():
             raise UserError(f"{file}: no such file")
     examples = read_examples(data_set)
@@ -34,47 +34,47 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
             f"{data_set}: no example {example_id!r}; the first is {examples[0].id!r}, and"
             " rejects.jsonl says of the others why they are not there"
         )
-    stats = read_json(data_set / "stats.json")
-    naive = stats.get("naive_endpoint", stats["endpoint"])
-    with ResponseCache(cache, stats["endpoint"]) as last, ResponseCache(cache, naive) as first:
-        return "\n".join(chain(example, first.entry, last.entry))
+    endpoints = read_json(data_set / "stats.json")["endpoints"]
+
+    def look_up(key: str) -> CassetteEntry | None:
+        for endpoint in endpoints:
+            with ResponseCache(cache, endpoint) as responses:
+                if found := responses.entry(key):
+                    return found
+        return None
+
+    return "\n".join(chain(example, look_up))
 
 
-def chain(example: Example, naive: Lookup, last: Lookup) -> Iterator[str]:
+def chain(example: Example, look_up: Lookup) -> Iterator[str]:
     """Yield the lines of the chain.
 
     Args:
         example: Whose chain it is.
-        naive: Finds what was asked and answered in prompts 1 to 3.
-        last: The same of the prompt that gave the output.
+        look_up: Finds what was asked and answered under a request's key.
     """
-    yield f"example {example.id}: task {example.task} ({example.name})"
+    of_task = f" ({example.name})" if example.name else ""
+    yield f"example {example.id}: task {example.task}{of_task}"
     if example.task_request is None:
-        yield f"\n1. seed task {example.task}"
+        yield f"\n1. task {example.task}, as it was given"
     else:
         yield f"\n1. new task {example.task}, from prompt 1"
-        yield from _exchange(example.task_request, naive)
+        yield from _exchange(example.task_request, look_up)
+    yield from _quoted("system", example.system) if example.system else ()
+    for number, turns in enumerate(example.history, start=1):
+        for role, text in zip(("user", "assistant"), turns, strict=True):
+            yield from _quoted(f"turn {number}, {role}", text)
     yield from _quoted("instruction", example.instruction)
     yield from _quoted("input", example.input)
-
-    improved = example.naive_output is not None
-    source = example.naive_source if improved else example.source
-    request = example.naive_request if improved else example.request
-    output = example.naive_output if improved else example.output
-    shown = f", which showed {example.shown} as its example" if example.shown else ""
-    yield f"\n2. {'naive output' if improved else 'output'}, from {source}{shown}"
-    if request is None:
-        yield "   as the seed task has it; nobody was asked"
-    else:
-        yield from _exchange(request, naive)
-    assert output is not None
-    yield from _quoted("output", output)
-
-    if improved:
-        yield f"\n3. improved output, from {example.source}"
-        assert example.request is not None
-        yield from _exchange(example.request, last)
-        yield from _quoted("output", example.output)
+    last = Earlier(example.output, example.source, example.request)
+    for number, each in enumerate((*example.earlier, last), start=2):
+        shown = f", which showed {example.shown} as its example" if example.shown else ""
+        yield f"\n{number}. output, from {each.source}{shown if number == 2 else ''}"
+        if each.request is None:
+            yield "   no model was asked for it"
+        else:
+            yield from _exchange(each.request, look_up)
+        yield from _quoted("output", each.output)
 
 
 def newest_data_set(store: Path, example_id: str) -> Path:

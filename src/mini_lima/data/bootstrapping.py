@@ -1,4 +1,4 @@
-"""The naive method (the study, section 2.1): prompts 1 to 3.
+"""Self-Instruct as the study does it (its section 2.1): prompts 1 to 3 make examples of seed tasks.
 
     S seed tasks ─ prompt 1 → S new tasks              (rounds, until doubled)
                  ─ prompt 2 → two more instances each  (S × 3 examples)
@@ -13,44 +13,90 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from mini_lima.chat import Chat, Reply, Session, user_says
 from mini_lima.data import prompts
-from mini_lima.data.examples import DataSet, Example, Reject
+from mini_lima.data.examples import Example, Reject, StepReport, write_examples
 from mini_lima.data.filters import Filters
+from mini_lima.data.prompts import Template, read_template
 from mini_lima.data.screening import Screen
 from mini_lima.data.seeds import Instance, Task, read_seeds
 from mini_lima.data.selection import new_instances, new_tasks
-from mini_lima.data.writing import write_data_set
+from mini_lima.data.steps import Forecast, forecast_by
 
-INSTANCES_PER_SEED = 2
-INSTANCES_PER_NEW_TASK = 5
-"""What the words of prompts 2 and 3 ask for, and so the most that there can be."""
+Count = Annotated[int, Ge(0)]
+AtLeastOne = Annotated[int, Ge(1)]
 
 log = logging.getLogger(__name__)
 
 
-def build(
+def expected(
+    *,
+    seeds: Path,
+    teacher: Chat,
+    new_tasks_prompt: Path,
+    more_instances_prompt: Path,
+    new_instances_prompt: Path,
+    shuffle_seed: int = 0,
+    pairs_per_prompt: int = 6,
+    max_new_tasks: int | None = None,
+    instances_per_seed: int = 2,
+    instances_per_new_task: int = 5,
+    **_: Any,
+) -> Forecast:
+    """Say what `self_instruct` will ask if one round of prompt 1 is enough, and make at the most.
+
+    The seed tasks stand in for new ones. The other prompts are the very ones that will be sent.
+    """
+    tasks = read_seeds(seeds)
+    asks = _Prompts.read(new_tasks_prompt, more_instances_prompt, new_instances_prompt)
+    found = islice(cycle(tasks), len(tasks) if max_new_tasks is None else max_new_tasks)
+    # Equal prompts would be asked once.
+    new = [replace(task, name=f"{task.name}_{number}") for number, task in enumerate(found)]
+    shown = shown_in_prompt_3(tasks, len(new), shuffle_seed)
+    texts = [
+        *(asks.for_new_tasks(tasks, pairs_per_prompt, 0, shuffle_seed) if new else ()),
+        *map(asks.for_more_instances, tasks),
+        *(asks.for_new_instances(task, example=old) for task, old in zip(new, shown, strict=True)),
+    ]
+    most = [(task, len(task.instances) + instances_per_seed) for task in tasks]
+    most += [(task, instances_per_new_task) for task in new]
+    examples = [_stand_in(task, number, of) for task, of in most for number in range(of)]
+    return Forecast([teacher.model.request(each) for each in user_says(texts)], examples)
+
+
+@forecast_by(expected)
+def self_instruct(
     output_dir: Path,
     *,
     seeds: Path,
     teacher: Chat,
-    shuffle_seed: int,
-    pairs_per_prompt: int,
-    max_rounds: int,
-    max_idle_rounds: int = 2,
-    max_new_tasks: int | None = None,
-    instances_per_seed: int = INSTANCES_PER_SEED,
-    instances_per_new_task: int = INSTANCES_PER_NEW_TASK,
+    new_tasks_prompt: Path,
+    more_instances_prompt: Path,
+    new_instances_prompt: Path,
+    shuffle_seed: int = 0,
+    pairs_per_prompt: AtLeastOne = 6,
+    max_rounds: AtLeastOne = 5,
+    max_idle_rounds: AtLeastOne = 2,
+    max_new_tasks: Count | None = None,
+    instances_per_seed: Count = 2,
+    instances_per_new_task: Count = 5,
     filters: Filters | None = None,
-) -> None:
-    """Write the naive data set.
+) -> StepReport:
+    """Make examples of seed tasks.
 
     Args:
-        output_dir: Receives what `write_data_set` writes.
+        output_dir: Receives the examples.
         seeds: Seed tasks, JSONL.
         teacher: Who writes the data.
+        new_tasks_prompt: Template of prompt 1, with the field ``pairs``.
+        more_instances_prompt: Template of prompt 2, with the field ``task``.
+        new_instances_prompt: Template of prompt 3, with the fields ``example`` and ``task``.
         shuffle_seed: Decides which seeds stand together in prompt 1 and which one in a prompt 3.
         pairs_per_prompt: {name, instruction} pairs shown in one prompt 1.
         max_rounds: Rounds of prompt 1 after which fewer new tasks than wanted are accepted.
@@ -61,12 +107,14 @@ def build(
         filters: What is not used; None for all filters.
     """
     seed_tasks = read_seeds(seeds)
+    asks = _Prompts.read(new_tasks_prompt, more_instances_prompt, new_instances_prompt)
     screen = Screen(filters or Filters(), seed_tasks)
     wanted = len(seed_tasks) if max_new_tasks is None else max_new_tasks
     with teacher.session(output_dir) as session:
         found = _Found({}, [], [])
         made, rounds = _new_tasks(
             session,
+            asks,
             found,
             screen,
             wanted=wanted,
@@ -75,27 +123,58 @@ def build(
             max_rounds=max_rounds,
             max_idle_rounds=max_idle_rounds,
         )
-        grown_seeds = _more_instances(session, found, screen, wanted=instances_per_seed)
+        grown_seeds = _more_instances(session, asks, found, screen, wanted=instances_per_seed)
         shown = shown_in_prompt_3(grown_seeds, len(made), shuffle_seed)
-        _instances(session, found, screen, made, shown, wanted=instances_per_new_task)
-        data_set = DataSet(
-            method="naive",
-            examples=found.examples,
-            rejects=found.rejects,
-            requests=found.asked,
-            teacher=teacher.model.model,
-            endpoint=teacher.endpoint.identity,
-            cost=session.ledger.value,
-            new_tasks=len(made),
+        _instances(session, asks, found, screen, made, shown, wanted=instances_per_new_task)
+    write_examples(output_dir, found.examples)
+    return StepReport(
+        rejects=found.rejects,
+        requests=found.asked,
+        used={"prompt 1": len(made)},
+        cost=session.ledger.value,
+        teacher=teacher.model.model,
+        endpoint=teacher.endpoint.identity,
+        figures={
+            "seed_tasks": len(seed_tasks),
+            "new_tasks": len(made),
+            "new_tasks_wanted": wanted,
+            "rounds_of_prompt_1": rounds,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The templates of prompts 1 to 3."""
+
+    new_tasks: Template
+    more_instances: Template
+    new_instances: Template
+
+    @classmethod
+    def read(cls, new_tasks: Path, more_instances: Path, new_instances: Path) -> "_Prompts":
+        both = ("example", "task")
+        return cls(
+            read_template(new_tasks, fields=("pairs",), needs=("pairs",)),
+            read_template(more_instances, fields=("task",), needs=("task",)),
+            read_template(new_instances, fields=both, needs=("task",)),
         )
-        write_data_set(
-            output_dir,
-            data_set,
-            seed_tasks=len(seed_tasks),
-            new_tasks=len(made),
-            new_tasks_wanted=wanted,
-            rounds_of_prompt_1=rounds,
-        )
+
+    def for_new_tasks(
+        self, seeds: Sequence[Task], pairs_per_prompt: int, rounds_before: int, shuffle_seed: int
+    ) -> list[str]:
+        """The prompts of one round of prompt 1: each seed stands in one of them."""
+        dealt = _shuffled(seeds, f"prompt 1, round {rounds_before + 1}, {shuffle_seed}")
+        hands = [dealt[at : at + pairs_per_prompt] for at in range(0, len(dealt), pairs_per_prompt)]
+        return [self.new_tasks.fill({"pairs": prompts.pairs(hand)}) for hand in hands]
+
+    def for_more_instances(self, task: Task) -> str:
+        return self.more_instances.fill({"task": prompts.whole(task)})
+
+    def for_new_instances(self, task: Task, *, example: Task) -> str:
+        """Prompt 3, one-shot: an earlier task with its instances, then ``task``, which has none."""
+        fields = {"example": prompts.whole(example), "task": prompts.pair(task)}
+        return self.new_instances.fill(fields)
 
 
 @dataclass
@@ -109,6 +188,7 @@ class _Found:
 
 def _new_tasks(
     session: Session,
+    asks: _Prompts,
     found: _Found,
     screen: Screen,
     *,
@@ -125,7 +205,7 @@ def _new_tasks(
         before = len(made)
         # A round that happens to deal the same hand again is to get another answer to it.
         replies = session.ask(
-            user_says(prompts_1(screen.seeds, pairs_per_prompt, rounds, shuffle_seed)),
+            user_says(asks.for_new_tasks(screen.seeds, pairs_per_prompt, rounds, shuffle_seed)),
             label=f"prompt 1: new tasks, round {rounds + 1}",
             sample=rounds,
         )
@@ -142,10 +222,12 @@ def _new_tasks(
     return made, rounds
 
 
-def _more_instances(session: Session, found: _Found, screen: Screen, *, wanted: int) -> list[Task]:
+def _more_instances(
+    session: Session, asks: _Prompts, found: _Found, screen: Screen, *, wanted: int
+) -> list[Task]:
     """Prompt 2; return the seed tasks with what they gained."""
     grown: list[Task] = []
-    texts = [prompts.more_instances(task) for task in screen.seeds]
+    texts = [asks.for_more_instances(task) for task in screen.seeds]
     replies = session.ask(user_says(texts), label="prompt 2: instances for the seed tasks")
     for task, reply in zip(screen.seeds, replies, strict=True):
         fresh, unused = new_instances(
@@ -160,6 +242,7 @@ def _more_instances(session: Session, found: _Found, screen: Screen, *, wanted: 
 
 def _instances(
     session: Session,
+    asks: _Prompts,
     found: _Found,
     screen: Screen,
     made: Sequence[Task],
@@ -169,7 +252,7 @@ def _instances(
 ) -> None:
     """Prompt 3 for each of the tasks ``made``, with the task beside it in ``shown``."""
     texts = [
-        prompts.new_instances(task, example=old) for task, old in zip(made, shown, strict=True)
+        asks.for_new_instances(task, example=old) for task, old in zip(made, shown, strict=True)
     ]
     replies = session.ask(user_says(texts), label="prompt 3: instances for the new tasks")
     for task, old, reply in zip(made, shown, replies, strict=True):
@@ -179,15 +262,6 @@ def _instances(
         found.examples += _examples(task, fresh, "prompt 3", reply, shown=old.id)
         found.rejects += unused
     found.asked["prompt 3"] = len(replies)
-
-
-def prompts_1(
-    seeds: Sequence[Task], pairs_per_prompt: int, rounds_before: int, shuffle_seed: int
-) -> list[str]:
-    """The prompts of one round of prompt 1: each seed stands in one of them."""
-    dealt = _shuffled(seeds, f"prompt 1, round {rounds_before + 1}, {shuffle_seed}")
-    hands = [dealt[at : at + pairs_per_prompt] for at in range(0, len(dealt), pairs_per_prompt)]
-    return [prompts.more_pairs(hand) for hand in hands]
 
 
 def shown_in_prompt_3(seeds: Sequence[Task], count: int, shuffle_seed: int) -> list[Task]:
@@ -223,3 +297,17 @@ def _examples(
             zip((*task.instances, *fresh), sources, strict=True)
         )
     ]
+
+
+def _stand_in(task: Task, number: int, of: int) -> Example:
+    """The example ``number`` of ``of`` that ``task`` may get, with an instance it has."""
+    instance = list(islice(cycle(task.instances), of))[number]
+    return Example(
+        id=f"{task.id}.{number}",
+        task=task.id,
+        name=f"{task.name}_{number}",
+        instruction=task.instruction,
+        input=instance.input,
+        output=instance.output,
+        source="seed",
+    )

@@ -1,0 +1,221 @@
+"""What is common to all steps of an arm: a function makes or changes examples, the rest is made here.
+
+A step is a plain function with keywords that writes ``examples.jsonl``:
+
+    def halve(output_dir: Path, *, data: Path, ratio: float) -> None:
+
+It asks for what it needs by name. Around it every example gets an id and its lineage, and the data
+set its figures:
+
+    examples.jsonl   a row per example, with what it was before
+    rejects.jsonl    all that is not used, with the reason
+    stats.json       the figures; card.md with lengths.svg shows them to people
+
+A step that asks a teacher says beforehand which requests it will make (`forecast_by`), so that a
+plan is exact and a budget can be kept.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mini_lima.chat import Chat, ChatRequest
+from mini_lima.data.card import card, length_histogram
+from mini_lima.data.examples import (
+    EXAMPLES,
+    Earlier,
+    Example,
+    StepReport,
+    example_of,
+    read_examples,
+    write_examples,
+)
+from mini_lima.data.measures import counts
+from mini_lima.errors import UserError
+from mini_lima.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from mini_lima.targets import find
+
+GIVEN = ("output_dir", "teacher", "seeds", "evaluation_set", "step_name")
+"""Keywords that a step is given where it names them, besides the data sets that it reads."""
+TEXTS = ("id", "instruction", "output", "input", "system", "task", "name", "source")
+FORECAST = "forecast"
+Step = TypeVar("Step", bound=Callable[..., StepReport | None])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a step will ask and make, as far as that is known before.
+
+    Attributes:
+        requests: To the teacher; those that depend on replies stood in for by others as long.
+        examples: As many as there can be.
+        longer: Whether their outputs will be longer than these.
+    """
+
+    requests: Sequence[ChatRequest] = ()
+    examples: Sequence[Example] = ()
+    longer: bool = False
+
+
+def forecast_by(says: Callable[..., Forecast]) -> Callable[[Step], Step]:
+    """Give a step the function that says what it will ask and make.
+
+    Args:
+        says: Takes the step's keywords, in which each data set is the list of its examples, as
+            far as they are known, and neither ``output_dir`` nor ``step_name``.
+    """
+
+    def given(step: Step) -> Step:
+        setattr(step, FORECAST, says)
+        return step
+
+    return given
+
+
+def has_forecast(step: Callable[..., Any]) -> bool:
+    """Whether the function ``step`` says what it will ask and make."""
+    return hasattr(step, FORECAST)
+
+
+def forecast(
+    step: str, keywords: Mapping[str, Any], before: Mapping[str, Forecast], **given: Any
+) -> Forecast:
+    """Say what the ``step`` of that dotted name will ask and make.
+
+    Args:
+        step: Its name.
+        keywords: As configured.
+        before: What is known of the data sets that it reads, by keyword.
+        **given: What else it is given.
+
+    Raises:
+        UserError: something that it will read is not as it must be.
+    """
+    longer = any(each.longer for each in before.values())
+    function = find("data", step)
+    if not has_forecast(function):
+        first = next(iter(before.values()), Forecast())
+        return Forecast((), first.examples, longer)
+    examples = {name: each.examples for name, each in before.items()}
+    found: Forecast = getattr(function, FORECAST)(**keywords, **examples, **given)
+    return replace(found, longer=found.longer or longer)
+
+
+def run_step(
+    output_dir: Path,
+    *,
+    step: str,
+    name: str,
+    keywords: Mapping[str, Any],
+    code: str | None = None,
+    teacher: Chat | None = None,
+    inputs: Sequence[str] = (),
+    **given: Path,
+) -> None:
+    """Run a step and complete what it wrote.
+
+    Args:
+        output_dir: Receives the files.
+        step: Dotted name of its function.
+        name: What the arm calls it.
+        keywords: As configured.
+        code: Hash of the function's file, where it is not ours; a part of the stage's identity.
+        teacher: The model that it asks.
+        inputs: Which of ``given`` are data sets; the first is the one that it changes.
+        **given: Data sets and files by keyword.
+
+    Raises:
+        UserError: what it wrote is no data set.
+    """
+    function = find(f"step {name}", step)
+    extra: dict[str, Any] = {} if teacher is None else {"teacher": teacher}
+    if "step_name" in signature(function).parameters:
+        extra["step_name"] = name
+    report = function(output_dir, **keywords, **given, **extra) or StepReport()
+    before = [*read_examples(given[inputs[0]])] if inputs else []
+    examples = _completed(output_dir, name, before)
+    rejects = [each if each.prompt else replace(each, prompt=name) for each in report.rejects]
+    if not examples:
+        reasons = Counter(each.reason for each in rejects if not each.is_note)
+        raise UserError(f"step {name} left no example at all: {dict(reasons) or 'none was made'}")
+    write_examples(output_dir, examples)
+    write_jsonl(output_dir / "rejects.jsonl", map(asdict, rejects))
+    report = replace(report, rejects=rejects)
+    stats = counts(name, examples, before, report)
+    earlier = [read_json(given[each] / "stats.json") for each in inputs]
+    # Where replies of steps before are found; a step may ask elsewhere than the one before it.
+    endpoints = [each for stats_before in earlier for each in stats_before["endpoints"]]
+    endpoints += [] if report.endpoint is None else [report.endpoint]
+    stats["endpoints"] = list(dict.fromkeys(endpoints))
+    stats["before"] = {
+        key: earlier[0][key] if earlier else None
+        for key in ("step", "examples", "mean_output_characters", "output_lengths")
+    }
+    write_json(output_dir / "stats.json", stats)
+    write_text(output_dir / "lengths.svg", length_histogram(name, examples, before))
+    write_text(output_dir / "card.md", card(examples, stats))
+
+
+def _completed(output_dir: Path, name: str, before: Sequence[Example]) -> list[Example]:
+    """Read what the step ``name`` wrote, and give each example its id and its lineage.
+
+    A row with the id of an example before is that example: what the row leaves out is as it was,
+    and an output that was changed is kept beside the new one.
+    """
+    path = output_dir / EXAMPLES
+    if not path.is_file():
+        raise UserError(f"step {name} wrote no {EXAMPLES}")
+    try:
+        rows = read_jsonl(path)
+    except ValueError as error:
+        raise UserError(f"step {name}: its {EXAMPLES} is not JSON Lines: {error}") from error
+    known = {each.id: each for each in before}
+    examples: list[Example] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"step {name}: {EXAMPLES}:{number}"
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: an object was expected, found {type(row).__name__}")
+        example = _example(where, row, known, name, number)
+        if (first := seen.setdefault(example.id, number)) != number:
+            raise UserError(f"{where}: the id {example.id!r} is also on line {first}")
+        examples.append(example)
+    return examples
+
+
+def _example(
+    where: str, row: Mapping[str, Any], known: Mapping[str, Example], name: str, number: int
+) -> Example:
+    fields = Example.__dataclass_fields__
+    if unknown := sorted(set(row) - set(fields)):
+        raise UserError(
+            f"{where}: {unknown[0]!r} is no field of an example; there are {', '.join(fields)}"
+            " (fields holds what else is worth keeping)"
+        )
+    old = known.get(row.get("id", ""))
+    base = {} if old is None else asdict(old)
+    whole = {"id": f"{name}.{number - 1}", **base, **row}
+    for key in TEXTS:
+        if not isinstance(whole.get(key, ""), str):
+            raise UserError(f"{where}: {key!r} must be a text, found {whole[key]!r:.40}")
+    for key in ("instruction", "output"):
+        if not whole.get(key, "").strip():
+            raise UserError(f"{where}: {key!r} is empty or missing")
+    try:
+        example = example_of(whole)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
+    if old is not None and example.output != old.output and example.earlier == old.earlier:
+        was = Earlier(old.output, old.source, old.request)
+        mine = example.source == old.source and example.request == old.request
+        example = replace(
+            example,
+            earlier=(*old.earlier, was),
+            source=name if mine else example.source,
+            request=None if mine else example.request,
+        )
+    return replace(example, task=example.task or example.id, source=example.source or name)
+

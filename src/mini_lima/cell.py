@@ -139,7 +139,9 @@ def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellReco
     """Say what the cell is made of, and where each part of it is or will be."""
     inputs = cell.result.inputs
     annotations = {
-        FIRST if keyword == "sft_annotations" else f"other_annotators.{keyword[len('sft by '):]}": (
+        FIRST
+        if keyword == "sft_annotations"
+        else f"other_annotators.{keyword[len('sft by ') :]}": (
             Folders(
                 baseline=str(store.path(inputs[f"baseline{keyword.removeprefix('sft')}"])),
                 sft=str(store.path(stage)),

@@ -1,7 +1,7 @@
 """Numbers with what one needs to believe them, as types.
 
-How they are computed is `mini_lima.evaluation`'s part, how they are shown `mini_lima.report`'s: both
-know these types and not each other. Nothing is imported here, so that whatever starts can know
+How they are computed is `mini_lima.evaluation`'s part, how they are shown `mini_lima.report`'s:
+both know these types and not each other. Nothing is imported here, so that whatever starts can know
 them. What is not known is None, never NaN; percentages run from 0 to 100.
 """
 

@@ -8,7 +8,7 @@ anew from the stages in the store.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ Which = Literal["baseline", "sft"]
 Status = Literal["unfinished", "finished", "failed", "stopped", "killed"]
 
 
-class OtherVersion(UserError):
+class OtherVersionError(UserError):
     """A record that another version wrote."""
 
 
@@ -313,7 +313,7 @@ def read_cell(path: Path) -> CellRecord:
     """Read a ``cell.json``.
 
     Raises:
-        OtherVersion: another version wrote it.
+        OtherVersionError: another version wrote it.
         UserError: it cannot be read, or a field is not what it should be.
     """
     record = _typed(path, _document(path), CellRecord)
@@ -363,7 +363,7 @@ def _document(path: Path) -> Any:
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION:
         made_by = "a newer" if isinstance(version, int) and version > VERSION else "an older"
-        raise OtherVersion(
+        raise OtherVersionError(
             f"{path}: made by {made_by} version of Mini-LIMA: run the sweep again, its stages in"
             " the store are reused as far as they are the same"
         )
@@ -374,17 +374,18 @@ def _typed(path: Path, document: Any, kind: type[Typed]) -> Typed:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(document)
+        found: Typed = _adapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the document"
-        found = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
+        shown = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
         said = first["msg"][:1].lower() + first["msg"][1:]
-        raise UserError(f"{path}: {place}: {said}{found}") from None
+        raise UserError(f"{path}: {place}: {said}{shown}") from None
+    return found
 
 
 @cache
-def _adapter(kind: type[Typed]) -> "TypeAdapter[Typed]":
+def _adapter(kind: Hashable) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

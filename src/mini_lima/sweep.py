@@ -41,8 +41,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
         raise UserError(f"{', '.join(absent)}: no such folder")
     cells, notes = [], []
     for folder in folders:
-        found, passed_over = comparison.read_cells(folder)
-        cells += found
+        read, passed_over = comparison.read_cells(folder)
+        cells += read
         notes += passed_over
     if not cells:
         raise UserError(
@@ -175,9 +175,7 @@ def measures_of(cells: Sequence[CellRecord]) -> "list[Measure]":
             about = {"settings": source.settings, "instead": judged_by}
             measures.append(of_verdicts(name, source.rows, source.annotator, **about))
         else:
-            measures.append(
-                of_scores(name, source.metric, source.rows, settings=source.settings)
-            )
+            measures.append(of_scores(name, source.metric, source.rows, settings=source.settings))
     return sorted(measures, key=lambda measure: not measure.judged)
 
 
@@ -197,7 +195,9 @@ def _measured(
     from mini_lima.evaluation.scores import read_metrics, read_scores
 
     finished = {
-        seed: (cell, cell.result) for seed, cell in group.finished.items() if cell.result is not None
+        seed: (cell, cell.result)
+        for seed, cell in group.finished.items()
+        if cell.result is not None
     }
     by_name: dict[str, dict[str, tuple[int, Rows]]] = defaultdict(dict)
     about: dict[str, tuple[_Source, dict[str, object]]] = {}
@@ -243,7 +243,7 @@ def _verdicts(folder: str) -> Rows:
 
 
 def _declared(cells: Sequence[CellRecord]) -> tuple[list[declared.Declared], list[str]]:
-    """The contrasts that the cells' configurations declare, and what they name that is not there."""
+    """The contrasts that the cells declare, and what these name that is not there."""
     texts = list(dict.fromkeys(text for c in cells for text in c.config.get("contrasts") or ()))
     unknown = declared.unknown(texts, arms_of(cells))
     return [declared.parse(text) for text in texts], [f"Not made: {line}." for line in unknown]
@@ -375,9 +375,7 @@ def over_seeds(
                     over=summarised(numbered, unit=measure.unit, **drawn),
                     difference=PairedDifference(None, None, None, 0)
                     if against is None
-                    else PairedDifference(
-                        against.difference, against.low, against.high, against.n
-                    ),
+                    else PairedDifference(against.difference, against.low, against.high, against.n),
                 )
             )
     return together

@@ -1,17 +1,17 @@
 """What a grid of cells was run for: differences between models, with what they are worth.
 
-Each question is put to every measure, a judge's win rate or a metric, and paired by instruction, for
-every instruction was put to every cell: does SFT change its model (each arm against the baseline),
-does one arm's data change more than another's, and is that effect another for another model (the
-interaction). Every question is a sum of cells with signs, so one path answers all of them; and the
+Each question is put to every measure, a judge's win rate or a metric, and paired by instruction,
+for every instruction was put to every cell: does SFT change its model (each arm against the
+baseline), does one arm's data change more than another's, and is that effect another for another
+model (the interaction). Every question is a sum of cells with signs, so one path answers all of them; and the
 answers in one measure form one family, for the more one asks, the more chance finds.
 
 Within an instruction, verdicts are compared in the same order only. A verdict that failed in one
-order for one model would otherwise let position bias pass for a difference. A metric knows no order.
+order for one model would otherwise let position bias pass for a difference. A metric has no order.
 
 A cell that was trained with several seeds is the mean over them, and what another seed would change
-is in its interval, its p-value and its verdict (`statistics.seeds`). Cells that were not measured in
-the same way are not compared, and the reason is kept.
+is in its interval, its p-value and its verdict (`statistics.seeds`). Cells that were not measured
+in the same way are not compared, and the reason is kept.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -231,8 +231,8 @@ class _Estimate:
 
     def told(self, scale: float) -> PairedDifference:
         """The difference alone, in the unit."""
-        ends = (scaled(each, scale) for each in (self.mean, self.low, self.high))
-        return PairedDifference(*ends, n=len(self.values))
+        mean, low, high = (scaled(each, scale) for each in (self.mean, self.low, self.high))
+        return PairedDifference(mean, low, high, len(self.values))
 
 
 def _estimate(question: Question, tables: Mapping[Cell, Seeds], drawn: _Drawn) -> _Estimate:

@@ -65,7 +65,7 @@ def summarise(
         baseline_annotations: The first judge's verdicts on the untuned model's outputs; None where
             nobody judges.
         sft_annotations: Its verdicts on the tuned model's outputs.
-        baseline_metrics: What metrics say of the untuned model's outputs; None where there are none.
+        baseline_metrics: What metrics say of the untuned model's outputs; None without metrics.
         sft_metrics: What they say of the tuned model's.
         contamination: Which instructions are in the data set; None where nobody looked.
         seed: Of the bootstrap.
@@ -87,7 +87,10 @@ def summarise(
     for key, folder in others.items():
         which, _, name = key.partition(" by ")
         if which == "baseline":
-            judged[f"other_annotators.{name}"] = {"baseline": folder, "sft": others[f"sft by {name}"]}
+            judged[f"other_annotators.{name}"] = {
+                "baseline": folder,
+                "sft": others[f"sft by {name}"],
+            }
 
     about: dict[Which, tuple[str, int | None]] = {
         "baseline": (BASELINE, None),
@@ -99,9 +102,7 @@ def summarise(
         for judge in judges
         for which, named in about.items()
     ]
-    differences = {
-        judge.measure: _difference(judged[judge.key], drawn) for judge in judges
-    }
+    differences = {judge.measure: _difference(judged[judge.key], drawn) for judge in judges}
     for name, metric, tables in _metrics(scored):
         measurements += [
             _of_metric(name, metric, tables[which], model, *named, drawn)
@@ -122,8 +123,9 @@ def summarise(
             judges=judges,
             measurements=measurements,
             differences=differences,
-            contamination=contamination
-            and typed(contamination / "contamination.json", Contamination),
+            contamination=typed(contamination / "contamination.json", Contamination)
+            if contamination
+            else None,
         ),
     )
 

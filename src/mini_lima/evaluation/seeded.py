@@ -1,7 +1,7 @@
 """Cells that were trained several times, each time with another seed.
 
-Rows of verdicts or scores with a ``seed`` are told apart by it; without, a cell was trained once. The
-figure of such a cell is the mean over its seeds. Its interval is about what the recipe does: other
+Rows of verdicts or scores with a ``seed`` are told apart by it; without, a cell was trained once.
+The figure of such a cell is the mean over its seeds. Its interval is about what the recipe does: other
 instructions and other training runs on this data, not just the models that happen to be at hand.
 """
 
@@ -32,9 +32,7 @@ Seeds = Sequence[Verdicts]
 """The verdicts, or the scores, of a cell for each of its training seeds."""
 
 
-def by_seed(
-    rows: Sequence[Row], read: Callable[[Sequence[Row]], Verdicts]
-) -> dict[Any, Verdicts]:
+def by_seed(rows: Sequence[Row], read: Callable[[Sequence[Row]], Verdicts]) -> dict[Any, Verdicts]:
     """Read the verdicts, or the scores, of each seed's outputs, in the order of the seeds."""
     found: dict[Any, list[Row]] = {}
     for row in rows:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
-from mini_lima.record import CELL, CellRecord, OtherVersion, Result, read_cell
+from mini_lima.record import CELL, CellRecord, Result, read_cell
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import arms_of, groups_of, titles_of
@@ -105,8 +105,6 @@ def read_cells(folder: Path) -> tuple[list[CellRecord], list[str]]:
     for path in sorted([*folder.glob(CELL), *folder.glob(f"*/{CELL}")]):
         try:
             found.append(read_cell(path))
-        except OtherVersion as error:
-            passed_over.append(f"Passed over: {error}.")
         except UserError as error:
             passed_over.append(f"Passed over: {error}.")
     return sorted(found, key=_size), passed_over

@@ -14,9 +14,7 @@ def figure(value: object, digits: int = 1, sign: str = "") -> str:
     return f"{value:{sign},.{digits}f}".replace("-", "−")
 
 
-def interval(
-    low: float | None, high: float | None, sign: str = "", *, always: bool = False
-) -> str:
+def interval(low: float | None, high: float | None, sign: str = "", *, always: bool = False) -> str:
     """Return the bounds in brackets; nothing where both are unknown, or dashes if ``always``."""
     if low is None and high is None and not always:
         return ""

@@ -1,10 +1,11 @@
 """What of the improved data's effect is length: of the training text, or in the judge's eye.
 
-The improved data are longer than the naive, and judges like long answers, so the difference between
-the two arms says little by itself. Arms that take the same replies apart say more: improved cut back
-to the naive lengths differs from naive in what is said and not in how long, and from improved in
-length alone; halves of improved, by length or at random, have the same author. A sentence is made of
-a contrast that is there, with its interval, and claims no more than that holds.
+The improved data are longer than the naive, and judges like long answers, so the difference
+between the two arms says little by itself. Arms that take the same replies apart say more: improved
+cut back to the naive lengths differs from naive in what is said and not in how long, and from
+improved in what was cut off; halves of improved, by length or at random, have the same author. A
+sentence is made of a contrast that is there, with its interval, and claims no more than that
+holds.
 """
 
 from collections.abc import Callable, Sequence

@@ -117,9 +117,9 @@ def win_rates(found: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def summary(result: Result) -> dict[str, float | int | None]:
-    """Flatten a result, by measure: its name stands before the figures of all but the first judge's.
+    """Flatten a result, by measure: its name stands before all figures but the first judge's.
 
-    What is measured of both models is `baseline/…` and ``sft/…``; the paired difference is
+    What is measured of both models is ``baseline/…`` and ``sft/…``; the paired difference is
     ``sft_minus_baseline/…``.
     """
     flat: dict[str, float | int | None] = {}

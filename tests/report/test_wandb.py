@@ -61,6 +61,14 @@ def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_af
     assert said["sft_minus_baseline/difference"] == -12.5
     assert said["longest/sft/win_rate"] == 60
     assert "longest/sft/length_controlled_winrate" not in said
+    assert (said["strict/baseline/value"], said["strict/sft/value"]) == (30, 36.5)
+    assert said["strict/sft_minus_baseline/difference"] == 6.5
+    [measured] = [json.loads(body) for name, body in server.uploads.items() if "measures.t" in name]
+    rows = [dict(zip(measured["columns"], row, strict=True)) for row in measured["data"]]
+    assert {(row["arm"], row["value"]) for row in rows if row["measure"] == "strict"} == {
+        ("baseline", 30),
+        ("naive", 36.5),
+    }
     [answers, *_] = [body for name, body in server.uploads.items() if "answers.table" in name]
     assert json.loads(answers)["data"][0] == [
         *("question 0", "reference"),

@@ -23,14 +23,12 @@ TYPES = {
     "sft": "model",
     "outputs": "model-outputs",
     "annotations": "annotations",
-    "metrics": "metrics",
 }
 COUNTS: Mapping[str, tuple[str, Sequence[str]]] = {
     "data": ("stats.json", ("examples", "by_source", "mean_output_characters")),
     "sft": ("summary.json", ("parameters", "examples", "supervised_tokens", "steps", "last_loss")),
     "outputs": ("health.json", ("n", "empty", "cut_at_limit", "mean_length_characters")),
     "annotations": ("leaderboard.json", ("n_total", "n_failed", "win_rate", "low", "high")),
-    "metrics": ("metrics.json", ()),
 }
 """The file of a stage that counts what is in it, and what is taken from there."""
 

@@ -195,14 +195,15 @@ def test_contrasts_have_a_family_for_each_measure_and_a_control_beside_the_judge
 
 
 def test_two_models_under_one_judges_name_are_two_judges(cell):
-    one, other = cell("m", "naive", 40), cell("n", "naive", 80)
-    for each, model in ((one, "gpt-1"), (other, "gpt-2")):
-        judges = [
-            replace(j, baseline=replace(j.baseline, judge=who), sft=replace(j.sft, judge=who))
-            for j in each.result.judges[:1]
-            for who in [{"prompt": "chatgpt", "model": {"model": model}}]
-        ]
-        object.__setattr__(each.result, "judges", judges)
+    def judged_by(model, record):
+        who = {"prompt": "chatgpt", "model": {"model": model}}
+        first = record.result.judges[0]
+        baseline, sft = (replace(each, judge=who) for each in (first.baseline, first.sft))
+        judges = [replace(first, baseline=baseline, sft=sft)]
+        return replace(record, result=replace(record.result, judges=judges))
+
+    one = judged_by("gpt-1", cell("m", "naive", 40))
+    other = judged_by("gpt-2", cell("n", "naive", 80))
     apart = sweep.told_apart([one, other])
     assert [each.result.judges[0].name for each in apart] == [
         "longest, model.model gpt-1",

@@ -26,7 +26,7 @@ def test_models_judges_and_templates_have_their_keys_names(tmp_path):
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages }}", encoding="utf-8")
     for overrides, keys in {
-        ("model=qwen-mini",): {"model.source"},
+        ("model=qwen-mini",): {"model.source", "model.micro_batch_size_per_gpu"},
         ("annotator.orders=random",): {"annotator.orders"},
         ("+annotator@other_annotators.second=coin",): set(),
         (f"model.baseline_template={template}",): {"model.baseline_template"},

@@ -222,8 +222,9 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
     artifacts = given.pop("artifacts")
     identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
     name = f"{tuned.label}, seed {config.sft.seed}" if config.sft.seed else tuned.label
-    evaluated = ("outputs", "annotations")
+    evaluated = ("outputs", "annotations", "metrics")
     shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
+    inputs = {key: found.inputs[key] for key in shown if key in found.inputs}
     return Stage(
         name="tracking",
         label=tuned.label,
@@ -232,7 +233,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
             "run": errand.Run(**given, name=name, id=identity),
             "artifacts": artifacts,
         },
-        inputs={"sft": tuned, "result": found, **{key: found.inputs[key] for key in shown}},
+        inputs={"sft": tuned, "result": found, **inputs},
         settings={"config": resolved},
         version=4,
     )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 HOW_SHOWN = ("evaluation.bootstrap_samples", "evaluation.confidence", "annotator.most_failed")
 """Settings that change no verdict and no answer, but how sure one says that one is."""
+LONGEST_VALUE = 16
+"""Characters of what tells two judges of one name apart; of a hash that is enough."""
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
@@ -108,7 +110,8 @@ def told_apart(cells: Sequence[CellRecord]) -> list[CellRecord]:
         flat = [_flat(each) for each in known[judge.name]]
         own = _flat(judge.sft.identity)
         telling = [k for k in own if len({each.get(k) for each in flat}) > 1]
-        return ", ".join([judge.name, *(f"{key} {own[key]}" for key in telling)])
+        told = [f"{key.rpartition('.')[2]}={own[key]:.{LONGEST_VALUE}}" for key in telling]
+        return ", ".join([judge.name, *told])
 
     return [
         cell if cell.result is None else replace(cell, result=_renamed(cell.result, name_of))

@@ -206,17 +206,17 @@ def test_two_models_under_one_judges_name_are_two_judges(cell):
     other = judged_by("gpt-2", cell("n", "naive", 80))
     apart = sweep.told_apart([one, other])
     assert [each.result.judges[0].name for each in apart] == [
-        "longest, model.model gpt-1",
-        "longest, model.model gpt-2",
+        "longest, model=gpt-1",
+        "longest, model=gpt-2",
     ]
     found = contrasts([one, other])
     judged = [each for each in found.contrasts if each.judged]
     assert {(each.measure, each.name) for each in judged} == {
-        ("win rate by longest, model.model gpt-1", "m: naive − baseline"),
-        ("win rate by longest, model.model gpt-2", "n: naive − baseline"),
+        ("win rate by longest, model=gpt-1", "m: naive − baseline"),
+        ("win rate by longest, model=gpt-2", "n: naive − baseline"),
     }
     compared = compare(apart, found)
-    assert any("longest, model.model gpt-1" in note for note in compared.notes)
+    assert any("longest, model=gpt-1" in note for note in compared.notes)
 
 
 def test_a_cell_of_another_evaluation_set_is_left_out_of_its_contrasts_alone(cell, tmp_path):

@@ -12,6 +12,8 @@ from mini_lima.stages import Stage
 
 OF_THE_MODEL = ("model", "revision", "init_seed", "micro_batch_size_per_gpu", "chat_template")
 OF_THE_SET = ("limit", "bootstrap_samples", "confidence", "reference_outputs", "difficulties")
+OF_THE_OUTPUTS = ("generator", "model", "revision", "init_seed")
+"""Which answers they are, and not how they were made."""
 NAMED = {"model.model": "model.source", "evaluation.difficulties": "evaluation.length_difficulties"}
 DIGITS = 12
 """Of the hash that stands for a file."""
@@ -27,19 +29,19 @@ def recipe_of(inputs: Mapping[str, Stage]) -> Recipe:
     """
     recipe: Recipe = {}
     for keyword, stage in inputs.items():
-        of = keyword.removeprefix("sft_").removeprefix("sft by ")
         if keyword == "sft":
             recipe |= _named(stage, "", without=("seed",))
         elif keyword == "sft_outputs":
-            recipe |= _named(stage, "evaluation.", without=("generator",))
+            recipe |= _named(stage, "evaluation.", without=OF_THE_OUTPUTS)
         elif keyword == "sft_metrics":
-            recipe |= _named(stage, "metrics.")
+            own = _named(stage, "metrics.", without=("limit", "max_new_tokens"))
+            recipe |= {key.replace("metrics.metrics.", "metrics."): own[key] for key in own}
         elif keyword == "sft_annotations":
             recipe |= _named(stage, "annotator.")
         elif keyword == "baseline_outputs" and "template" in stage.files:
             recipe["model.baseline_template"] = stage.identity["files"]["template"][:DIGITS]
         elif keyword.startswith("sft by "):
-            recipe |= _named(stage, f"other_annotators.{of}.")
+            recipe |= _named(stage, f"other_annotators.{keyword.removeprefix('sft by ')}.")
     if recipe.get("evaluation.precision") == recipe.get("precision"):
         recipe.pop("evaluation.precision", None)
     return dict(sorted(recipe.items()))
@@ -52,8 +54,8 @@ def steps_of(data: Stage) -> dict[str, Recipe]:
     while stage is not None:
         before = stage.inputs.get("data") or next(iter(stage.inputs.values()), None)
         name = str(stage.params.get("name") or stage.label)
-        own = _named(stage, "", without=("name",))
-        own["function"] = stage.identity["function"]
+        given = _named(stage, "", without=("name", "inputs"))
+        own = {key.removeprefix("keywords."): value for key, value in given.items()}
         others = {k: each.key for k, each in stage.inputs.items() if each is not before}
         steps[name] = dict(sorted((own | others).items()))
         stage = before

@@ -8,9 +8,8 @@ anew from the stages in the store.
 
 import json
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -339,6 +338,7 @@ def write_result(path: Path, result: Result) -> None:
 
 
 Typed = TypeVar("Typed")
+_made: "dict[type[Any], TypeAdapter[Any]]" = {}
 
 
 def typed(path: Path, kind: type[Typed]) -> Typed:
@@ -374,7 +374,7 @@ def _typed(path: Path, document: Any, kind: type[Typed]) -> Typed:
     from pydantic import ValidationError
 
     try:
-        found: Typed = _adapter(kind).validate_python(document)
+        found: Typed = _adapters(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the document"
@@ -384,8 +384,10 @@ def _typed(path: Path, document: Any, kind: type[Typed]) -> Typed:
     return found
 
 
-@cache
-def _adapter(kind: Hashable) -> "TypeAdapter[Any]":
+def _adapters(kind: type[Typed]) -> "TypeAdapter[Typed]":
+    """Made once for each kind: a sweep has many records, and to make one takes a while."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    made: TypeAdapter[Typed] = _made.get(kind) or TypeAdapter(kind)
+    _made[kind] = made
+    return made

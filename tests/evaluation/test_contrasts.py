@@ -241,7 +241,7 @@ def test_declarations_are_read_as_they_are_written(arms):
     "text", ["", "naive", "a-b", "a - b - c", "(a - b)", "a - a", "(a - b) - (a - b)", "a -"]
 )
 def test_what_is_no_contrast_is_refused_in_a_line(text):
-    with pytest.raises(UserError, match="^contrasts: ") as refused:
+    with pytest.raises(UserError, match=r"^contrasts: ") as refused:
         parse(text)
     assert len(str(refused.value).splitlines()) == 1
 

@@ -3,8 +3,8 @@
 Each question is put to every measure, a judge's win rate or a metric, and paired by instruction,
 for every instruction was put to every cell: does SFT change its model (each arm against the
 baseline), does one arm's data change more than another's, and is that effect another for another
-model (the interaction). Every question is a sum of cells with signs, so one path answers all of them; and the
-answers in one measure form one family, for the more one asks, the more chance finds.
+model (the interaction). Every question is a sum of cells with signs, so one path answers all of
+them; and the answers in one measure form one family, for the more one asks, the more chance finds.
 
 Within an instruction, verdicts are compared in the same order only. A verdict that failed in one
 order for one model would otherwise let position bias pass for a difference. A metric has no order.

@@ -1,8 +1,9 @@
 """Cells that were trained several times, each time with another seed.
 
 Rows of verdicts or scores with a ``seed`` are told apart by it; without, a cell was trained once.
-The figure of such a cell is the mean over its seeds. Its interval is about what the recipe does: other
-instructions and other training runs on this data, not just the models that happen to be at hand.
+The figure of such a cell is the mean over its seeds. Its interval is about what the recipe does:
+other instructions and other training runs on this data, not just the models that happen to be at
+hand.
 """
 
 from collections.abc import Callable, Mapping, Sequence

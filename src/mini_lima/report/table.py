@@ -74,7 +74,9 @@ def show(comparison: Comparison) -> None:
         console.print(_side_by_side(others, comparison.columns))
     shown = comparison.lines(short=True)
     if shown:
-        contrasts = Table(*shown[0])
+        contrasts = Table()
+        for name in shown[0]:
+            contrasts.add_column(name, no_wrap=name not in ("contrast", "measure"))
         for line in shown:
             contrasts.add_row(*line.values())
         console.print(contrasts)

@@ -77,7 +77,7 @@ def test_what_has_the_same_figures_is_one_mark():
         (charts.win_rates(), charts.WIN_RATES),
         (charts.contrasts(), charts.CONTRASTS),
     ):
-        [once] = chart["transform"]
+        once, *_ = chart["transform"]
         assert once["groupby"] == [f"${{field:{column}}}" for column in columns]
 
 

@@ -1,6 +1,7 @@
 """The page: complete, safe whatever models write, whole when something is missing, and small."""
 
 import itertools
+import json
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
@@ -260,6 +261,28 @@ def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(swe
     assert "4 cells, 0 finished" in said
     assert "$0.50" in said, "what their data cost is spent"
     assert "No cell has a win rate yet." in said
+
+
+def test_any_number_of_arms_has_a_place_and_a_look_in_every_picture(sweep):
+    arms = [f"improved_{name}" for name in ("cut", "longest", "shortest", "random", "other")]
+    for path in sweep.glob("other-improved/cell.json"):
+        record = read_json(path)
+        for arm in arms:
+            result = json.loads(json.dumps(record["result"]).replace('"improved"', f'"{arm}"'))
+            own = {"arm": arm, "fingerprint": arm, "result": result}
+            own |= {"steps": record["steps"] | {arm: {}}}
+            (sweep / arm).mkdir()
+            write_json(sweep / arm / "cell.json", record | own)
+    page = page_of(sweep)
+    seen = Read(page)
+    assert seen.open == []
+    for arm in arms:
+        assert f"other: {arm} − baseline" in seen.said
+        assert f"other: {arm} − improved" in seen.said, "it is one step more"
+    looks = {value for name, value in seen.attributes if name == "class"}
+    assert {"other", "other-2", "other-3", "other-4"} <= looks
+    xs = [float(value) for name, value in seen.attributes if name == "x"]
+    assert 0 <= min(xs) <= max(xs) <= 480
 
 
 @pytest.mark.parametrize("absent", ["stages", "annotations", "costs", "steps"])

@@ -18,7 +18,7 @@ VERDICTS = {
 }
 WIN_RATES = ("model", "arm", "measure", "value", "low", "high", "n", "failed")
 CONTRASTS = (
-    *("name", "measure", "difference", "low", "high"),
+    *("name", "measure", "unit", "difference", "low", "high"),
     *("p_holm", "by_length_alone", "verdict"),
 )
 Encoding = dict[str, Any]
@@ -50,16 +50,18 @@ def win_rates() -> dict[str, Any]:
 
 
 def contrasts() -> dict[str, Any]:
-    """Return a line per contrast, over the columns `CONTRASTS`.
+    """Return a line per contrast, over the columns `CONTRASTS`; of percentages alone.
 
-    A diamond is where the difference would be if the longer answer always won.
+    What has another unit would need an axis of its own. A diamond is where the difference would be
+    if the longer answer always won.
     """
-    points: Encoding = {"type": "quantitative", "title": "difference"}
+    points: Encoding = {"type": "quantitative", "title": "difference, points"}
     names = {"type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 320}}
     place = {"y": {**_column("name"), **names}, "yOffset": _column("measure")}
     verdict = {**_column("verdict"), "type": "nominal", "scale": VERDICTS, "title": None}
     interval = {"x": {**_column("low"), **points}, "x2": _column("high")}
     dot = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+    of_percentages = {"filter": f"datum['{_column('unit')['field']}'] === 'points'"}
     return _chart(
         CONTRASTS,
         _layer({"type": "rule"}, x={"datum": 0, **points}),
@@ -76,6 +78,7 @@ def contrasts() -> dict[str, Any]:
             **place,
             x={**_column("by_length_alone"), **points},
         ),
+        only=[of_percentages],
     )
 
 
@@ -91,12 +94,14 @@ def _all(columns: Sequence[str]) -> list[Encoding]:
     return [{**_column(name), "title": name.replace("_", " ")} for name in columns]
 
 
-def _chart(columns: Sequence[str], *layers: dict[str, Any]) -> dict[str, Any]:
+def _chart(
+    columns: Sequence[str], *layers: dict[str, Any], only: Sequence[dict[str, str]] = ()
+) -> dict[str, Any]:
     groups = [_column(name)["field"] for name in columns]
     return {
         "$schema": SCHEMA,
         "data": {"name": "wandb"},
-        "transform": [{"aggregate": [{"op": "count", "as": "times"}], "groupby": groups}],
+        "transform": [{"aggregate": [{"op": "count", "as": "times"}], "groupby": groups}, *only],
         "width": "container",
         "height": "container",
         "autosize": {"type": "fit", "contains": "padding"},

@@ -32,7 +32,7 @@ def training(material: Material) -> Html:
             by_row[each.row][each.column].append(each.losses)
     titled = [(f"Training loss of {row}", series) for row, series in by_row.items()]
     pictures = [
-        captioned(curves(series, title, "step"), fitting(title, 80))
+        captioned(curves(series, title, "step", material.looks), fitting(title, 80))
         for title, series in titled[:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]

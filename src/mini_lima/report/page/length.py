@@ -20,6 +20,7 @@ def rate_and_length(material: Material) -> Html:
         Point(
             each.row if each.seed is None else f"{each.row}: seed {each.seed}",
             each.column,
+            material.looks[each.column],
             each.found.avg_length,
             each.found.win_rate,
             each.found.low,
@@ -34,7 +35,7 @@ def rate_and_length(material: Material) -> Html:
     picture = points(shown, "Win rate over mean answer length", "characters", "win rate, %")
     caption = (
         "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved,"
-        " triangle: other arms). Marks that rise from left to right fit an annotator that rewards"
+        " others: other arms). Marks that rise from left to right fit an annotator that rewards"
         " length; they do not prove one."
     )
     rows = [
@@ -79,10 +80,10 @@ def lengths(material: Material) -> Html:
     data = [
         box
         for name, stats in material.data_sets.items()
-        if (box := _data_box(material.arms.get(name, name.partition(" ")[2]), stats))
+        if (box := _data_box(material.arms.get(name, name.partition(" ")[2]), stats, material))
     ]
     answers = {
-        row: [box for each in group if (box := _answer_box(each))]
+        row: [box for each in group if (box := _answer_box(each, material))]
         for row, group in groupby(material.evaluated[:MOST_DRAWN], key=lambda each: each.row)
     }
     groups = {"Outputs in the training data": data, **_references(material)}
@@ -100,18 +101,20 @@ def lengths(material: Material) -> Html:
     return section("lengths", "Lengths of data and answers", captioned(picture, caption))
 
 
-def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:
+def _data_box(name: str, stats: Mapping[str, Any], material: Material) -> Box | None:
     found = stats.get("output_lengths", {}).get("characters")
     if found is None:
         return None
     names = ("min", "quartile_1", "median", "quartile_3", "max")
     least, low, median, high, greatest = (found[each] for each in names)
-    return Box(name, name, (least, low, median, high, greatest))
+    return Box(name, material.looks.get(name, ""), (least, low, median, high, greatest))
 
 
-def _answer_box(each: Evaluated) -> Box | None:
+def _answer_box(each: Evaluated, material: Material) -> Box | None:
     answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
-    return _box(each.short, each.column, [len(answer) for answer in answers.values()])
+    return _box(
+        each.short, material.looks[each.column], [len(answer) for answer in answers.values()]
+    )
 
 
 def _references(material: Material) -> dict[str, list[Box]]:
@@ -121,10 +124,10 @@ def _references(material: Material) -> dict[str, list[Box]]:
     return {"Reference answers": [box]} if box else {}
 
 
-def _box(name: str, column: str, numbers: Sequence[int]) -> Box | None:
+def _box(name: str, look: str, numbers: Sequence[int]) -> Box | None:
     if not numbers:
         return None
     low, median, high = (
         quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
     )
-    return Box(name, column, (min(numbers), low, median, high, max(numbers)))
+    return Box(name, look, (min(numbers), low, median, high, max(numbers)))

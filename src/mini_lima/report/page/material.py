@@ -18,6 +18,7 @@ from mini_lima.record import CellRecord, Cost, Health, Judged, Result, Which, co
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.entries import judged_by_the_first
 from mini_lima.report.groups import labelled, placed
+from mini_lima.report.page.axes import looks_of
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Material:
     costs: dict[str, Cost] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+
+    @property
+    def looks(self) -> dict[str, str]:
+        """How each column looks in pictures."""
+        return looks_of(self.comparison.columns)
 
 
 def gather(comparison: Comparison) -> Material:

@@ -181,7 +181,7 @@ def _interval(seeds: list[Evaluated], material: Material) -> Interval:
     incomplete = any(each.incomplete for each in judged)
     return Interval(
         name=first.column,
-        column=first.column,
+        look=material.looks[first.column],
         value=value,
         low=low,
         high=high,
@@ -222,7 +222,7 @@ def contrasts(material: Material) -> Html:
         drawn.setdefault(each.unit, {})[_title(each, several)] = [
             Interval(
                 name=each.verdict,
-                column=next(iter(each.terms)),
+                look=material.looks.get(next(iter(each.terms)), ""),
                 value=each.difference,
                 low=each.low,
                 high=each.high,

@@ -9,6 +9,7 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.result import summarise
 from mini_lima.files import read_json, write_json, write_jsonl
+from mini_lima.measured_cells import measures_of, told_apart
 from mini_lima.record import CellRecord, Folders, read_result
 from mini_lima.report.comparison import compare
 
@@ -135,8 +136,8 @@ def measure(folder, answers):
 
 
 def contrasts(cells):
-    cells = sweep.told_apart(cells)
-    return sweep.contrasts(cells, sweep.measures_of(cells))
+    cells = told_apart(cells)
+    return sweep.contrasts(cells, measures_of(cells))
 
 
 def test_each_judge_has_its_own_figures_and_their_agreement_is_told(cell):
@@ -204,7 +205,7 @@ def test_two_models_under_one_judges_name_are_two_judges(cell):
 
     one = judged_by("gpt-1", cell("m", "naive", 40))
     other = judged_by("gpt-2", cell("n", "naive", 80))
-    apart = sweep.told_apart([one, other])
+    apart = told_apart([one, other])
     assert [each.result.judges[0].name for each in apart] == [
         "longest, model=gpt-1",
         "longest, model=gpt-2",

@@ -70,7 +70,8 @@ class Comparison:
             shown = [each for each in shown if each.judged or each.verdict != "cannot tell"]
         several = len({each.measure for each in shown}) > 1
         families = {each.family for each in shown}
-        p = f"p (of {families.pop()})" if len(families) == 1 else "p (of its family)"
+        alike = len(families) == 1
+        p = f"p (of {min(families)})" if alike else "p (of its family)"
         lines = [
             {
                 "contrast": each.name,
@@ -78,7 +79,7 @@ class Comparison:
                 "difference": _told(each) + ("" if each.unit == "points" else f" {each.unit}"),
                 "by length alone": _told(each.by_length),
                 "without hits": _told(each.without_hits),
-                p: f"{each.p_holm:.3f}" + (f" (of {each.family})" if families else ""),
+                p: f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
                 "could find": figure(each.detectable),
                 "verdict": each.verdict,
             }
@@ -181,10 +182,11 @@ def _size(cell: CellRecord) -> tuple[float, str]:
 def _health(results: Sequence[Result]) -> list[str]:
     """What is wrong with model outputs beyond their thresholds, a line for each that has faults."""
     lines = [
-        f"Answers of {result.model}-{arm}: {'; '.join(warnings)}."
+        f"Answers of {result.model}-{result.arm if which == 'sft' else BASELINE}:"
+        f" {'; '.join(health.warnings)}."
         for result in results
-        for arm, which in ((BASELINE, BASELINE), (result.arm, "sft"))
-        if (warnings := result.health["baseline" if which == BASELINE else "sft"].warnings)
+        for which, health in result.health.items()
+        if health.warnings
     ]
     return list(dict.fromkeys(lines))
 

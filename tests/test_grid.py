@@ -197,7 +197,8 @@ def test_a_search_finds_the_highest_win_rate_and_survives_trials_that_fail(grids
     )
     cells = records(grids.sweep("searched"))
     assert executed(grids.sweep("searched")) == [], "the trials are cells of the grid"
-    rates = [c["result"]["sft"]["win_rate"] for c in cells.values() if c["status"] == "finished"]
+    results = [c["result"] for c in cells.values() if c["status"] == "finished"]
+    rates = [result["judges"][0]["sft"]["win_rate"] for result in results]
     assert 0 < len(rates) < len(cells)
     best = yaml.safe_load((grids.sweep("searched") / "optimization_results.yaml").read_text())
     assert best["best_value"] == max(rates)
@@ -211,18 +212,19 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
     assert list(report["rows"]) == ["qwen-tiny", "qwen-mini"]
     for cell in report["cells"]:
         result = cell["result"]
+        [judge] = result["judges"]
         for which in ("baseline", "sft"):
-            found = result[which]
+            found = judge[which]
             assert found["low"] <= found["win_rate"] <= found["high"]
             assert (found["n_total"], found["n_failed"]) == (16, 0), "8 instructions in both orders"
             assert found["annotator"] == "longest"
-        difference = result["sft_minus_baseline"]
-        expected = result["sft"]["win_rate"] - result["baseline"]["win_rate"]
+        difference = result["differences"]["win rate by longest"]
+        expected = judge["sft"]["win_rate"] - judge["baseline"]["win_rate"]
         assert difference["difference"] == pytest.approx(expected)
         assert difference["n"] == 8
     shown = grids.finished[0].stdout
     assert "baseline" in shown
-    assert "say nothing about Qwen" in shown
+    assert "say nothing about Qwen" in " ".join(shown.split())
     assert Counter(each["kind"] for each in report["contrasts"]) == {
         "sft": 4,
         "data": 2,
@@ -305,15 +307,17 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
     }
     report = read_json(grids.sweep("seeds") / "report.json")
     assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
-    [together] = report["seeds"]
-    alone = [cell["result"]["sft"]["win_rate"] for cell in report["cells"]]
-    assert list(together["win_rates"].values()) == pytest.approx(alone)
-    assert together["win_rate"] == pytest.approx(sum(alone) / 2)
-    assert together["low"] <= together["win_rate"] <= together["high"]
+    [together] = report["together"]
+    judged = [cell["result"]["judges"][0] for cell in report["cells"]]
+    alone = [each["sft"]["win_rate"] for each in judged]
+    over = together["over"]
+    assert list(over["values"].values()) == pytest.approx(alone)
+    assert over["value"] == pytest.approx(sum(alone) / 2)
+    assert over["low"] <= over["value"] <= over["high"]
     [contrast] = report["contrasts"]
     assert (contrast["seeds"], contrast["difference"]) == (
         2,
-        pytest.approx(together["win_rate"] - report["cells"][0]["result"]["baseline"]["win_rate"]),
+        pytest.approx(over["value"] - judged[0]["baseline"]["win_rate"]),
     )
     assert "2 seeds" in seeds.stdout
 
@@ -432,7 +436,7 @@ def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_
     assert str(folder) in improved["stages"].values()
     rows = read_json(folder / "annotations.json")
     read = [row for row in rows if not row["is_failed"]]
-    found = improved["result"]["sft"]
+    found = improved["result"]["judges"][0]["sft"]
     assert (found["n_total"], found["n_failed"]) == (len(read), 2) == (14, 2)
     first = sum(row["model_first"] for row in read)
     assert found["win_rate"] == pytest.approx(100 * first / len(read))

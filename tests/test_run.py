@@ -56,6 +56,8 @@ MISTAKES = {
     "modle=qwen-tiny": ["modle", "model"],
     "model=qwen-tinny": ["model=qwen-tinny", "qwen-tiny", "qwen-1.8b"],
     "experiment=nope": ["experiment=nope", "embedded", "grid"],
+    "contrasts=[improved-naive]": ["contrasts: 'improved-naive'", "with spaces"],
+    "contrasts=['improvd - naive']": ["no arm improvd", "did you mean improved?"],
     "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
     "experiment=wrong_key": ["wrong_key.yaml", "sft.epoch:", "sft.epochs"],
     "experiment=wrong_value": ["wrong_value.yaml", "model.weights=rndom", "pretrained or random"],

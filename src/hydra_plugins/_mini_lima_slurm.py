@@ -72,8 +72,8 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
             log.info("%d cells are Slurm job %s", len(jobs), array)
             for job, how in slurm.endings({job: each.folder.name for job, each in sent.items()}):
                 record = sent[job].ended(f"Slurm job {job}: {how}", logs[job])
-                if record["status"] != "finished":
-                    cell.say(record["reason"])
+                if record.status != "finished":
+                    cell.say(record.reason or record.status)
                 rates[job] = cell.win_rate(record)
         except KeyboardInterrupt:
             log.warning("the jobs go on: scancel %s stops them", array)

@@ -4,12 +4,13 @@ How a cell ended is in its record, which its own process writes. One that was ki
 as far as to begin, cannot: then the record is completed here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mini_lima.cell import RECORD
-from mini_lima.files import look_again, read_json, write_json
+from mini_lima.cell import stages_before
+from mini_lima.errors import UserError
+from mini_lima.files import look_again
+from mini_lima.record import CELL, CellRecord, read_cell, write_cell
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Awaited:
     """
 
     folder: Path
-    begun: dict[str, Any]
-    before: dict[str, Any]
+    begun: CellRecord
+    before: CellRecord
 
-    def ended(self, reason: str, log: Path) -> dict[str, Any]:
+    def ended(self, reason: str, log: Path) -> CellRecord:
         """Return how the cell ended, now that its process has.
 
         Args:
@@ -37,23 +38,26 @@ class Awaited:
         record = _read(self.folder)
         if record == self.before:
             # The stages that the cell needs are still those: unnamed, they would count as unused.
-            record = {**self.begun, "stages": self.before.get("stages", {})}
-        if record["status"] == "unfinished":
-            where = {"log": str(log)} if log.exists() else {}
-            record |= {"status": "killed", "reason": reason, **where}
-            write_json(self.folder / RECORD, record)
+            record = replace(self.begun, stages=self.before.stages)
+        if record.status == "unfinished":
+            output = str(log) if log.exists() else record.log
+            record = replace(record, status="killed", reason=reason, log=output)
+            write_cell(self.folder / CELL, record)
         return record
 
 
-def expect(folder: Path, begun: dict[str, Any]) -> Awaited:
+def expect(folder: Path, begun: CellRecord) -> Awaited:
     """Await a cell in ``folder``; from now on it has a record, so that a comparison knows of it."""
-    if not (folder / RECORD).is_file():
+    try:
+        before = _read(folder)
+    except UserError:  # there is none, or one that another version wrote
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / RECORD, begun)
-    return Awaited(folder, begun, _read(folder))
+        write_cell(folder / CELL, replace(begun, stages=stages_before(folder)))
+        before = _read(folder)
+    return Awaited(folder, begun, before)
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    look_again(folder)
-    record: dict[str, Any] = read_json(folder / RECORD)
-    return record
+def _read(folder: Path) -> CellRecord:
+    if folder.is_dir():
+        look_again(folder)
+    return read_cell(folder / CELL)

@@ -7,11 +7,10 @@ a cell needs is not taken from it.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,23 @@ from mini_lima import arms, experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
 from mini_lima.config.schema import Config
 from mini_lima.errors import Stopped, UserError
-from mini_lima.files import read_json, write_json
-from mini_lima.hiding import without_secrets
+from mini_lima.evaluation.result import FIRST
+from mini_lima.files import read_json
 from mini_lima.plan import Plan
+from mini_lima.recipe import recipe_of, steps_of
+from mini_lima.record import (
+    CELL,
+    RESULT,
+    CellRecord,
+    Folders,
+    cost_of,
+    read_result,
+    write_cell,
+)
 from mini_lima.report import live
 from mini_lima.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
-RECORD = "cell.json"
 LOG = "mini-lima.log"
 """What Hydra calls the log of a job, after ``hydra.job.name``."""
 PACKAGES = (
@@ -45,22 +53,20 @@ said: set[str] = set()
 """What `say` has logged: the cells of a grid mostly lack the same."""
 
 
-def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) -> CellRecord:
     """Return the record of a cell that has not ended yet."""
-    record = {
-        "model": config.model.name,
-        "method": config.arm,
-        "overrides": list(overrides),
-        "status": "unfinished",
-        "exit_code": 1,
-        "config": resolved,
-    }
-    return without_secrets(record, os.environ)
+    return CellRecord(
+        model=config.model.name,
+        arm=config.arm,
+        seed=config.sft.seed,
+        overrides=list(overrides),
+        config=resolved,
+    )
 
 
 def stages_before(folder: Path) -> dict[str, str]:
-    """Return the stages that the record in ``folder`` names, if there is one."""
-    path = folder / RECORD
+    """Return the stages that the record in ``folder`` names, if there is one, of any version."""
+    path = folder / CELL
     return dict(read_json(path).get("stages", {})) if path.is_file() else {}
 
 
@@ -75,45 +81,45 @@ def run(
         The win rate of the tuned model, in percent; None if there is none.
     """
     started = time.monotonic()
-    record = begun(config, resolved, overrides) | {"log": str(folder / LOG)}
+    record = begun(config, resolved, overrides)
     # What an earlier run here has made stays in use, even if this one gets nowhere.
-    record["stages"] = stages_before(folder)
-
-    def write() -> None:
-        write_json(folder / RECORD, record)
-
-    write()
+    record = replace(record, log=str(folder / LOG), stages=stages_before(folder))
+    write_cell(folder / CELL, record)
     launch = {key: getattr(config.launch, key) for key in experience.LAUNCH}
     store = Store(Path(config.store), PACKAGES, {"launch": launch})
     try:
         cell = _ready(config, resolved, store)
-        record["stages"] = {str(each): str(store.path(each)) for each in walk([cell.last])}
-        write()
+        record = _laid_out(record, cell, store)
+        write_cell(folder / CELL, record)
         inventory.register(store.root, folder)
-        record |= {"status": "finished", "exit_code": 0, **_build(cell, store)}
+        record = _built(record, cell, store)
     except UserError as error:
-        record |= {"status": "failed", "exit_code": 2, "reason": str(error)}
+        record = replace(record, status="failed", exit_code=2, reason=str(error))
     except StageFailed as error:
-        record |= {"status": "failed", "reason": str(error), "log": str(error.log)}
+        record = replace(record, status="failed", reason=str(error), log=str(error.log))
     except Stopped as stopped:
-        record |= {"status": "stopped", "reason": str(stopped)}
+        record = replace(record, status="stopped", reason=str(stopped))
         raise
     except Exception as error:  # a fault of ours must not cost the other cells their summary
-        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        record = replace(record, status="failed", reason=f"{type(error).__name__}: {error}")
         log.exception("this is a fault of Mini-LIMA, please report it")
     finally:
-        record["seconds"] = time.monotonic() - started
-        record["executed"] = [str(stage) for stage in store.executed]
-        write()
-    if record["status"] == "failed":
-        say(record["reason"])
+        record = replace(
+            record,
+            seconds=time.monotonic() - started,
+            executed=[str(stage) for stage in store.executed],
+        )
+        write_cell(folder / CELL, record)
+    if record.status == "failed":
+        say(record.reason or record.status)
     return win_rate(record)
 
 
-def win_rate(record: dict[str, Any]) -> float | None:
+def win_rate(record: CellRecord) -> float | None:
     """Return what ``record`` says that the tuned model wins, in percent; None if nothing."""
-    rate = record["result"]["sft"]["win_rate"] if record["status"] == "finished" else None
-    return None if rate is None else float(rate)
+    if record.result is None or not record.result.judges:
+        return None
+    return record.result.judges[0].sft.win_rate
 
 
 def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> None:
@@ -129,33 +135,54 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
         onto.exit_code = 2
 
 
-def _build(cell: pipeline.Cell, store: Store) -> dict[str, Any]:
-    with _live(cell, store):
-        result = read_json(store.build(cell.result) / "result.json")
-    ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk([cell.result])}
-    costs = {name: _cost(path) for name, path in ledgers.items() if path.is_file()}
+def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
+    """Say what the cell is made of, and where each part of it is or will be."""
+    inputs = cell.result.inputs
     annotations = {
-        which: str(store.path(cell.result.inputs[f"{which}_annotations"]))
-        for which in ("baseline", "sft")
+        FIRST
+        if keyword == "sft_annotations"
+        else f"other_annotators.{keyword[len('sft by ') :]}": (
+            Folders(
+                baseline=str(store.path(inputs[f"baseline{keyword.removeprefix('sft')}"])),
+                sft=str(store.path(stage)),
+            )
+        )
+        for keyword, stage in inputs.items()
+        if keyword == "sft_annotations" or keyword.startswith("sft by ")
     }
-    others: dict[str, dict[str, str]] = {}
-    for keyword, stage in cell.result.inputs.items():
-        which, by, name = keyword.partition(" by ")
-        if by:
-            others.setdefault(name, {})[which] = str(store.path(stage))
-    built = {
-        "result": result,
-        "costs": costs,
-        "annotations": annotations,
-        "other_annotations": others,
-    }
+    scores = None
+    if "sft_metrics" in inputs:
+        scores = Folders(
+            baseline=str(store.path(inputs["baseline_metrics"])),
+            sft=str(store.path(inputs["sft_metrics"])),
+        )
+    return replace(
+        record,
+        recipe=recipe_of(inputs),
+        steps=steps_of(inputs["data"]),
+        fingerprint=cell.result.fingerprint,
+        stages={str(each): str(store.path(each)) for each in walk([cell.last])},
+        annotations=annotations,
+        scores=scores,
+    )
+
+
+def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
+    """Build the cell; return what is known then."""
+    with _live(cell, store):
+        result = read_result(store.build(cell.result) / RESULT)
+    stages = walk([cell.result])
+    record = _laid_out(record, cell, store)  # finished stages may have another label
+    ledgers = {str(stage): store.path(stage) / LEDGER for stage in stages}
+    costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}
+    record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
         store.build(cell.last)
     except StageFailed as error:
         # The numbers are there and paid for: they do not depend on whether somebody logs them.
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
-        built["not_tracked"] = str(error)
-    return built
+        record = replace(record, not_tracked=str(error))
+    return record
 
 
 def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
@@ -165,12 +192,6 @@ def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
         return nullcontext()
     folders = [store.path(sft), store.work_dir(sft)]
     return live.following(tracked, cell.last.settings["config"], folders)
-
-
-def _cost(ledger: Path) -> dict[str, Any]:
-    """What a stage's answers did cost when they were made, and what is odd about them."""
-    book = read_json(ledger)
-    return {**book["value"], "warnings": book["warnings"]}
 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:

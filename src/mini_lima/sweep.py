@@ -4,31 +4,52 @@ Made from what the cells left in their folders and in the store, so it can be ma
 time, and over several sweeps at once.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from mini_lima import declared
 from mini_lima.errors import UserError
-from mini_lima.files import read_json
+from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
+from mini_lima.measured_cells import measures_of, told_apart
+from mini_lima.recipe import one_step_apart
+from mini_lima.record import CellRecord
 from mini_lima.report import comparison, comparison_run, page, table
-from mini_lima.report.comparison import BASELINE, Comparison
-from mini_lima.report.groups import Group, groups_of, titles_of
+from mini_lima.report.comparison import Comparison
+from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
+
+if TYPE_CHECKING:
+    from mini_lima.evaluation.contrasts import Measure
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
     """Compare all cells in ``folders``, each a cell or the folder of a sweep.
 
     Raises:
-        UserError: a folder is not there, or there is no cell in any of them.
+        UserError: a folder is not there, or there is no cell in any of them that can be read.
     """
     if absent := [str(folder) for folder in folders if not folder.exists()]:
         raise UserError(f"{', '.join(absent)}: no such folder")
-    cells = [cell for folder in folders for cell in comparison.read_cells(folder)]
+    cells, notes = [], []
+    for folder in folders:
+        read, passed_over = comparison.read_cells(folder)
+        cells += read
+        notes += passed_over
     if not cells:
-        raise UserError(f"{', '.join(map(str, folders))}: no cell has been started there")
-    compared = contrasts(cells)
-    return comparison.compare(cells, compared, over_seeds(cells, compared))
+        raise UserError(
+            "; ".join(note.rstrip(".") for note in notes)
+            or f"{', '.join(map(str, folders))}: no cell has been started there"
+        )
+    cells = told_apart(cells)
+    measures = measures_of(cells)
+    asked, unknown = _declared(cells)
+    found = contrasts(cells, measures, asked)
+    against = contrasts(cells, measures) if asked else found
+    together = over_seeds(cells, measures, against.contrasts)
+    return comparison.compare(cells, found, together, [*unknown, *notes])
 
 
 def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:
@@ -60,124 +81,145 @@ def finish(folder: Path) -> int:
     The code is the highest of the cells', as their records say: wherever a cell ran, and whatever
     ended it, its record is here. Without a summary if no cell got as far as to begin its work.
     """
-    cells = comparison.read_cells(folder)
-    codes = [0 if c["status"] == "finished" else int(c.get("exit_code", 1)) for c in cells]
+    cells, _ = comparison.read_cells(folder)
+    codes = [0 if cell.status == "finished" else cell.exit_code for cell in cells]
     if min(codes, default=2) < 2:
         summarise([folder], into=folder)
     return max(codes, default=0)
 
 
-def contrasts(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The contrasts between finished cells, each with what length alone makes of it.
+def _declared(cells: Sequence[CellRecord]) -> tuple[list[declared.Declared], list[str]]:
+    """The contrasts that the cells declare, and what these name that is not there."""
+    texts = list(dict.fromkeys(text for c in cells for text in c.config.get("contrasts") or ()))
+    unknown = declared.unknown(texts, arms_of(cells))
+    return [declared.parse(text) for text in texts], [f"Not made: {line}." for line in unknown]
 
-    Cells that were judged on other instructions, or settings, than the first are left out of them.
-    """
-    from mini_lima.evaluation.contrasts import contrasts as compared
-    from mini_lima.evaluation.length import LONGEST, under_longest
 
-    judged: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for group in groups_of(cells):
-        if tuned := _over_seeds(group, "sft"):
-            judged[group.row, group.method] = tuned
-        if baseline := _over_seeds(group, "baseline"):
-            judged[group.row, BASELINE] = baseline
-    if not judged:
-        return []
-    settings = next(cell["result"] for cell in cells if "annotations" in cell)
-    asked = {row["instruction"] for row in next(iter(judged.values()))}
-    same = {
-        cell: verdicts
-        for cell, verdicts in judged.items()
-        if {row["instruction"] for row in verdicts} == asked
-    }
-    drawn = _drawn(settings)
-    by_length = {
-        each.name: asdict(each)
-        for each in compared({cell: under_longest(v) for cell, v in same.items()}, **drawn)
-    }
-    return [
-        {
-            **asdict(each),
-            "under_longest": None if each.annotator == LONGEST else by_length.get(each.name),
-        }
-        for each in compared(same, **drawn)
+def contrasts(
+    cells: Sequence[CellRecord],
+    measures: "Sequence[Measure]",
+    asked: Sequence[declared.Declared] = (),
+) -> Found:
+    """The contrasts between finished cells, in every measure."""
+    from mini_lima.evaluation import contrasts as compared
+
+    groups = [group for group in groups_of(cells) if group.finished]
+    results = [c.result for g in groups for c in g.finished.values() if c.result is not None]
+    if not results or not measures:
+        return Found()
+    there = {cell for measure in measures for cell in measure.cells}
+    arms = [BASELINE, *arms_of(cells)]
+    places = [
+        (row, arm)
+        for row in dict.fromkeys(group.row for group in groups)
+        for arm in arms
+        if (row, arm) in there
     ]
+    hits: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        if result.contamination is not None:
+            hits[result.arm] |= result.contamination.instructions_hit
+    first = results[0]
+    found = compared.contrasts(
+        measures,
+        compared.questions(places, pairs_of(groups, arms), asked),
+        seed=first.seed,
+        confidence=first.confidence,
+        samples=first.bootstrap_samples,
+        hits=hits,
+    )
+    return replace(found, left_out=[*found.left_out, *_split(groups, arms)])
+
+
+def pairs_of(groups: Sequence[Group], arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Arms that differ in one step: the one with a step more first, or the later one."""
+    pairs = []
+    for one, other in combinations(arms, 2):
+        for row in dict.fromkeys(group.row for group in groups):
+            steps = [
+                cell.steps
+                for arm in (one, other)
+                for group in groups
+                if (group.row, group.arm) == (row, arm)
+                for cell in [*group.finished.values()][:1]
+                if cell.steps
+            ]
+            if len(steps) == 2 and one_step_apart(*steps):
+                earlier_is_longer = len(steps[0]) > len(steps[1])
+                pairs.append((one, other) if earlier_is_longer else (other, one))
+                break
+    return pairs
+
+
+def _split(groups: Sequence[Group], arms: Sequence[str]) -> Iterator[LeftOut]:
+    """Yield the arms of one model that stand in different rows, for settings that differ."""
+    by_model: dict[str, dict[str, list[Group]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        model = next(iter(group.finished.values())).model
+        by_model[model][group.arm].append(group)
+    for model, of in by_model.items():
+        for one, other in combinations([arm for arm in arms if arm in of], 2):
+            rows = [{group.row for group in of[arm]} for arm in (one, other)]
+            if not rows[0] & rows[1]:
+                told = _differing(of[one][0], of[other][0])
+                reason = f"they stand in different rows ({told})"
+                yield LeftOut(f"{model}: {other} − {one}", "every measure", reason)
+
+
+def _differing(one: Group, other: Group) -> str:
+    """What two cells were made under, where it is not the same."""
+    recipes = [next(iter(each.finished.values())).recipe or {} for each in (one, other)]
+    told = [
+        f"{key}: {recipes[0].get(key)} and {recipes[1].get(key)}"
+        for key in dict.fromkeys([*recipes[0], *recipes[1]])
+        if recipes[0].get(key) != recipes[1].get(key)
+    ]
+    return "; ".join(told[:4]) or f"{one.row} and {other.row}"
 
 
 def over_seeds(
-    cells: Sequence[dict[str, Any]], contrasts: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """What cells that differ in their training seed alone come to, as `Comparison.seeds`.
+    cells: Sequence[CellRecord], measures: "Sequence[Measure]", contrasts: Sequence[Contrast]
+) -> list[Together]:
+    """What cells that differ in their training seed alone come to, in every measure.
 
     Args:
         cells: Their records.
+        measures: What is known of them.
         contrasts: Between them, for the difference to the baseline.
     """
     from mini_lima.evaluation.seeded import over_seeds as summarised
 
-    found, groups = [], groups_of(cells)
+    groups = groups_of(cells)
     titles = titles_of(groups)
+    differences = {
+        (each.measure, each.row, *each.terms): each
+        for each in contrasts
+        if each.kind == "sft" and each.terms.get(BASELINE) == -1
+    }
+    together = []
     for group in groups:
-        finished = group.finished
-        rows = [
-            row | {"seed": seed}
-            for seed, cell in finished.items()
-            for row in _read(cell.get("annotations", {}).get("sft"))
-        ]
-        if len({row["seed"] for row in rows}) < max(2, len(finished)):
-            continue  # one cell, or verdicts that are not in the store any more
-        result = next(iter(finished.values()))["result"]
-        name = f"{group.row}: {group.method} − {BASELINE}"
-        against = [
-            {key: each[key] for key in ("difference", "low", "high", "n")}
-            for each in contrasts
-            if each["name"] == name and each["annotator"] == rows[0]["annotator"]
-        ]
-        unknown = {"difference": None, "low": None, "high": None, "n": 0}
-        found.append(
-            {
-                "row": titles[group.row],
-                "method": group.method,
-                "annotator": rows[0]["annotator"],
-                **asdict(summarised(rows, **_drawn(result))),
-                "difference": (against or [unknown])[0],
+        results = [c.result for c in group.finished.values() if c.result is not None]
+        for measure in measures if len(results) > 1 else ():
+            tables = measure.cells.get((group.row, group.arm), ())
+            if len(tables) < len(results):
+                continue  # verdicts that are not in the store any more
+            drawn = {
+                "seed": results[0].seed,
+                "confidence": results[0].confidence,
+                "samples": results[0].bootstrap_samples,
             }
-        )
-    return found
-
-
-def _over_seeds(group: Group, which: str) -> list[dict[str, Any]]:
-    """The verdicts on all seeds of ``group``, each with its seed.
-
-    Seeds that share their outputs, as all do of the baseline, are one: theirs are verdicts on the
-    same answers, which have no seed.
-    """
-    seeds = {
-        cell["annotations"][which]: (seed, verdicts)
-        for seed, cell in group.finished.items()
-        if "annotations" in cell and (verdicts := _verdicts(cell, which))
-    }
-    if len(seeds) == 1:
-        return next(verdicts for _, verdicts in seeds.values())
-    return [row | {"seed": seed} for seed, verdicts in seeds.values() for row in verdicts]
-
-
-def _drawn(result: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "seed": result["seed"],
-        "confidence": result["confidence"],
-        "samples": result["bootstrap_samples"],
-    }
-
-
-def _verdicts(cell: dict[str, Any], which: str) -> list[dict[str, Any]]:
-    """The verdicts of all annotators of ``cell`` that are still in the store."""
-    rows = _read(cell["annotations"][which])
-    for name, folders in cell.get("other_annotations", {}).items():
-        rows += [row | {"annotator": name} for row in _read(folders[which])]
-    return rows
-
-
-def _read(folder: str | None) -> list[dict[str, Any]]:
-    path = Path(folder or "", "annotations.json")
-    return list(read_json(path)) if folder and path.is_file() else []
+            numbered = dict(zip(group.finished, tables, strict=True))
+            against = differences.get((measure.name, group.row, group.arm, BASELINE))
+            together.append(
+                Together(
+                    row=titles[group.row],
+                    arm=group.arm,
+                    measure=measure.name,
+                    unit=measure.unit,
+                    over=summarised(numbered, unit=measure.unit, **drawn),
+                    difference=PairedDifference(None, None, None, 0)
+                    if against is None
+                    else PairedDifference(against.difference, against.low, against.high, against.n),
+                )
+            )
+    return together

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-
-from mini_lima.evaluation.contrasts import contrasts
+from tests.evaluation.asked import contrasts
 
 NORMAL = NormalDist()
 TRUE = {"baseline": -1.2, "naive": -0.9, "improved": -0.6}
@@ -82,10 +81,10 @@ def grid(rng, recipe, n, seeds, models=2):
     hard = recipe.instructions(rng, n)
     cells = {}
     for model in range(models):
-        for method, mean in TRUE.items():
-            trained = method != "baseline"
+        for arm, mean in TRUE.items():
+            trained = arm != "baseline"
             shares = recipe.shares(rng, hard, mean, seeds if trained else 1, trained=trained)
-            cells[f"m{model}", method] = rows(rng, shares, trained=trained)
+            cells[f"m{model}", arm] = rows(rng, shares, trained=trained)
     return cells
 
 

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.evaluation.asked import contrasts, found
 
+from mini_lima.declared import parse, unknown
 from mini_lima.errors import UserError
-from mini_lima.evaluation.contrasts import contrasts
-from mini_lima.evaluation.length import under_longest
+from mini_lima.evaluation.contrasts import of_scores, of_verdicts
+from mini_lima.evaluation.scores import Metric
 from mini_lima.evaluation.statistics import holm
 
 few = {"seed": 0, "samples": 300}
-METHODS = ("baseline", "naive", "improved")
+ARMS = ("baseline", "naive", "improved")
 
 
 def rows(preferences, *, first=True, annotator="judge"):
@@ -35,9 +37,9 @@ def drawn(rng, n, *shares):
 def grid(rng, n=200, **shares):
     """Both models' cells; ``shares`` are the win rates of (baseline, naive, improved)."""
     return {
-        (model, method): found
+        (model, arm): own
         for model, rates in shares.items()
-        for method, found in zip(METHODS, drawn(rng, n, *rates), strict=True)
+        for arm, own in zip(ARMS, drawn(rng, n, *rates), strict=True)
     }
 
 
@@ -103,9 +105,9 @@ def test_failures_can_undo_a_verdict_and_it_says_so():
         ("m", "baseline"): rows([1] * 30 + [None] * 70),
         ("m", "naive"): rows([2] * 30 + [1] * 70),
     }
-    (found,) = contrasts(cells, **few)
-    assert (found.verdict, found.lowest) == ("better", -40)
-    assert "failed could undo it" in found.words
+    (only,) = contrasts(cells, **few)
+    assert (only.verdict, only.lowest) == ("better", -40)
+    assert "failed could undo it" in only.words
 
 
 def test_equal_cells_differ_in_nothing():
@@ -122,17 +124,136 @@ def test_a_cell_without_any_verdict_decides_nothing():
     assert (found.difference, found.n, found.verdict) == (None, 0, "cannot tell")
 
 
-def test_each_annotator_that_judged_all_cells_has_a_family():
-    both = [*rows([1, 2, 1]), *rows([2, 2, 2], annotator="other")]
-    found = contrasts({("m", "baseline"): both, ("m", "naive"): both}, **few)
-    assert [c.annotator for c in found] == ["judge", "other"]
-    one = contrasts({("m", "baseline"): both, ("m", "naive"): rows([1, 2, 1])}, **few)
-    assert [c.annotator for c in one] == ["judge"]
+def scored(values, metric="words", failed=()):
+    """A row of scores.jsonl on each of the instructions 0, 1, …"""
+    return [
+        {
+            "instruction": str(k),
+            "repeat": 0,
+            "scores": {metric: value},
+            "failed": [metric] if k in failed else [],
+        }
+        for k, value in enumerate(values)
+    ]
 
 
-def test_cells_of_different_sets_cannot_be_compared():
-    with pytest.raises(UserError, match="m naive was judged on 2 instructions and m baseline on 3"):
-        contrasts({("m", "baseline"): rows([1] * 3), ("m", "naive"): rows([1] * 2)}, **few)
+def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction():
+    longer = [20.0 + k % 3 for k in range(40)]
+    cells = {("m", "baseline"): scored([10.0] * 40), ("m", "naive"): scored(longer)}
+    verdicts = {}
+    for better in ("higher", "lower", None):
+        measure = of_scores("words", Metric("words", better), cells)
+        (contrast,) = found([measure], cells, **few).contrasts
+        assert contrast.difference == pytest.approx(np.mean(longer) - 10)
+        assert (contrast.unit, contrast.n, contrast.lowest) == ("words", 40, None)
+        verdicts[better] = contrast.verdict
+    assert verdicts == {"higher": "better", "lower": "worse", None: "higher"}
+    # A share of the answers differs as a win rate does, to the last digit.
+    shares = {("m", "baseline"): [0.0, 1, 0, None, 1], ("m", "naive"): [1.0, 1, 1, 1, 0]}
+    told = {cell: scored(values, failed=(3,)[: None in values]) for cell, values in shares.items()}
+    passed = of_scores("words", Metric("percent", "higher"), told)
+    judged = of_verdicts(
+        "judge",
+        {c: rows([None if v is None else 1 + v for v in values]) for c, values in shares.items()},
+    )
+    one, other = found([passed, judged], told, **few).contrasts
+    same = ("difference", "low", "high", "p_value", "p_holm", "n", "lowest", "highest", "unit")
+    assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
+
+
+def test_what_a_metric_does_not_apply_to_is_neither_counted_nor_failed():
+    cells = {
+        ("m", "baseline"): scored([1.0, None, 1.0, None], failed=(1,)),
+        ("m", "naive"): scored([1.0, 0.0, 0.0, None]),
+    }
+    measure = of_scores("words", Metric("percent", "higher"), cells)
+    (contrast,) = found([measure], cells, **few).contrasts
+    assert (contrast.difference, contrast.n) == (-50, 2)
+    # The one that failed could have been anything; the last instruction plays no part.
+    assert (contrast.lowest, contrast.highest) == pytest.approx((-200 / 3, -100 / 3))
+
+
+def test_each_measure_has_a_family_that_says_how_large_it_is():
+    both = {("m", "baseline"): rows([1, 2, 1]), ("m", "naive"): rows([2, 2, 1])}
+    only = {**both, ("m", "improved"): rows([2, 1, 1])}
+    measures = [of_verdicts("one", both), of_verdicts("other", only, instead={})]
+    told = found(measures, only, **few)
+    assert [(c.measure, c.family) for c in told.contrasts] == [("one", 1), *[("other", 3)] * 3]
+    assert {(each.measure, each.name) for each in told.left_out} == {
+        ("one", "m: improved − baseline"),
+        ("one", "m: improved − naive"),
+    }
+
+
+def test_a_contrast_is_left_out_for_what_its_own_cells_do_not_share_and_the_others_are_made():
+    cells = grid(np.random.default_rng(0), 20, a=(0.5,) * 3, b=(0.5,) * 3, c=(0.5,) * 3)
+    for arm in ARMS:
+        cells["c", arm] = cells["c", arm][:10]
+    settings = {cell: {"orders": "random" if cell[0] == "b" else "both"} for cell in cells}
+    told = found([of_verdicts("judge", cells, settings=settings)], cells, **few)
+    assert len(told.contrasts) == 3 * 3
+    reasons = {each.name: each.reason for each in told.left_out}
+    assert list(reasons) == [f"(improved − naive): {pair}" for pair in ("a − b", "a − c", "b − c")]
+    a_b, a_c, b_c = reasons.values()
+    assert "orders: both and random" in a_b
+    assert "c improved was asked 10 instructions and a improved 20, 10 of them the same" in a_c
+    assert "orders" in b_c
+
+
+def test_what_was_trained_on_is_taken_from_all_cells_alike():
+    cells = {("m", arm): rows([1, 1, 2, 1, 1]) for arm in ARMS} | {
+        ("m", "improved"): rows([2, 2, 2, 1, 1])
+    }
+    told = found([of_verdicts("judge", cells)], cells, hits={"improved": {"0", "1"}}, **few)
+    clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
+    assert clean["naive − baseline"] is None
+    for name in ("improved − baseline", "improved − naive"):
+        assert (clean[name].difference, clean[name].n) == (0, 3)
+
+
+def test_only_what_is_declared_is_asked_if_anything_is():
+    cells = {
+        ("m", arm): rows([1 + (k % n == 0) for k in range(40)]) for n, arm in enumerate(ARMS, 2)
+    }
+    asked = ["naive - baseline", "(improved - naive) - (naive - baseline)", "other - naive"]
+    one, second = contrasts(cells, declared=asked, **few)
+    assert (one.name, one.family, one.kind) == ("m: naive − baseline", 2, "sft")
+    assert (second.name, second.kind) == (
+        "m: (improved − naive) − (naive − baseline)",
+        "interaction",
+    )
+    assert second.terms == {"improved": 1, "naive": -2, "baseline": 1}
+    by_name = {c.name: c.difference for c in contrasts(cells, **few)}
+    effects = by_name["m: improved − naive"], by_name["m: naive − baseline"]
+    assert second.difference == pytest.approx(effects[0] - effects[1])
+
+
+@given(st.lists(st.from_regex(r"[a-z][a-z_.-]{0,8}[a-z]", fullmatch=True), min_size=4, max_size=4))
+def test_declarations_are_read_as_they_are_written(arms):
+    a, b, c, d = arms
+    if len(set(arms)) == 4:
+        assert parse(f"{a} - {b}").terms == {a: 1, b: -1}
+        assert parse(f" ({a} − {b}) -({c}  -  {d})").terms == {a: 1, b: -1, c: -1, d: 1}
+        assert unknown([f"{a} - {b}"], [a, b]) == unknown([f"{a} - baseline"], [a]) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "naive", "a-b", "a - b - c", "(a - b)", "a - a", "(a - b) - (a - b)", "a -"]
+)
+def test_what_is_no_contrast_is_refused_in_a_line(text):
+    with pytest.raises(UserError, match=r"^contrasts: ") as refused:
+        parse(text)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_contrast_that_comes_to_a_shorter_one_is_told_to_be_it():
+    with pytest.raises(UserError, match=r"is the same as a - c: write that"):
+        parse("(a - b) - (c - b)")
+
+
+def test_an_arm_that_is_not_there_is_named_with_the_one_that_is_meant():
+    (line,) = unknown(["improvd - baseline"], ["naive", "improved"])
+    assert "no arm improvd; did you mean improved?" in line
 
 
 def test_length_alone_goes_through_the_same_contrasts():
@@ -144,9 +265,7 @@ def test_length_alone_goes_through_the_same_contrasts():
 
     cells = {("m", "baseline"): answered(4), ("m", "improved"): answered(20)}
     (asked,) = contrasts(cells, **few)
-    (alone,) = contrasts({cell: under_longest(found) for cell, found in cells.items()}, **few)
-    assert (asked.difference, alone.difference) == (0, 100)
-    assert (alone.annotator, alone.verdict) == ("longest", "better")
+    assert (asked.difference, asked.by_length.difference) == (0, 100)
 
 
 preferences = st.lists(st.sampled_from([1, 1.5, 2, None]), min_size=6, max_size=6)
@@ -174,7 +293,7 @@ def test_swap_permutation_and_duplication(cells, data):
     for other in (shuffled, twice):
         assert other.difference == pytest.approx(found.difference)
         assert (other.n, other.p_value) == (found.n, found.p_value)
-    three = {("m", m): rows(c) for m, c in zip(METHODS, (base, naive, improved), strict=True)}
+    three = {("m", m): rows(c) for m, c in zip(ARMS, (base, naive, improved), strict=True)}
     for contrast in contrasts(three, **few):
         if contrast.difference is not None:
             slack = 1e-9

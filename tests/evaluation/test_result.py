@@ -1,22 +1,31 @@
-"""A cell's result, judged by more than one annotator, and the contrasts between cells."""
+"""A cell's result, by more than one judge and by metrics, and the contrasts between cells."""
+
+from dataclasses import replace
 
 import pytest
 
 from mini_lima import sweep
+from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.judges import Rule
 from mini_lima.evaluation.result import summarise
-from mini_lima.files import read_json, write_json
+from mini_lima.files import read_json, write_json, write_jsonl
+from mini_lima.measured_cells import measures_of, told_apart
+from mini_lima.record import CellRecord, Folders, read_result
+from mini_lima.report.comparison import compare
 
 N = 30
+NAIVE = {"self_instruct": {"pairs_per_prompt": 6}}
+STEPS = {"naive": NAIVE, "improved": NAIVE | {"lengthen": {"prompt": "4"}}}
+JUDGES = {"annotator": "longest", "other_annotators.tossing": "coin"}
 
 
 @pytest.fixture
 def cell(tmp_path):
     """A finished cell whose tuned model answers with ``length`` characters; its record."""
 
-    def finish(model, method, length):
-        root = tmp_path / f"{model}-{method}"
+    def finish(model, arm, length, *, judges=JUDGES, hits=(), metrics=True, **about):
+        root = tmp_path / f"{model}-{arm}"
         written = {"reference": "r" * 50, "baseline": "b" * 20, "sft": "s" * length}
         folders = {}
         for who, text in written.items():
@@ -27,13 +36,18 @@ def cell(tmp_path):
                 for k in range(N)
             ]
             write_json(folders[who] / "model_outputs.json", rows)
-            write_json(folders[who] / "health.json", {"n": N, "cut_at_limit": 0})
+            health = {"n": N, "cut_at_limit": 0, "warnings": []}
+            health |= {"mean_length_characters": 50.0, "mean_length_tokens": 9.0}
+            write_json(folders[who] / "health.json", health)
+            folders[f"{who}_metrics"] = root / f"{who}-metrics"
+            folders[f"{who}_metrics"].mkdir()
+            measure(folders[f"{who}_metrics"], rows)
         for which in ("baseline", "sft"):
-            for judge in ("longest", "coin"):
-                folders[which, judge] = root / f"{which}-{judge}"
-                folders[which, judge].mkdir()
+            for key, judge in judges.items():
+                folders[which, key] = root / f"{which}-{key.rpartition('.')[2]}"
+                folders[which, key].mkdir()
                 annotate(
-                    folders[which, judge],
+                    folders[which, key],
                     model_outputs=folders[which],
                     reference_outputs=folders["reference"] / "model_outputs.json",
                     limit=None,
@@ -47,71 +61,219 @@ def cell(tmp_path):
                     bootstrap_samples=200,
                     confidence=0.95,
                 )
-        write_json(root / "stats.json", {})
-        write_json(root / "summary.json", {"parameters": 1})
+        write_json(root / "stats.json", {"examples": 9, "mean_output_characters": None})
+        trained = {"parameters": 1, "examples": 9, "steps": 3, "tokens": 90}
+        write_json(root / "summary.json", trained | {"first_loss": 2.0, "last_loss": 1.0})
+        found = [{"instruction": text, "example": "7", "reason": "ROUGE-L 0.9"} for text in hits]
+        contamination = {"checked": 9, "instructions": N, "hits": found}
+        write_json(root / "contamination.json", contamination)
+        given = {f"{w}_outputs": folders[w] for w in ("baseline", "sft")}
+        if metrics:
+            given |= {f"{w}_metrics": folders[f"{w}_metrics"] for w in ("baseline", "sft")}
+        for key in judges:
+            for which in ("baseline", "sft"):
+                name = "_annotations" if key == "annotator" else f" by {key.rpartition('.')[2]}"
+                given[which + name] = folders[which, key]
         summarise(
             root,
             model=model,
-            method=method,
+            arm=arm,
+            training_seed=0,
             data=root,
             sft=root,
-            baseline_outputs=folders["baseline"],
-            baseline_metrics=folders["baseline"],
-            baseline_annotations=folders["baseline", "longest"],
-            sft_outputs=folders["sft"],
-            sft_metrics=folders["sft"],
-            sft_annotations=folders["sft", "longest"],
+            contamination=root,
             seed=0,
             bootstrap_samples=200,
             confidence=0.95,
-            **{f"{which} by tossing": folders[which, "coin"] for which in ("baseline", "sft")},
+            **given,
         )
-        return {
-            "model": model,
-            "method": method,
-            "overrides": [],
-            "status": "finished",
-            "folder": root.name,
-            "result": read_json(root / "result.json"),
-            "config": {"model": {"weights": "pretrained"}},
-            "annotations": {w: str(folders[w, "longest"]) for w in ("baseline", "sft")},
-            "other_annotations": {
-                "tossing": {w: str(folders[w, "coin"]) for w in ("baseline", "sft")}
+        record = CellRecord(
+            model=model,
+            arm=arm,
+            seed=0,
+            overrides=[],
+            config={"model": {"weights": "pretrained"}},
+            status="finished",
+            recipe={"evaluation.limit": None, "annotator.orders": "both"},
+            steps=STEPS.get(arm, {}),
+            fingerprint=f"{model} {arm}",
+            result=read_result(root / "result.json"),
+            annotations={
+                key: Folders(str(folders["baseline", key]), str(folders["sft", key]))
+                for key in judges
             },
-        }
+            scores=Folders(str(folders["baseline_metrics"]), str(folders["sft_metrics"]))
+            if metrics
+            else None,
+            folder=root.name,
+        )
+        return replace(record, **about)
 
     return finish
 
 
-def test_each_annotator_has_its_own_figures_and_their_agreement_is_told(cell):
-    result = cell("m", "naive", 80)["result"]
-    assert (result["baseline"]["win_rate"], result["sft"]["win_rate"]) == (0, 100)
-    other = result["other_annotators"]["tossing"]
-    assert 0 < other["sft"]["win_rate"] < 100
-    assert other["agreement"]["agreement"] == pytest.approx(50, abs=20)
-    assert other["agreement"]["n"] > 0
-    assert result["sft_minus_baseline"]["difference"] == 100
-    assert other["sft_minus_baseline"]["difference"] != 100
+def measure(folder, answers):
+    """What the stage of the metrics leaves: a share that fails on one, a length, one in ten."""
+    units = {"short": ("percent", "higher"), "characters": ("characters", None)}
+    told = {name: {"unit": unit, "better": better} for name, (unit, better) in units.items()}
+    write_json(folder / "metrics.json", told)
+    rows = [
+        {
+            "instruction": row["instruction"],
+            "repeat": 0,
+            "scores": {
+                "short": None if k % 10 < 2 else float(len(row["output"]) < 60),
+                "characters": len(row["output"]),
+            },
+            "failed": ["short"] if k % 10 == 1 else [],
+        }
+        for k, row in enumerate(answers)
+    ]
+    write_jsonl(folder / "scores.jsonl", rows)
+    health = {"n": N, "cut_at_limit": 4, "warnings": []}
+    write_json(
+        folder / "health.json", health | {"mean_length_characters": 1.0, "mean_length_tokens": 1.0}
+    )
 
 
-def test_contrasts_have_a_family_for_each_annotator_and_a_control_beside_them(cell):
-    cells = [cell("m", "naive", 40), cell("m", "improved", 80)]
-    found = {(each["annotator"], each["name"]): each for each in sweep.contrasts(cells)}
+def contrasts(cells):
+    cells = told_apart(cells)
+    return sweep.contrasts(cells, measures_of(cells))
+
+
+def test_each_judge_has_its_own_figures_and_their_agreement_is_told(cell):
+    first, other = cell("m", "naive", 80).result.judges
+    assert (first.baseline.win_rate, first.sft.win_rate) == (0, 100)
+    assert (first.name, other.name) == ("longest", "coin")
+    assert 0 < other.sft.win_rate < 100
+    assert other.agreement.agreement == pytest.approx(50, abs=20)
+    assert other.agreement.n > 0
+
+
+def test_every_number_is_a_row_with_its_interval_n_and_failures(cell):
+    result = cell("m", "naive", 80).result
+    rows = {(row.measure, row.arm): row for row in result.measurements}
+    assert len(rows) == 2 * 4
+    short = rows["short", "baseline"]
+    assert (short.value, short.n, short.failed, short.unit) == (100, 24, 3, "percent")
+    assert short.low < short.high == 100, "none of 24 failed: that is no certainty"
+    assert rows["short", "naive"].value == 0
+    assert result.differences["short"].difference == -100
+    long = rows["characters", "naive"]
+    assert long.value == pytest.approx(80 + sum(k % 7 for k in range(N)) / N)
+    assert (long.low <= long.value <= long.high, long.n, long.failed) == (True, N, 0)
+    assert result.differences["characters"].difference == pytest.approx(60)
+    assert rows["win rate by longest", "naive"].value == 100
+    assert result.differences["win rate by longest"].difference == 100
+    assert result.health["sft"].cut == 4, "who measures the answers says what is wrong with them"
+
+
+def test_a_result_that_does_not_fit_is_refused_with_file_and_field(cell, tmp_path):
+    cell("m", "naive", 80)
+    path = tmp_path / "m-naive" / "result.json"
+    document = read_json(path)
+    del document["measurements"][1]["n"]
+    write_json(path, document)
+    with pytest.raises(UserError, match=r"result\.json: measurements\.1\.n: field required"):
+        read_result(path)
+
+
+def test_contrasts_have_a_family_for_each_measure_and_a_control_beside_the_judges(cell):
+    told = contrasts([cell("m", "naive", 40), cell("m", "improved", 80)])
+    found = {(each.measure, each.name): each for each in told.contrasts}
     names = ["m: naive − baseline", "m: improved − baseline", "m: improved − naive"]
-    assert set(found) == {(judge, name) for judge in ("longest", "tossing") for name in names}
-    improved = found["longest", "m: improved − naive"]
-    assert (improved["difference"], improved["verdict"]) == (100, "better")
-    assert improved["under_longest"] is None, "it is that control"
-    by_coin = found["tossing", "m: improved − naive"]
-    assert by_coin["verdict"] == "cannot tell"
-    assert by_coin["under_longest"]["difference"] == 100
+    measures = ["win rate by longest", "win rate by coin", "short", "characters"]
+    assert list(found) == [(measure, name) for measure in measures for name in names]
+    assert {each.family for each in told.contrasts} == {3}
+    improved = found["win rate by longest", "m: improved − naive"]
+    assert (improved.difference, improved.verdict) == (100, "better")
+    assert improved.by_length is None, "it is that control"
+    by_coin = found["win rate by coin", "m: improved − naive"]
+    assert by_coin.verdict == "cannot tell"
+    assert by_coin.by_length.difference == 100
+    characters = found["characters", "m: improved − naive"]
+    assert (characters.difference, characters.verdict) == (pytest.approx(40), "higher")
+    assert found["short", "m: improved − naive"].verdict == "worse"
 
 
-def test_cells_of_another_evaluation_set_are_left_out_of_the_contrasts(cell, tmp_path):
-    one, other = cell("m", "naive", 40), cell("m", "improved", 80)
+def test_two_models_under_one_judges_name_are_two_judges(cell):
+    def judged_by(model, record):
+        who = {"prompt": "chatgpt", "model": {"model": model}}
+        first = record.result.judges[0]
+        baseline, sft = (replace(each, judge=who) for each in (first.baseline, first.sft))
+        judges = [replace(first, baseline=baseline, sft=sft)]
+        return replace(record, result=replace(record.result, judges=judges))
+
+    one = judged_by("gpt-1", cell("m", "naive", 40))
+    other = judged_by("gpt-2", cell("n", "naive", 80))
+    apart = told_apart([one, other])
+    assert [each.result.judges[0].name for each in apart] == [
+        "longest, model=gpt-1",
+        "longest, model=gpt-2",
+    ]
+    found = contrasts([one, other])
+    judged = [each for each in found.contrasts if each.judged]
+    assert {(each.measure, each.name) for each in judged} == {
+        ("win rate by longest, model=gpt-1", "m: naive − baseline"),
+        ("win rate by longest, model=gpt-2", "n: naive − baseline"),
+    }
+    compared = compare(apart, found)
+    assert any("longest, model=gpt-1" in note for note in compared.notes)
+
+
+def test_a_cell_of_another_evaluation_set_is_left_out_of_its_contrasts_alone(cell, tmp_path):
+    cells = [cell(model, arm, 40) for model in ("m", "n") for arm in ("naive", "improved")]
     for which in ("baseline", "sft"):
-        path = tmp_path / f"m-improved/{which}-longest/annotations.json"
-        write_json(path, read_json(path)[:10])
-    del other["other_annotations"]
-    assert {each["name"] for each in sweep.contrasts([one])} == {"m: naive − baseline"}
-    assert "m: improved − naive" not in {each["name"] for each in sweep.contrasts([one, other])}
+        for arm in ("naive", "improved"):
+            for judge in ("annotator", "tossing"):
+                path = tmp_path / f"n-{arm}/{which}-{judge}/annotations.json"
+                write_json(path, read_json(path)[:20])
+    found = contrasts(cells)
+    judged = {each.name for each in found.contrasts if each.measure == "win rate by longest"}
+    assert judged == {
+        f"{model}: {name}"
+        for model in ("m", "n")
+        for name in ("naive − baseline", "improved − baseline", "improved − naive")
+    }
+    [left] = [each for each in found.left_out if each.measure == "win rate by longest"]
+    assert left.name == "(improved − naive): m − n"
+    assert "n improved was asked 10 instructions and m improved 30, 10 of them" in left.reason
+    assert any(note.startswith("Not made: (improved") for note in compare(cells, found).notes)
+
+
+def test_cells_that_were_judged_under_other_settings_are_left_out_with_the_setting(cell):
+    other = {"evaluation.limit": None, "annotator.orders": "random"}
+    cells = [cell("m", "naive", 40), cell("m", "improved", 80, recipe=other)]
+    found = contrasts(cells)
+    assert "m: improved − naive" not in {each.name for each in found.contrasts}
+    [left] = found.left_out
+    assert left.name == "m: improved − naive"
+    assert "annotator.orders: both and random" in left.reason
+
+
+def test_contrasts_are_made_again_without_what_an_arm_was_trained_on(cell):
+    hits = [f"Question {k}" for k in range(4)]
+    cells = [cell("m", "naive", 40), cell("m", "improved", 80, hits=hits)]
+    found = contrasts(cells)
+    for each in found.contrasts:
+        if "improved" in each.name and each.measure != "short":
+            assert (each.n, each.without_hits.n) == (N, N - 4)
+        elif "improved" not in each.name:
+            assert each.without_hits is None
+    notes = " ".join(compare(cells, found).notes)
+    assert "in the training data: naive 0 of 30, improved 4 of 30" in notes
+
+
+def test_nobody_need_judge_and_nothing_need_be_measured(cell):
+    alone = cell("m", "naive", 40, judges={})
+    assert {row.measure for row in alone.result.measurements} == {"short", "characters"}
+    assert {each.measure for each in contrasts([alone]).contrasts} == {"short", "characters"}
+    neither = cell("n", "naive", 40, judges={}, metrics=False)
+    assert neither.result.measurements == []
+    assert contrasts([neither]).contrasts == []
+
+
+def test_two_judges_of_one_name_in_a_cell_keep_apart(cell):
+    judges = {"annotator": "coin", "other_annotators.again": "coin"}
+    found = cell("m", "naive", 40, judges=judges)
+    assert [judge.name for judge in found.result.judges] == ["coin", "coin (again)"]

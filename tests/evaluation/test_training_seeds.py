@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.evaluation.asked import contrasts
 from tests.evaluation.retrained import TRUE, Recipe, rows, wins
 
-from mini_lima.evaluation.contrasts import contrasts
-from mini_lima.evaluation.length import under_longest
 from mini_lima.evaluation.power import detectable
-from mini_lima.evaluation.seeded import over_seeds
+from mini_lima.evaluation.seeded import by_seed
+from mini_lima.evaluation.seeded import over_seeds as over_tables
 from mini_lima.evaluation.statistics import (
     SeedError,
     Spread,
@@ -31,6 +31,10 @@ verdicts = arrays(
     st.tuples(st.integers(2, 4), st.integers(2, 8)),
     elements=st.sampled_from([0.0, 0.5, 1.0]),
 )
+
+
+def over_seeds(rows, **drawn):
+    return over_tables(by_seed(rows, tabulate), **drawn)
 
 
 def told(values, *, trained=True, number=lambda seed: seed):
@@ -83,7 +87,7 @@ def test_seeds_and_instructions_have_no_order(values, data):
         assert asdict(found) == pytest.approx(asdict(expected), abs=1e-12)
     one = over_seeds(told(values), **few)
     other = over_seeds(told(turned), **few)
-    assert (other.win_rate, other.spread) == pytest.approx((one.win_rate, one.spread))
+    assert (other.value, other.spread) == pytest.approx((one.value, one.spread))
     assert (other.low, other.high) == pytest.approx((one.low, one.high))
 
 
@@ -94,7 +98,7 @@ def test_a_seed_that_is_told_twice_brings_no_spread_and_changes_nothing(values, 
     same = np.repeat(alone, 1 + others, axis=0)
     assert over_seeds(told(same), **few).spread == pytest.approx(0, abs=1e-9)
     one, many = (over_seeds(told(each), **few) for each in (alone, same))
-    assert (many.win_rate, many.low, many.high) == pytest.approx((one.win_rate, one.low, one.high))
+    assert (many.value, many.low, many.high) == pytest.approx((one.value, one.low, one.high))
     baseline = told(values[-1:], trained=False)
     (single,), (several,) = (
         contrasts({("m", "baseline"): baseline, ("m", "naive"): told(each)}, **few)
@@ -120,9 +124,9 @@ def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values, seed):
     one = told(values[:1], number=lambda _: seed)
     plain = told(values[:1], trained=False)
     found, expected = over_seeds(one, **few), win_rate(tabulate(plain), **few)
-    for name in ("win_rate", "low", "high", "n_total", "n_failed"):
-        assert getattr(found, name) == getattr(expected, name), name
-    assert (found.spread, found.win_rates) == (None, {seed: expected.win_rate})
+    assert (found.value, found.low, found.high) == (expected.win_rate, expected.low, expected.high)
+    assert (found.n, found.failed) == (expected.n_total, expected.n_failed)
+    assert (found.spread, found.values) == (None, {seed: expected.win_rate})
     other = told(values[1:2], trained=False)
     cells = {("m", "baseline"): other, ("m", "naive"): plain, ("m", "improved"): other}
     numbered = cells | {("m", "naive"): one}
@@ -169,12 +173,12 @@ def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_sh
 def test_a_seed_whose_verdicts_all_failed_takes_no_part_and_is_counted():
     values = np.array([[1, 0, 1, 0], [1, 1, 1, 0], [np.nan] * 4])
     found = over_seeds(told(values), **few)
-    assert found.win_rates == {0: 50.0, 1: 75.0, 2: None}
-    assert (found.win_rate, found.n_total, found.n_failed) == (62.5, 8, 4)
+    assert found.values == {0: 50.0, 1: 75.0, 2: None}
+    assert (found.value, found.n, found.failed) == (62.5, 8, 4)
     two = over_seeds(told(values[:2]), **few)
     assert (found.low, found.high, found.spread) == (two.low, two.high, two.spread)
     nothing = over_seeds(told(values[2:]), **few)
-    assert (nothing.win_rate, nothing.low, nothing.spread) == (None, None, None)
+    assert (nothing.value, nothing.low, nothing.spread) == (None, None, None)
 
 
 def test_what_could_be_found_grows_with_what_seeds_add():
@@ -192,8 +196,10 @@ def test_length_alone_keeps_seeds_apart():
     for found in cells.values():
         for number, row in enumerate(found):
             row |= {"output_1": "a" * 10, "output_2": "b" * (5 + number % 7 + row.get("seed", 0))}
-    (alone,) = contrasts({cell: under_longest(found) for cell, found in cells.items()}, **few)
-    assert (alone.seeds, alone.annotator) == (3, "longest")
+    (asked,) = contrasts(cells, **few)
+    # Of every seven answers 1, 2 or 3 are longer than the reference, by the seed; one ties.
+    assert (asked.seeds, asked.difference) == (3, 0)
+    assert asked.by_length.difference > 0
 
 
 def test_a_lucky_seed_is_no_improvement_and_a_steady_one_is():
@@ -244,8 +250,8 @@ def test_contrasts_of_equal_recipes_raise_no_more_alarms_than_they_say():
         rng = np.random.default_rng(number)
         hard = recipe.instructions(rng, 80)
         cells = {
-            ("m", method): rows(rng, recipe.shares(rng, hard, -0.6, 3))
-            for method in ("naive", "improved")
+            ("m", arm): rows(rng, recipe.shares(rng, hard, -0.6, 3))
+            for arm in ("naive", "improved")
         }
         (found,) = contrasts(cells, seed=number, samples=200)
         alarms.append(found.verdict != "cannot tell")

@@ -4,9 +4,13 @@ import itertools
 import json
 from pathlib import Path
 
-from mini_lima.files import write_json, write_jsonl
+from tests.report import records
+from tests.report.records import AGREEMENT, health, judgement, result
 
-METHODS = ("naive", "improved")
+from mini_lima.files import write_json, write_jsonl
+from mini_lima.record import Cost, Folders, write_cell
+
+ARMS = ("naive", "improved")
 SPREAD = {"min": 3, "quartile_1": 20.0, "median": 80.0, "quartile_3": 200.0, "max": 900}
 
 
@@ -22,83 +26,55 @@ def build(
     With more ``seeds`` than one, each model is trained on each data set with all of them.
     """
     store, sweep = folder / "store", folder / "sweep"
-    for method in METHODS:
-        files = {"stats.json": stats(method), "ledger.json": ledger()}
-        write_stage(store, f"data {method}-1", files)
+    for arm in ARMS:
+        files = {"stats.json": stats(), "ledger.json": ledger()}
+        write_stage(store, f"data {arm}-1", files)
     for model in models:
         rows = verdicts(questions, f"baseline of {model}: {answer}")
         write_stage(store, f"annotations {model}-baseline-1", {"annotations.json": rows})
-        for method, seed in itertools.product(METHODS, seeds):
-            rows = verdicts(questions, f"{method} of {model}: {answer}", seed - 1)
-            write_stage(store, f"annotations {model}-{method}-{seed}", {"annotations.json": rows})
+        for arm, seed in itertools.product(ARMS, seeds):
+            rows = verdicts(questions, f"{arm} of {model}: {answer}", seed - 1)
+            write_stage(store, f"annotations {model}-{arm}-{seed}", {"annotations.json": rows})
             losses = [{"step": step, "loss": (4 + seed) / step} for step in range(1, 11)]
-            write_stage(store, f"sft {model}-{method}-{seed}", {"metrics.jsonl": losses})
+            write_stage(store, f"sft {model}-{arm}-{seed}", {"metrics.jsonl": losses})
             several = f"+seed={seed}" if len(seeds) > 1 else ""
-            at = sweep / f"{model}-{method}{several}"
+            at = sweep / f"{model}-{arm}{several}"
             at.mkdir(parents=True)
-            write_json(at / "cell.json", cell(store, model, method, seed, several))
+            write_cell(at / "cell.json", cell(store, model, arm, seed, several))
     return sweep
 
 
-def cell(store, model, method, seed=1, several=""):
-    names = [f"data {method}-1", f"sft {model}-{method}-{seed}"]
-    names += [f"annotations {model}-baseline-1", f"annotations {model}-{method}-{seed}"]
-    changes = [f"seed={seed}"] if several else []
-    return {
-        "model": model,
-        "method": method,
-        "overrides": [f"model={model}", f"data={method}", *changes],
-        "status": "finished",
-        "stages": {name: str(place(store, name)) for name in names},
-        "annotations": {
-            "baseline": str(place(store, names[2])),
-            "sft": str(place(store, names[3])),
+def cell(store, model, arm, seed=1, several=""):
+    names = [f"data {arm}-1", f"sft {model}-{arm}-{seed}"]
+    names += [f"annotations {model}-baseline-1", f"annotations {model}-{arm}-{seed}"]
+    judges = [
+        judgement(8.25, 14.75, model=model, incomplete=True),
+        judgement(
+            *(31.5, 33.25, "other_annotators.second", AGREEMENT),
+            model=model,
+            annotator="judge-2",
+        ),
+    ]
+    ill = {"baseline": health(warnings=["3 cut"]), "sft": health(warnings=["3 cut"])}
+    metrics = [("strict", "percent", (30.0, 36.5))]
+    return records.cell(
+        model,
+        arm,
+        seed=seed,
+        overrides=[f"seed={seed}"] if several else [],
+        stages={name: str(place(store, name)) for name in names},
+        annotations={
+            "annotator": Folders(str(place(store, names[2])), str(place(store, names[3])))
         },
-        "costs": {f"data {method}-1": {**ledger()["value"], "warnings": []}},
-        "config": {
+        costs={f"data {arm}-1": Cost(**ledger()["value"], warnings=[])},
+        config={
             "model": {"name": model, "weights": "pretrained"},
             "sft": {"epochs": 3, "seed": seed},
         },
-        "result": {
-            "confidence": 0.95,
-            "bootstrap_samples": 200,
-            "seed": 0,
-            "training": {"parameters": 5, "steps": 10, "first_loss": 5.0, "last_loss": 0.5},
-            "baseline": evaluated(8.25, f"{model}-baseline"),
-            "sft": evaluated(14.75, f"{model}-{method}"),
-            "sft_minus_baseline": {"difference": 6.5, "low": -1.25, "high": 14.2, "n": 24},
-            "other_annotators": {
-                "judge-2": {
-                    "baseline": evaluated(31.5, f"{model}-baseline"),
-                    "sft": evaluated(33.25, f"{model}-{method}"),
-                    "agreement": {"agreement": 81.5, "kappa": 0.25, "n": 46},
-                }
-            },
-        },
-    }
-
-
-def evaluated(win_rate, generator):
-    return {
-        "generator": generator,
-        "annotator": "judge-1",
-        "reference": "ref-1",
-        "win_rate": win_rate,
-        "low": win_rate - 5,
-        "high": win_rate + 5,
-        "n_total": 46,
-        "n_failed": 2,
-        "incomplete": True,
-        "failures": {"no verdict in the reply": 2},
-        "avg_length": 123.0 + win_rate,
-        "avg_length_reference": 150.0,
-        "low_if_failures_lose": 7.0,
-        "high_if_failures_win": 12.0,
-        "consistency": {"win_rate_first": 47.0, "win_rate_second": 8.0, "order_effect": 39.0},
-        "same_length": {"n_pairs": 0, "win_rate": None},
-        "length_controlled": {"win_rate": 21.25, "low": 20.0, "high": 22.5},
-        "health": {"n": 24, "cut_at_limit": 3, "mean_length_tokens": 30.0, "warnings": ["3 cut"]},
-    }
+        result=result(
+            *(model, arm), judges=judges, seed=seed, parameters=5, metrics=metrics, health=ill
+        ),
+    )
 
 
 def ledger():
@@ -106,10 +82,9 @@ def ledger():
     return {"value": {**value, "usd": 0.25, "unpriced": 0}, "warnings": ["2 models answered"]}
 
 
-def stats(method):
+def stats():
     step = {"requests": 9, "found": 20, "rejected": {"echo": 4}, "used": 16, "notes": {}}
     return {
-        "method": method,
         "teacher": "teacher-1",
         "examples": 16,
         "output_lengths": {"characters": SPREAD},
@@ -160,11 +135,19 @@ def write_stage(store, name, files):
 
 def with_every_text(folder: Path, change) -> None:
     """Apply ``change`` to each text of all JSON below ``folder`` that nothing is looked up by."""
-    looked_up = {"status", "method", "stages", "annotations", "started", "finished"}
+    looked_up = {"status", "arm", "stages", "annotations", "started", "finished", "recipe"}
+    looked_up |= {"steps", "unit", "better", "key"}
 
     def changed(value):
         if isinstance(value, dict):
-            return {k: v if k in looked_up else changed(v) for k, v in value.items()}
+            return {
+                k: {change(name): each for name, each in v.items()}
+                if k == "differences"
+                else v
+                if k in looked_up
+                else changed(v)
+                for k, v in value.items()
+            }
         if isinstance(value, list):
             return [changed(each) for each in value]
         return change(value) if isinstance(value, str) else value

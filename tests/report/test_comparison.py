@@ -1,53 +1,39 @@
 import json
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.report.records import (
+    NAIVE,
+    RECIPE,
+    cell,
+    health,
+    judged,
+    judgement,
+    result,
+    unfinished,
+)
 
 from mini_lima.files import read_json, write_json
+from mini_lima.measured import Found, OverSeeds, PairedDifference, Together
+from mini_lima.record import write_cell
 from mini_lima.report.comparison import compare, read_cells
+from mini_lima.report.groups import rows_of
 from mini_lima.report.table import markdown, show, write_report
 
-
-def evaluated(win_rate, **changes):
-    health = {"n": 40, "cut_at_limit": 3, "empty": 0, "mean_length_tokens": 30.0, "warnings": []}
-    return {
-        "win_rate": win_rate,
-        "low": None if win_rate is None else win_rate - 5,
-        "high": None if win_rate is None else win_rate + 5,
-        "n_total": 38,
-        "n_failed": 2,
-        "avg_length": 123.4,
-        "annotator": "longest",
-        "reference": "reference",
-        "health": health,
-        **changes,
-    }
+MEASURE = "win rate by judge-1"
 
 
-def cell(model="small", method="naive", parameters=1, overrides=(), seed=0, **changes):
-    result = {
-        "confidence": 0.95,
-        "training": {"parameters": parameters},
-        "baseline": evaluated(8.08),
-        "sft": evaluated(14.55),
-        "sft_minus_baseline": {"difference": 6.47, "low": -1.25, "high": 14.2, "n": 38},
-    }
-    record = {
-        "model": model,
-        "method": method,
-        "overrides": [f"model={model}", f"data={method}", *overrides],
-        "status": "finished",
-        "result": result,
-        "config": {"model": {"weights": "pretrained"}, "sft": {"seed": seed}},
-        "folder": f"{model}-{method}",
-    }
-    return record | changes
+def sized(model, arm, parameters=1, **about):
+    return cell(model, arm, result=result(model, arm, parameters=parameters), **about)
 
 
 GRID = [
-    cell("large", "improved", 2),
-    cell("large", "naive", 2),
-    cell("small", "improved"),
-    cell("small", "naive"),
+    sized("large", "improved", 2),
+    sized("large", "naive", 2),
+    sized("small", "improved"),
+    sized("small", "naive"),
 ]
 
 
@@ -60,7 +46,7 @@ def test_rows_are_models_by_size_and_columns_are_the_studys():
 
 def test_a_win_rate_stands_with_its_interval_length_n_and_failures():
     entry = " ".join(compare(GRID).rows["small"]["improved"])
-    for figure in ("14.6", "[9.6, 19.6]", "123", "3 cut", "n 38", "2 failed", "+6.5 [−1.2, +14.2]"):
+    for figure in ("14.6", "[9.6, 19.6]", "123", "3 cut", "n 46", "2 failed", "+6.5 [−1.2, +14.2]"):
         assert figure in entry
 
 
@@ -69,64 +55,160 @@ def test_the_baseline_has_no_difference_to_itself():
 
 
 def test_a_failed_cell_stands_in_the_table_with_its_reason_and_the_others_stay():
-    failed = cell("small", "naive", status="failed", reason="sft small failed: out of memory")
-    del failed["result"]
+    failed = unfinished("failed", "sft small failed: out of memory")
     found = compare([*GRID[:3], failed])
     assert found.rows["small"]["naive"] == ["failed", "sft small failed: out of memory"]
     assert "14.6" in found.rows["small"]["improved"][0]
 
 
+def test_a_cell_that_was_never_laid_out_stands_beside_the_one_that_was_asked_for_alike():
+    rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
+    laid_out = [
+        cell(overrides=[rate], recipe=RECIPE | {"optimizer.lr": lr})
+        for rate, lr in zip(rates, (1e-5, 2e-5), strict=True)
+    ]
+    failed = unfinished("failed", "no network", arm="improved", overrides=[rates[1]])
+    found = compare([*laid_out, replace(failed, recipe=None, steps=None, fingerprint=None)])
+    assert found.rows["small optimizer.lr=2e-05"]["improved"] == ["failed", "no network"]
+    assert "improved" not in found.rows["small optimizer.lr=1e-05"]
+
+
 def test_a_killed_cell_is_unfinished_and_a_cell_without_a_record_was_not_run():
-    killed = cell("small", "naive", status="unfinished")
-    del killed["result"]
-    found = compare([killed, cell("large", "improved", 2)])
+    found = compare([unfinished("unfinished"), sized("large", "improved", 2)])
     assert found.rows["small"]["naive"][0] == "unfinished"
     assert "not run" in markdown(found)
 
 
+def test_a_cell_that_was_to_stop_earlier_says_so():
+    stopped = replace(cell(), result=None, until="data", recipe={})
+    assert compare([stopped]).rows["small"]["naive"] == ["stopped after data"]
+    found = compare([stopped, cell(arm="improved")])
+    assert list(found.rows) == ["small"], "what it did not come to is no difference"
+
+
+def test_any_arm_has_a_column_after_the_studys():
+    arms = ("halved", "improved", "naive", "a_fifth")
+    found = compare([cell(arm=arm) for arm in arms])
+    assert found.columns == ["baseline", "naive", "improved", "halved", "a_fifth"]
+    assert compare([cell(arm=arm) for arm in ("z", "a")]).columns == ["baseline", "z", "a"]
+
+
 def test_cells_that_differ_in_more_than_model_and_data_get_rows_of_their_own():
-    rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
-    cells = [cell(overrides=[rate, "sft.epochs=1"]) for rate in rates]
-    assert list(compare(cells).rows) == [f"small {rate}" for rate in rates]
+    cells = [cell(recipe=RECIPE | {"optimizer.lr": rate}) for rate in (1e-5, 2e-5)]
+    assert list(compare(cells).rows) == ["small optimizer.lr=1e-05", "small optimizer.lr=2e-05"]
 
 
-def seeded(*seeds, **changes):
-    return [cell(overrides=[f"seed={seed}"], seed=seed, **changes) for seed in seeds]
+def test_what_changes_no_result_sets_nothing_apart_however_it_is_written():
+    again = ["optimizer.lr=0.00001", "evaluation.batch_size=4"]
+    cells = [cell(overrides=["optimizer.lr=1e-5"]), cell(arm="improved", overrides=again)]
+    assert list(compare(cells).rows) == ["small"]
+
+
+def test_a_models_own_settings_set_it_apart_only_where_it_has_several():
+    small, large = ({"model.source": f"{name}-1"} for name in ("small", "large"))
+    cells = [cell("small", recipe=small), cell("large", recipe=large)]
+    assert sorted(compare(cells).rows) == ["large", "small"]
+    other = cell("small", recipe={"model.source": "small-2"})
+    found = compare([*cells, other])
+    assert sorted(found.rows) == [
+        "large model.source=large-1",
+        "small model.source=small-1",
+        "small model.source=small-2",
+    ]
+
+
+def test_an_arm_whose_data_was_made_in_two_ways_has_two_rows():
+    changed = {"self_instruct": {"pairs_per_prompt": 3}}
+    cells = [
+        cell(steps=steps, arm=arm, fingerprint=f"{arm} {at}")
+        for at, steps in enumerate((NAIVE, changed))
+        for arm in ("naive", "other")
+    ]
+    rows = compare(cells).rows
+    name = "data.self_instruct.pairs_per_prompt"
+    assert list(rows) == [f"small {name}=6", f"small {name}=3"]
+    assert all(set(row) == {"baseline", "naive", "other"} for row in rows.values())
+
+
+def test_two_results_of_one_place_are_both_there_by_sweep_or_by_cell():
+    one = cell(fingerprint="1", sweep="monday")
+    other = cell(fingerprint="2", sweep="friday")
+    beside = cell(arm="improved", sweep="friday")
+    found = compare([one, other, beside])
+    assert list(found.rows) == ["small, monday", "small, friday"]
+    assert set(found.rows["small, friday"]) == {"baseline", "naive", "improved"}
+    again = replace(other, sweep="monday", folder="again")
+    assert list(compare([one, again]).rows) == [
+        "small, monday, small-naive",
+        "small, monday, again",
+    ]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.dictionaries(st.sampled_from(["x", "y.z", "model.s", "e"]), st.integers(0, 2)),
+            st.sampled_from(["naive", "other"]),
+            st.integers(0, 2),
+        ),
+        max_size=8,
+    )
+)
+def test_no_two_results_ever_fall_into_one_place(asked):
+    cells = [
+        cell(model, arm, recipe=recipe, fingerprint=str(at), folder=str(at), sweep=str(number))
+        for at, (model, recipe, arm, number) in enumerate(asked)
+    ]
+    places = list(zip(rows_of(cells), (each.arm for each in cells), strict=True))
+    assert len(set(places)) == len(cells)
+    # And the same results are one cell, whatever folder they are in.
+    twice = [*cells, *(replace(each, folder="again", sweep="again") for each in cells)]
+    assert len(set(zip(rows_of(twice), (each.arm for each in twice), strict=True))) <= 2 * len(
+        cells
+    )
+
+
+def seeded(*seeds, **about):
+    return [cell(overrides=[f"seed={seed}"], seed=seed, **about) for seed in seeds]
 
 
 def test_cells_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread():
-    cells = seeded(1, 2, 3)
-    for number, each in enumerate(cells):
-        each["result"]["sft"] = evaluated(10.0 + 2 * number, avg_length=100.0 + number)
-        each["result"]["sft_minus_baseline"]["difference"] = 3.0 * number
+    cells = []
+    for number, each in enumerate(seeded(1, 2, 3)):
+        tuned = judged(10.0 + 2 * number, avg_length=100.0 + number)
+        found = result(judges=[replace(judgement(), sft=tuned)])
+        difference = PairedDifference(3.0 * number, -1.0, 9.0, 38)
+        cells.append(replace(each, result=replace(found, differences={MEASURE: difference})))
     found = compare(cells)
     assert list(found.rows) == ["small, 3 seeds"]
     entry = found.rows["small, 3 seeds"]["naive"]
     assert entry[:2] == ["12.0 [–, –]", "sd 2.0 between 3 seeds"]
-    assert entry[2:4] == ["101 chars, 9 cut", "n 114, 6 failed"]
+    assert entry[2:4] == ["101 chars, 9 cut", "n 138, 6 failed"]
     assert entry[-1] == "Δ +3.0 [–, –]"
     assert any("mean of their win rates" in note for note in found.notes)
     assert not any("trained once" in note for note in found.notes)
 
 
 def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
-    together = {
-        **{"row": "small, 2 seeds", "method": "naive", "win_rate": 14.5, "spread": 1.5},
-        **{"low": 9.0, "high": 20.0, "n_total": 76, "n_failed": 4},
-        "difference": {"difference": 6.5, "low": -2.0, "high": 15.0, "n": 38},
-    }
-    found = compare(seeded(1, 2), seeds=[together])
+    over = OverSeeds({1: 13.0, 2: 16.0}, 14.5, 1.5, 9.0, 20.0, n=76, failed=4)
+    difference = PairedDifference(6.5, -2.0, 15.0, 38)
+    together = Together("small, 2 seeds", "naive", MEASURE, "percent", over, difference)
+    found = compare(seeded(1, 2), together=[together])
     entry = found.rows["small, 2 seeds"]["naive"]
     assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
-    assert found.seeds == [together]
+    lines = [line for line in found.measures if line.measured.arm == "naive"]
+    assert [(line.arm, line.measured.value) for line in lines] == [
+        ("naive, seed 1", 14.55),
+        ("naive", 14.5),
+        ("naive, seed 2", 14.55),
+    ]
 
 
 def test_seeds_that_failed_are_counted_and_said():
     cells = seeded(1, 2, 3)
-    cells[1] |= {"status": "failed", "reason": "out of memory\nsomewhere"}
-    cells[2] |= {"status": "unfinished"}
-    for each in cells[1:]:
-        del each["result"]
+    cells[1] = replace(cells[1], status="failed", reason="out of memory\nsomewhere", result=None)
+    cells[2] = replace(cells[2], status="unfinished", result=None)
     two = compare(cells).rows["small, 3 seeds"]["naive"]
     assert two[0] == "14.6 [9.6, 19.6]"
     assert two[1].startswith(
@@ -138,16 +220,18 @@ def test_seeds_that_failed_are_counted_and_said():
 
 
 def test_a_seed_is_no_difference_but_anything_else_is():
-    rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
     cells = [
-        cell(overrides=[rate, f"sft.seed={seed}"], seed=seed) for rate in rates for seed in (1, 2)
+        cell(seed=seed, recipe=RECIPE | {"optimizer.lr": rate})
+        for rate in (1e-5, 2e-5)
+        for seed in (1, 2)
     ]
-    assert list(compare(cells).rows) == [f"small {rate}, 2 seeds" for rate in rates]
+    assert list(compare(cells).rows) == [
+        f"small optimizer.lr={rate}, 2 seeds" for rate in ("1e-05", "2e-05")
+    ]
 
 
 def test_one_cell_in_two_sweeps_is_one_and_a_failure_does_not_hide_its_result():
-    again = cell(status="failed", reason="out of memory")
-    del again["result"]
+    again = unfinished("failed", "out of memory")
     for cells in ([cell(), again], [again, cell()], [cell(), cell()]):
         found = compare(cells)
         assert list(found.rows) == ["small"]
@@ -156,15 +240,13 @@ def test_one_cell_in_two_sweeps_is_one_and_a_failure_does_not_hide_its_result():
 
 def test_that_a_model_was_trained_once_is_said():
     assert any("trained once" in note for note in compare([cell()]).notes)
-    mixed = [*seeded(1, 2), cell("large", parameters=2)]
+    mixed = [*seeded(1, 2), sized("large", "naive", 2)]
     assert any(note.startswith("Where a model was trained once") for note in compare(mixed).notes)
 
 
 def test_what_is_unknown_is_a_dash_and_not_a_number():
-    unknown = cell()
-    unknown["result"]["sft"] = evaluated(None, n_total=0, n_failed=40)
-    none = {"difference": None, "low": None, "high": None, "n": 0}
-    unknown["result"]["sft_minus_baseline"] = none
+    nothing = replace(judgement(), sft=judged(None, n_total=0, n_failed=40))
+    unknown = cell(result=result(judges=[nothing]))
     assert compare([unknown]).rows["small"]["naive"][0] == "– [–, –]"
 
 
@@ -179,10 +261,8 @@ def test_random_weights_are_said_and_pretrained_ones_are_not():
 
 
 def test_answers_that_are_ill_are_said_once_for_all_cells_of_a_model():
-    ill = {"health": {"cut_at_limit": 9, "warnings": ["9 of 40 (22.5%) are empty", "and more"]}}
-    grid = [cell(method=method) for method in ("naive", "improved")]
-    for each in grid:
-        each["result"]["baseline"] |= {"generator": "small-baseline", **ill}
+    ill = {"baseline": health(warnings=["9 of 40 (22.5%) are empty", "and more"]), "sft": health()}
+    grid = [cell(arm=arm, result=result(arm=arm, health=ill)) for arm in ("naive", "improved")]
     said = [note for note in compare(grid).notes if note.startswith("Answers of")]
     assert said == ["Answers of small-baseline: 9 of 40 (22.5%) are empty; and more."]
 
@@ -192,18 +272,68 @@ def test_a_result_that_nobody_tracked_is_said():
     assert any("no network" in note for note in notes)
 
 
+METRICS = (("strict", "percent", (30.0, 34.5)), ("words", "words", (80.0, 120.0)))
+
+
+def test_other_measures_stand_in_a_table_of_their_own_with_all_that_qualifies_them(capsys):
+    second = judgement(31.5, 33.25, key="other_annotators.x", annotator="judge-2")
+    found = compare([cell(result=result(judges=[judgement(), second], metrics=METRICS))], Found())
+    report = markdown(found)
+    assert (
+        "| strict, % | small | naive | 34.5 [33.5, 35.5] | 24 | 0 | +4.5 [−1.0, +9.0] |" in report
+    )
+    assert "| words, words | small | baseline | 80.0 [79.0, 81.0] | 24 | 0 | – |" in report
+    assert "| win rate by judge-2, % | small | naive | 33.2 [28.2, 38.2] |" in report
+    assert "win rate by judge-1, %" not in report, "it has the table of the study"
+    show(found)
+    printed = capsys.readouterr().out
+    assert "34.5 [33.5, 35.5]" in printed
+
+
+def test_without_a_judge_there_are_lengths_and_metrics(capsys):
+    found = compare([cell(result=result(judges=[], metrics=METRICS))])
+    assert found.rows["small"]["naive"] == ["no judge", "120 chars, 3 cut", "n 24"]
+    assert "34.5 [33.5, 35.5]" in markdown(found)
+    assert any(note.startswith("Nobody judges") for note in found.notes)
+    several = seeded(1, 2, result=result(judges=[], metrics=METRICS))
+    assert compare(several).rows["small, 2 seeds"]["naive"][0] == "no judge, 2 seeds"
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_the_records_are_found_in_a_cell_and_in_a_sweep(tmp_path, alone):
     folder = tmp_path if alone else tmp_path / "small-naive"
     folder.mkdir(exist_ok=True)
-    write_json(folder / "cell.json", cell())
-    [found] = read_cells(tmp_path)
-    assert found["model"] == "small"
+    write_cell(folder / "cell.json", cell())
+    [found], passed_over = read_cells(tmp_path)
+    assert found == cell(folder=folder.name, sweep=folder.parent.name)
+    assert passed_over == []
+
+
+def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_are_there(tmp_path):
+    for name in ("good", "old", "new", "damaged", "wrong"):
+        (tmp_path / name).mkdir()
+        write_cell(tmp_path / name / "cell.json", cell())
+    whole = read_json(tmp_path / "good" / "cell.json")
+    old = {"model": "small", "method": "naive", "status": "finished", "result": {}}
+    write_json(tmp_path / "old" / "cell.json", old)
+    write_json(tmp_path / "new" / "cell.json", whole | {"version": 99})
+    (tmp_path / "damaged" / "cell.json").write_text('{"mod')
+    whole["result"]["judges"][0]["sft"]["n_total"] = "many"
+    write_json(tmp_path / "wrong" / "cell.json", whole)
+    found, passed_over = read_cells(tmp_path)
+    assert [each.folder for each in found] == ["good"]
+    damaged, new, old_one, wrong = passed_over
+    assert "damaged/cell.json: cannot be read" in damaged
+    assert "made by a newer version" in new
+    assert "made by an older version" in old_one
+    assert "run the sweep again" in old_one
+    assert "wrong/cell.json: result.judges.0.sft.n_total: " in wrong
+    assert "'many'" in wrong
+    assert all(len(line.splitlines()) == 1 for line in passed_over)
 
 
 def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_table(tmp_path):
-    sly = cell("a|b\n<script>", status="failed", reason="x | y\nz")
-    del sly["result"]
+    sly = unfinished("failed", "x | y\nz", model="a|b\n<script>")
     write_report(tmp_path, compare([sly, *GRID]))
     report = (tmp_path / "report.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("|")]

@@ -43,8 +43,9 @@ def test_the_workspace_shows_what_cells_have_logged(server, finished, capsys):
     assert {"sft/win_rate", "sft/avg_length", "sft/loss"} <= set(shown)
     assert [name for name in shown if name not in logged and name != "sft/grad_norm"] == []
     keys = [axis.removeprefix("config:") for axis in axes if axis.startswith("config:")]
-    assert "data.value.method" in keys
-    assert [key for key in keys if not is_setting(key.replace(".value.", "."))] == []
+    assert "arm.value" in keys
+    settings = [f"{key}.".replace(".value.", ".").rstrip(".") for key in keys]
+    assert [setting for setting in settings if not is_setting(setting)] == []
 
     tables = json.loads((finished["output"] / "tables.json").read_text())
     columns = {"win_rates": tables["win_rates"]["columns"], "contrasts": comparison_run.COLUMNS}
@@ -76,7 +77,7 @@ def test_what_has_the_same_figures_is_one_mark():
         (charts.win_rates(), charts.WIN_RATES),
         (charts.contrasts(), charts.CONTRASTS),
     ):
-        [once] = chart["transform"]
+        once, *_ = chart["transform"]
         assert once["groupby"] == [f"${{field:{column}}}" for column in columns]
 
 

@@ -1,6 +1,7 @@
 """The page: complete, safe whatever models write, whole when something is missing, and small."""
 
 import itertools
+import json
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.report import finished
 
+from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.report.page import SECTIONS, as_page, gather, write_page
@@ -81,6 +83,8 @@ def test_it_says_all_that_is_known(sweep):
         "33.2 [28.2, 38.2]",  # another annotator
         "81.5%, κ 0.25 (n 46)",
         "other: naive, by judge-2",
+        "strict, %",
+        "36.5 [35.5, 37.5]",  # a metric
         "21.2 [20.0, 22.5]",  # length-controlled
         "+39.0",  # effect of the order
         "no verdict in the reply: 2",
@@ -151,17 +155,18 @@ def test_only_the_models_of_the_study_have_the_studys_figures_beside_them(sweep)
 def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
     sweep = finished.build(tmp_path, ("other",), seeds=(1, 2, 3))
     found = compare([sweep])
-    naive, _ = found.seeds
-    assert naive["row"] == "other, 3 seeds"
-    rates = [*naive["win_rates"].values()]
+    naive, _ = found.together
+    assert (naive.row, naive.measure) == ("other, 3 seeds", "win rate by judge-1")
+    over = naive.over
+    rates = [*over.values.values()]
     # 36 verdicts were read of each seed: 12 won and 12 tied, and 4 or 8 by luck.
     assert rates == pytest.approx([100 * (18 + more) / 36 for more in (0, 4, 8)])
-    assert naive["win_rate"] == pytest.approx(rates[1])
-    assert naive["spread"] == pytest.approx(100 * 4 / 36)
-    assert naive["low"] < rates[0] < rates[2] < naive["high"]
-    (contrast,) = [each for each in found.contrasts if each["name"] == "other: naive − baseline"]
-    assert naive["difference"]["low"] == contrast["low"]
-    assert (contrast["seeds"], contrast["verdict"]) == (3, "cannot tell")
+    assert over.value == pytest.approx(rates[1])
+    assert over.spread == pytest.approx(100 * 4 / 36)
+    assert over.low < rates[0] < rates[2] < over.high
+    (contrast,) = [each for each in found.contrasts if each.name == "other: naive − baseline"]
+    assert naive.difference.low == contrast.low
+    assert (contrast.seeds, contrast.verdict) == (3, "cannot tell")
 
     page = as_page(gather(found))
     seen = Read(page)
@@ -176,7 +181,7 @@ def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
         "Small circles",
         "Of several training seeds, the first",
         "Training loss of",
-        "The number behind a data method is the training seed.",
+        "The number behind an arm is the training seed.",
     ):
         assert said in seen.said, said
     assert page.count('class="curve"') == 6
@@ -195,13 +200,13 @@ def test_seeds_of_several_sweeps_are_compared_as_one(tmp_path):
     (tmp_path / "later").mkdir()
     for cell in sweep.glob("*seed=3"):
         cell.rename(tmp_path / "later" / cell.name)
-    (two,) = {each["row"] for each in compare([sweep]).seeds}
+    (two,) = {each.row for each in compare([sweep]).together}
     assert two == "other, 2 seeds"
     parts = compare([sweep, tmp_path / "later"])
-    assert (parts.rows, parts.contrasts, parts.seeds) == (
+    assert (parts.rows, parts.contrasts, parts.together) == (
         whole.rows,
         whole.contrasts,
-        whole.seeds,
+        whole.together,
     )
 
 
@@ -209,7 +214,7 @@ def test_a_seed_whose_verdicts_are_gone_leaves_a_mean_without_an_interval(tmp_pa
     sweep = finished.build(tmp_path, ("other",), seeds=(1, 2))
     (tmp_path / "store/annotations/other-naive-2/annotations.json").unlink()
     found = compare([sweep])
-    assert [each["method"] for each in found.seeds] == ["improved"]
+    assert [each.arm for each in found.together] == ["improved"]
     assert found.rows["other, 2 seeds"]["naive"][0] == "14.8 [–, –] – incomplete"
     assert "14.8 [–, –]" in Read(as_page(gather(found))).said
 
@@ -247,10 +252,9 @@ def test_without_the_store_there_is_what_the_cells_say(sweep, tmp_path):
 
 def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(sweep):
     for path in sweep.glob("*/cell.json"):
-        record = read_json(path)
-        kept = {k: record[k] for k in ("model", "method", "overrides", "config", "stages")}
         failed = {"status": "failed", "reason": "out of memory\non card 0", "log": "logs/sft.log"}
-        write_json(path, kept | failed)
+        failed |= {"result": None, "costs": {}}
+        write_json(path, read_json(path) | failed)
     said = Read(page_of(sweep)).said
     assert said.count("out of memory\non card 0") == 4
     assert "logs/sft.log" in said
@@ -259,29 +263,67 @@ def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(swe
     assert "No cell has a win rate yet." in said
 
 
-OPTIONAL = ("stages", "annotations", "costs")
-OF_AN_ENTRY = (
-    *("consistency", "same_length", "failures", "incomplete", "low_if_failures_lose"),
-    *("high_if_failures_win", "avg_length_reference", "length_controlled", "other_annotators"),
-)
+def test_any_number_of_arms_has_a_place_and_a_look_in_every_picture(sweep):
+    arms = [f"improved_{name}" for name in ("cut", "longest", "shortest", "random", "other")]
+    for path in sweep.glob("other-improved/cell.json"):
+        record = read_json(path)
+        for arm in arms:
+            result = json.loads(json.dumps(record["result"]).replace('"improved"', f'"{arm}"'))
+            own = {"arm": arm, "fingerprint": arm, "result": result}
+            own |= {"steps": record["steps"] | {arm: {}}}
+            (sweep / arm).mkdir()
+            write_json(sweep / arm / "cell.json", record | own)
+    page = page_of(sweep)
+    seen = Read(page)
+    assert seen.open == []
+    for arm in arms:
+        assert f"other: {arm} − baseline" in seen.said
+        assert f"other: {arm} − improved" in seen.said, "it is one step more"
+    looks = {value for name, value in seen.attributes if name == "class"}
+    assert {"other", "other-2", "other-3", "other-4"} <= looks
+    xs = [float(value) for name, value in seen.attributes if name == "x"]
+    assert 0 <= min(xs) <= max(xs) <= 480
 
 
-@pytest.mark.parametrize("absent", [*OPTIONAL, *OF_AN_ENTRY])
-def test_records_of_an_older_version_have_a_page(sweep, absent):
+@pytest.mark.parametrize("absent", ["stages", "annotations", "costs", "steps"])
+def test_what_a_record_need_not_say_costs_no_page(sweep, absent):
+    for path in sweep.glob("*/cell.json"):
+        record = read_json(path)
+        del record[absent]
+        write_json(path, record)
+    assert "14.8 [9.8, 19.8]" in Read(page_of(sweep)).said
+
+
+def test_a_sweep_of_records_that_another_version_wrote_is_refused_in_a_line(sweep, capsys):
+    for path in sweep.glob("*/cell.json"):
+        record = read_json(path)
+        del record["version"]
+        write_json(path, record)
+    assert main(["compare", str(sweep)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "made by an older version of Mini-LIMA: run the sweep again" in line
+
+
+def test_without_a_judge_there_is_a_page_of_metrics(sweep):
     for path in sweep.glob("*/cell.json"):
         record = read_json(path)
         result = record["result"]
-        for holder in (record, result, result["baseline"], result["sft"]):
-            holder.pop(absent, None)
-        write_json(path, record)
-    assert "14.8 [9.8, 19.8]" in Read(page_of(sweep)).said
+        rows = [row for row in result["measurements"] if not row["judged"]]
+        result |= {"judges": [], "measurements": rows}
+        write_json(path, record | {"annotations": {}})
+    seen = Read(page_of(sweep))
+    assert "No cell has a win rate yet." in seen.said
+    assert "36.5 [35.5, 37.5]" in seen.said
+    assert "no judge" in seen.said
+    assert seen.tags["section"] == len(SECTIONS)
 
 
 def test_unknown_win_rates_and_losses_that_are_no_numbers_are_said(sweep, tmp_path):
     for path in sweep.glob("*/cell.json"):
         record = read_json(path)
         for which in ("baseline", "sft"):
-            record["result"][which] |= {"win_rate": None, "low": None, "high": None}
+            unknown = {"win_rate": None, "low": None, "high": None}
+            record["result"]["judges"][0][which] |= unknown
         write_json(path, record)
     for path in tmp_path.rglob("metrics.jsonl"):
         path.write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": NaN}\n')

@@ -8,11 +8,13 @@ import time
 import pytest
 from tests.composing import configured
 from tests.report.recorder import KEY
+from tests.report.records import result
 from tests.report.tracked import CONFIG, RUN, append, row, track, verdicts
 
 from mini_lima import cell, pipeline
 from mini_lima.files import write_jsonl
 from mini_lima.hiding import without_secrets
+from mini_lima.record import write_result
 from mini_lima.report import errand, live, tracking
 from mini_lima.report.answers import table
 from mini_lima.stages import Store
@@ -61,6 +63,14 @@ def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_af
     assert said["sft_minus_baseline/difference"] == -12.5
     assert said["longest/sft/win_rate"] == 60
     assert "longest/sft/length_controlled_winrate" not in said
+    assert (said["strict/baseline/value"], said["strict/sft/value"]) == (30, 36.5)
+    assert said["strict/sft_minus_baseline/difference"] == 6.5
+    [measured] = [json.loads(body) for name, body in server.uploads.items() if "measures.t" in name]
+    rows = [dict(zip(measured["columns"], row, strict=True)) for row in measured["data"]]
+    assert {(row["arm"], row["value"]) for row in rows if row["measure"] == "strict"} == {
+        ("baseline", 30),
+        ("naive", 36.5),
+    }
     [answers, *_] = [body for name, body in server.uploads.items() if "answers.table" in name]
     assert json.loads(answers)["data"][0] == [
         *("question 0", "reference"),
@@ -74,6 +84,17 @@ def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_af
     assert len(written) > 10
     sent = [*server.requests, *written, caplog.text.encode()]
     assert [body for body in sent if KEY.encode() in body] == []
+
+
+def test_without_a_judge_a_run_has_lengths_and_metrics(server, finished):
+    found = result("tiny", "naive", judges=[], metrics=[("strict", "percent", (30.0, 36.5))])
+    write_result(finished["result"] / "result.json", found)
+    for which in ("baseline", "sft"):
+        del finished[f"{which}_annotations"]
+    track(finished)
+    said = server.summary[RUN.id]
+    assert (said["strict/sft/value"], said["sft/avg_length"]) == (36.5, 120)
+    assert not [name for name in said if "win_rate" in name]
 
 
 def test_a_cell_follows_the_training_that_it_runs_and_goes_on_in_its_run_when_started_again(

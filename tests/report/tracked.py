@@ -1,10 +1,14 @@
 """A cell as the stages before its tracking leave it, small and made up."""
 
 import json
+from dataclasses import replace
 
 from tests.report.recorder import KEY
+from tests.report.records import judgement, result
 
 from mini_lima.files import write_json, write_jsonl
+from mini_lima.measured import LengthControlled, PairedDifference
+from mini_lima.record import write_result
 from mini_lima.report import errand, tracking
 
 RUN = errand.Run(
@@ -26,6 +30,7 @@ LABELS = {
     "sft_metrics": ("metrics", "tiny-naive"),
     "sft_annotations": ("annotations", "tiny-naive-judge"),
 }
+LEADERBOARD = ("n_total", "n_failed", "win_rate", "low", "high")
 
 
 def fingerprint(keyword):
@@ -82,28 +87,30 @@ def finished_stages(root):
     write_jsonl(folders["sft"] / tracking.METRICS, map(row, range(1, 6)))
     (folders["sft"] / "model").mkdir()
     (folders["sft"] / "model" / "model.safetensors").write_bytes(b"weights")
-    figures = {"standard_error": 7.0, "low": 20.0, "high": 48.0, "n_total": 3, "n_failed": 1}
-    evaluated = {"win_rate": 33.25, "avg_length": 270.5, "annotator": "judge", **figures}
-    for which, preferences in {
-        "baseline": [(1, 2), (2, 2)],
-        "sft": [(None, 2), (1, 1)],
-    }.items():
+    sides = {"baseline": [(1, 2), (2, 2)], "sft": [(None, 2), (1, 1)]}
+    for which, preferences in sides.items():
         health = {"n": 2, "empty": 0, "cut_at_limit": 1, "mean_length_characters": 15.0}
         write_json(folders[f"{which}_metrics"] / "health.json", health)
         write_json(folders[f"{which}_outputs"] / "model_outputs.json", [{"output": which}])
-        judged = folders[f"{which}_annotations"]
-        write_json(judged / "annotations.json", verdicts(which, preferences))
-        write_json(judged / "leaderboard.json", evaluated)
-    evaluated |= {"length_controlled": {"win_rate": 30.0, "low": 15.0, "high": 45.0}}
-    difference = {"difference": -12.5, "low": -30.0, "high": 5.0, "n": 2}
-    judged = {"baseline": evaluated, "sft": evaluated, "sft_minus_baseline": difference}
-    undefined = {**evaluated, "win_rate": 60, "length_controlled": {"win_rate": None}}
-    document = judged | {"model": "tiny", "method": "naive", "data": written}
-    document["other_annotators"] = {"longest": judged | {"sft": undefined}}
+        told = folders[f"{which}_annotations"]
+        write_json(told / "annotations.json", verdicts(which, preferences))
+        write_json(told / "leaderboard.json", {key: 1.0 for key in LEADERBOARD})
+    controlled = LengthControlled(30.0, 15.0, 45.0, None)
+    figures = {"low": 20.0, "high": 48.0, "n_total": 3, "n_failed": 1, "avg_length": 270.5}
+    first = judgement(33.25, 33.25, "annotator", length_controlled=controlled, **figures)
+    undefined = LengthControlled(None, None, None, "not defined")
+    other = judgement(
+        33.25, 60, "other_annotators.x", annotator="longest", length_controlled=undefined
+    )
+    found = result(
+        *("tiny", "naive"), judges=[first, other], metrics=[("strict", "percent", (30.0, 36.5))]
+    )
+    difference = PairedDifference(-12.5, -30.0, 5.0, 2)
+    found = replace(found, differences=found.differences | {first.measure: difference})
     folders |= {"result": root / "result", "output": root / "output"}
     for folder in ("result", "output"):
         folders[folder].mkdir()
-    write_json(folders["result"] / "result.json", document)
+    write_result(folders["result"] / "result.json", found)
     return folders
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import date
 from math import inf
 
-from mini_lima import arms
+from mini_lima import arms, declared
 from mini_lima.config import judges
 from mini_lima.config.schema import (
     AdapterMethod,
@@ -175,7 +175,16 @@ def _is_command(text: str) -> bool:
         return False
 
 
+def _contrasts(config: Config) -> Iterator[str]:
+    for text in config.contrasts:
+        try:
+            declared.parse(text)
+        except UserError as error:
+            yield str(error)
+
+
 def _contradictions(config: Config) -> Iterator[str]:
+    yield from _contrasts(config)
     references = config.evaluation
     yield from _pinned("data.seeds", config.data.seeds or "", config.data.seeds_sha256)
     try:

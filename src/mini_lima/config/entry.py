@@ -6,7 +6,7 @@ Beside it stands the launcher for Slurm, which Hydra wants in a package of its o
 import copy
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mini_lima import declared
 from mini_lima.config import keys, names
 from mini_lima.config.checks import faults
 from mini_lima.config.mistakes import Refused
@@ -60,7 +61,9 @@ class Rehearsal(Callback):
         try:
             if launcher := _other_than_basic(config, "launcher"):
                 raise UserError(f"{launcher} submits the cells of a sweep: add --multirun")
-            planned = to_config(without_hydra(config)).plan
+            checked = to_config(without_hydra(config))
+            _check_arms([checked])
+            planned = checked.plan
         except Exception as error:
             raise Refused(error) from error
         if not planned:
@@ -74,7 +77,9 @@ class Rehearsal(Callback):
             swept = [key for key, values in choices.items() if len(values) > 1]
             os.environ[names.SWEPT_VARIABLE] = ",".join(swept)
             cells = (loader.load_sweep_config(config, each) for each in _cells(config, choices))
-            planned = any([to_config(without_hydra(cell)).plan for cell in cells])
+            checked = [to_config(without_hydra(cell)) for cell in cells]
+            _check_arms(checked)
+            planned = any(cell.plan for cell in checked)
             elsewhere = [_other_than_basic(config, group) for group in ("launcher", "sweeper")]
             if planned and any(elsewhere):
                 away = " and ".join(filter(None, elsewhere))
@@ -87,6 +92,18 @@ class Rehearsal(Callback):
             raise Refused(error) from error
         if not planned:
             folders.append(folder_of(config, "sweep"))
+
+
+def _check_arms(cells: Sequence[Config]) -> None:
+    """Raise if a contrast names what is no arm at all.
+
+    One of another sweep may still be compared with these; so any option of ``data=`` will do.
+    """
+    contrasts = dict.fromkeys(text for cell in cells for text in cell.contrasts)
+    loader = GlobalHydra.instance().config_loader()
+    arms = [*dict.fromkeys([*(cell.arm for cell in cells), *loader.get_group_options("data")])]
+    if lines := declared.unknown(contrasts, arms):
+        raise UserError("; ".join(lines))
 
 
 def folder_of(config: DictConfig, kind: str) -> Path:

@@ -421,6 +421,9 @@ class Config:
     grid: GridConfig = field(default_factory=GridConfig)
     prices: dict[str, PricesConfig] = field(default_factory=dict)
     """By the name of the model."""
+    contrasts: list[str] = field(default_factory=list)
+    """What a comparison asks: ``improved - naive`` by arms, ``baseline``, ``(a - b) - (c - d)``.
+    Empty: each arm against the baseline, arms that differ in one step, and that between models."""
     seed: int = 0
     """Which training it is: cells that differ by it alone are one row, with their mean and spread.
     Data, baseline and judging do not depend on it."""

@@ -1,207 +1,376 @@
 """What a grid of cells was run for: differences between models, with what they are worth.
 
-Three questions, each paired by instruction, for every instruction was put to every cell: does SFT
-change its model (each data method against the baseline), does the improved data change more than
-the naive, and is that effect another for another model (the interaction). Every question is a sum
-of win rates with signs, so one path answers all of them; and all answers form one family, for the
-more one asks, the more chance finds.
+Each question is put to every measure, a judge's win rate or a metric, and paired by instruction,
+for every instruction was put to every cell: does SFT change its model (each arm against the
+baseline), does one arm's data change more than another's, and is that effect another for another
+model (the interaction). Every question is a sum of cells with signs, so one path answers all of
+them; and the answers in one measure form one family, for the more one asks, the more chance finds.
 
 Within an instruction, verdicts are compared in the same order only. A verdict that failed in one
-order for one model would otherwise let position bias pass for a difference.
+order for one model would otherwise let position bias pass for a difference. A metric has no order.
 
 A cell that was trained with several seeds is the mean over them, and what another seed would change
-is in its interval, its p-value and its verdict (`statistics.seeds`).
+is in its interval, its p-value and its verdict (`statistics.seeds`). Cells that were not measured
+in the same way are not compared, and the reason is kept.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mini_lima.errors import UserError
+from mini_lima.declared import Declared, difference
+from mini_lima.evaluation.length import under_longest
 from mini_lima.evaluation.power import detectable
-from mini_lima.evaluation.seeded import Seeds, by_seed, differences, through_seeds
+from mini_lima.evaluation.scores import Metric, table_of
+from mini_lima.evaluation.seeded import (
+    Seeds,
+    by_seed,
+    differences,
+    scale_of,
+    scaled,
+    through_seeds,
+)
 from mini_lima.evaluation.statistics import (
-    Verdicts,
+    SeedError,
     bootstrap_interval,
     holm,
     p_over_seeds,
     sign_flip_p,
+    tabulate,
     widened,
+)
+from mini_lima.measured import (
+    BASELINE,
+    LONGEST,
+    Better,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Unit,
+    Verdict,
 )
 
 Cell = tuple[str, str]
-"""A model's name and its data method, or ``baseline``."""
+"""A row of the table, and its arm or ``baseline``."""
 Row = Mapping[str, Any]
-Kind = Literal["sft", "data", "interaction"]
-
-BASELINE, NAIVE, IMPROVED = "baseline", "naive", "improved"
+Settings = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A difference between cells, in percentage points of win rate.
+class Measure:
+    """One measure of the cells of a comparison.
 
     Attributes:
-        kind: ``sft`` (against the baseline), ``data`` (improved against naive) or
-            ``interaction`` (that, between two models).
-        name: What minus what.
-        annotator: Who judged.
-        difference: The mean over instructions; None where no instruction was judged for all.
-        low: Of its bootstrap interval over instructions, widened by what seeds add.
-        high: Of the same.
-        p_value: Of the sign-flip test, on its own; with several seeds, of the interval's ends if
-            that is larger.
-        p_holm: The same within the family (Holm, 1979).
-        n: Instructions judged, in a common order, for every cell involved.
-        detectable: The smallest true difference that this design would have found with a
-            probability of 80 percent, in this family. See `power.detectable`.
-        lowest: The difference if every failed verdict went against it.
-        highest: The difference if every failed verdict went for it.
-        verdict: ``better``, ``worse`` or ``cannot tell``, from ``p_holm``.
-        words: The verdict as a sentence.
-        seeds: Training seeds of each cell involved, of the one that has the fewest.
-        seed_error: The part of the standard error that comes from seeds; None where all have one,
-            and nobody knows what another would change.
+        name: As the table has it.
+        unit: Of its means; percentages are shares in the tables.
+        better: Which direction is better, if one is.
+        cells: What it says of each cell, for each of its training seeds.
+        judged: Whether it is a judge's win rate.
+        by_length: What the control annotator `LONGEST` says of the same answers.
+        settings: By cell, all that changes what is measured and is no matter of the cell itself.
+        instead: By row, why this measure does not know it.
     """
 
-    kind: Kind
     name: str
-    annotator: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    p_value: float
-    p_holm: float
-    n: int
-    detectable: float | None
-    lowest: float | None
-    highest: float | None
-    verdict: Literal["better", "worse", "cannot tell"] = "cannot tell"
-    words: str = ""
-    seeds: int = 1
-    seed_error: float | None = None
+    unit: Unit
+    better: Better | None
+    cells: Mapping[Cell, Seeds]
+    judged: bool = False
+    by_length: Mapping[Cell, Seeds] = field(default_factory=dict)
+    settings: Mapping[Cell, Settings] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A contrast before it is made: the cells that it adds and subtracts."""
+
+    kind: Literal["sft", "data", "interaction"]
+    name: str
+    row: str | None
+    terms: Mapping[str, int]
+    signs: Mapping[Cell, int]
+
+
+def of_verdicts(
+    name: str, cells: Mapping[Cell, Sequence[Row]], annotator: str = "", **about: Any
+) -> Measure:
+    """Return a judge's win rate as a measure.
+
+    Args:
+        name: As the table has it.
+        cells: Its rows of annotations.json. Those on a cell that was trained several times have
+            the ``seed`` that they are about.
+        annotator: Its own name, by which the control of length is known.
+        **about: ``settings`` and ``instead`` of the measure.
+    """
+    by_length = {}
+    if annotator != LONGEST and all("output_2" in row for rows in cells.values() for row in rows):
+        by_length = {
+            cell: [*by_seed(under_longest(rows), tabulate).values()] for cell, rows in cells.items()
+        }
+    tables = {cell: [*by_seed(rows, tabulate).values()] for cell, rows in cells.items()}
+    return Measure(name, "percent", "higher", tables, judged=True, by_length=by_length, **about)
+
+
+def of_scores(
+    name: str, metric: Metric, cells: Mapping[Cell, Sequence[Row]], **about: Any
+) -> Measure:
+    """Return a metric as a measure, from its rows of scores.jsonl; see `of_verdicts`."""
+    tables = {
+        cell: [*by_seed(rows, lambda each: table_of(each, name)).values()]
+        for cell, rows in cells.items()
+    }
+    return Measure(name, metric.unit, metric.better, tables, **about)
+
+
+def questions(
+    cells: Sequence[Cell],
+    pairs: Sequence[tuple[str, str]] = (),
+    declared: Sequence[Declared] = (),
+) -> list[Question]:
+    """List what is asked of ``cells``.
+
+    Args:
+        cells: That are there, in the order of the table.
+        pairs: Arms that differ in one step: the one that has it first.
+        declared: What was asked for in so many words; then that is all that is asked.
+
+    Returns:
+        Without a declaration each arm against its baseline, each of the pairs, and how their
+        effects differ between rows. Only what all cells are there for.
+    """
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    arms = [arm for arm in dict.fromkeys(arm for _, arm in cells) if arm != BASELINE]
+    if declared:
+        asked = [_within(row, each) for each in declared for row in rows]
+    else:
+        effects = [difference(*pair) for pair in pairs]
+        asked = [_within(row, difference(arm, BASELINE)) for row in rows for arm in arms]
+        asked += [_within(row, effect) for effect in effects for row in rows]
+        asked += [
+            _between(one, other, effect)
+            for effect in effects
+            for one, other in combinations(rows, 2)
+        ]
+    return [each for each in asked if each.signs.keys() <= set(cells)]
+
+
+def _within(row: str, asked: Declared) -> Question:
+    signs = {(row, arm): sign for arm, sign in asked.terms.items()}
+    return Question(asked.kind, f"{row}: {asked.name}", row, asked.terms, signs)
+
+
+def _between(one: str, other: str, effect: Declared) -> Question:
+    signs = {(one, arm): sign for arm, sign in effect.terms.items()}
+    signs |= {(other, arm): -sign for arm, sign in effect.terms.items()}
+    name = f"({effect.name}): {one} − {other}"
+    return Question("interaction", name, None, effect.terms, signs)
 
 
 def contrasts(
-    cells: Mapping[Cell, Sequence[Row]],
+    measures: Sequence[Measure],
+    asked: Sequence[Question],
     *,
     seed: int,
     confidence: float = 0.95,
     samples: int = 10_000,
-) -> list[Contrast]:
+    hits: Mapping[str, Collection[str]] | None = None,
+) -> Found:
     """Compare the cells of a grid.
 
     Args:
-        cells: The rows of annotations.json by (model, method), the baselines among them. What a
-            cell lacks, no contrast is made of. Rows of a cell that was trained several times have
-            the ``seed`` that they are about.
+        measures: What is known of the cells.
+        asked: See `questions`.
         seed: Of the bootstrap and of the permutations.
         confidence: Of the intervals; a verdict needs an adjusted p-value below its complement.
         samples: Of the bootstrap and of the permutations.
+        hits: By arm, the instructions that are in its training data: contrasts that involve it are
+            made again without them.
 
     Returns:
-        Per annotator that judged every cell, a family: SFT against baseline, improved against
-        naive, interactions. Feed it what `length.under_longest` makes of the rows, and it says how
-        much of each difference length alone explains.
-
-    Raises:
-        UserError: the cells were judged on different instructions.
+        Per measure a family of contrasts, and which of them cannot be made, with the reason.
     """
-    tables = {cell: [*by_seed(rows).values()] for cell, rows in cells.items()}
-    _check_same_instructions(tables)
-    judges = [set(table.annotators) for seeds in tables.values() for table in seeds]
-    common = set.intersection(*judges) if judges else set()
-    return [
-        contrast
-        for annotator in sorted(common)
-        for contrast in _family(
-            {cell: [_by(annotator, each) for each in seeds] for cell, seeds in tables.items()},
-            annotator,
-            seed=seed,
-            confidence=confidence,
-            samples=samples,
-        )
-    ]
+    drawn = _Drawn(seed, confidence, samples)
+    made, left_out = [], []
+    for measure in measures:
+        family = []
+        for question in asked:
+            if reason := _incomparable(measure, question):
+                left_out.append(LeftOut(question.name, measure.name, reason))
+            else:
+                family.append(question)
+        made += _family(measure, family, drawn, hits or {})
+    return Found(made, left_out)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """How intervals and p-values are drawn."""
+
+    seed: int
+    confidence: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """A sum of cells over the instructions that all of them have, in a table's own unit."""
+
+    values: NDArray[np.float64]
+    mean: float | None
+    low: float | None
+    high: float | None
+    error: float
+    seeds: SeedError | None
+
+    def told(self, scale: float) -> PairedDifference:
+        """The difference alone, in the unit."""
+        mean, low, high = (scaled(each, scale) for each in (self.mean, self.low, self.high))
+        return PairedDifference(mean, low, high, len(self.values))
+
+
+def _estimate(question: Question, tables: Mapping[Cell, Seeds], drawn: _Drawn) -> _Estimate:
+    signs = question.signs
+    values = differences(signs, tables)
+    mean = float(values.mean()) if len(values) else None
+    trained = [cell for cell in signs if cell[1] != BASELINE]
+    seeds = through_seeds(
+        trained=[tables[cell] for cell in trained],
+        untrained=[tables[cell] for cell in signs if cell[1] == BASELINE],
+        weights=[signs[cell] for cell in trained],
+    )
+    interval = bootstrap_interval(
+        values, seed=drawn.seed, confidence=drawn.confidence, samples=drawn.samples
+    )
+    low, high = widened(mean or 0.0, interval, seeds, drawn.confidence)
+    n = len(values)
+    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return _Estimate(values, mean, low, high, error, seeds)
 
 
 def _family(
-    tables: Mapping[Cell, Seeds], annotator: str, *, seed: int, confidence: float, samples: int
+    measure: Measure, asked: Sequence[Question], drawn: _Drawn, hits: Mapping[str, Collection[str]]
 ) -> list[Contrast]:
-    questions = _questions(list(tables))
-    found = []
-    for kind, name, signs in questions:
-        judged = differences(signs, tables)
-        n, mean = len(judged), _mean(judged)
-        interval = bootstrap_interval(judged, seed=seed, confidence=confidence, samples=samples)
-        error = float(judged.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-        seeds = through_seeds(
-            trained=[tables[cell] for cell in signs if cell[1] != BASELINE],
-            untrained=[tables[cell] for cell in signs if cell[1] == BASELINE],
-        )
-        low, high = widened(mean or 0.0, interval, seeds, confidence)
-        p_value = sign_flip_p(judged, seed=seed, samples=samples)
-        if seeds is not None and mean is not None and n > 1:
-            p_value = max(p_value, p_over_seeds(mean, error, n, seeds))
-        found.append(
-            Contrast(
-                kind=kind,
-                name=name,
-                annotator=annotator,
-                difference=_points(mean),
-                low=_points(low),
-                high=_points(high),
-                p_value=p_value,
-                p_holm=p_value,
-                n=n,
-                detectable=_points(
-                    detectable(error, confidence=confidence, family=len(questions), seeds=seeds)
-                    or None
-                ),
-                lowest=_points(_mean(differences(signs, tables, failed_as=(0, 1)))),
-                highest=_points(_mean(differences(signs, tables, failed_as=(1, 0)))),
-                seeds=min((len(tables[c]) for c in signs if c[1] != BASELINE), default=1),
-                seed_error=None if seeds is None else _points(seeds.variance**0.5),
+    made = [_contrast(measure, question, len(asked), drawn, hits) for question in asked]
+    adjusted = holm([contrast.p_value for contrast in made])
+    return [
+        _judged(c, p_holm, measure.better, drawn.confidence)
+        for c, p_holm in zip(made, adjusted, strict=True)
+    ]
+
+
+def _contrast(
+    measure: Measure,
+    question: Question,
+    family: int,
+    drawn: _Drawn,
+    hits: Mapping[str, Collection[str]],
+) -> Contrast:
+    tables, signs, scale = measure.cells, question.signs, scale_of(measure.unit)
+    found = _estimate(question, tables, drawn)
+    p_value = sign_flip_p(found.values, seed=drawn.seed, samples=drawn.samples)
+    if found.seeds is not None and found.mean is not None and len(found.values) > 1:
+        own = p_over_seeds(found.mean, found.error, len(found.values), found.seeds)
+        p_value = max(p_value, own)
+    finds = detectable(found.error, confidence=drawn.confidence, family=family, seeds=found.seeds)
+    lowest, highest = (
+        (_mean(differences(signs, tables, failed_as=ends)) for ends in ((0, 1), (1, 0)))
+        if measure.unit == "percent"
+        else (None, None)
+    )
+    told = found.told(scale)
+    return Contrast(
+        kind=question.kind,
+        name=question.name,
+        measure=measure.name,
+        unit="points" if measure.unit == "percent" else measure.unit,
+        row=question.row,
+        terms=dict(question.terms),
+        difference=told.difference,
+        low=told.low,
+        high=told.high,
+        p_value=p_value,
+        p_holm=p_value,
+        family=family,
+        n=told.n,
+        detectable=scaled(finds or None, scale),
+        lowest=scaled(lowest, scale),
+        highest=scaled(highest, scale),
+        by_length=_estimate(question, measure.by_length, drawn).told(scale)
+        if signs.keys() <= measure.by_length.keys()
+        else None,
+        without_hits=_without_hits(measure, question, drawn, hits),
+        seeds=min((len(tables[cell]) for cell in signs if cell[1] != BASELINE), default=1),
+        seed_error=None
+        if found.seeds is None
+        else scaled(float(np.sqrt(found.seeds.variance)), scale),
+        judged=measure.judged,
+    )
+
+
+def _without_hits(
+    measure: Measure, question: Question, drawn: _Drawn, hits: Mapping[str, Collection[str]]
+) -> PairedDifference | None:
+    """Return the contrast without what its arms were trained on, of all cells alike."""
+    found = {text for arm in question.terms for text in hits.get(arm, ())}
+    first = measure.cells[next(iter(question.signs))][0]
+    if not found & set(first.instructions):
+        return None
+    tables: dict[Cell, Seeds] = {}
+    for cell in question.signs:
+        kept = []
+        for each in measure.cells[cell]:
+            clean = np.array([text not in found for text in each.instructions], dtype=np.bool_)
+            kept.append(each.only(clean[each.instruction]))
+        tables[cell] = kept
+    return _estimate(question, tables, drawn).told(scale_of(measure.unit))
+
+
+def _incomparable(measure: Measure, question: Question) -> str | None:
+    """Return why ``question`` cannot be asked of ``measure``, from its own cells alone."""
+    lacking = [cell for cell in question.signs if cell not in measure.cells]
+    if lacking:
+        row, arm = lacking[0]
+        return f"{row} {arm} {measure.instead.get(row, 'was not measured by it')}"
+    said = [(cell, measure.settings.get(cell, {})) for cell in question.signs]
+    differing = {
+        key: values
+        for key in dict.fromkeys(key for _, settings in said for key in settings)
+        if len(values := dict.fromkeys(str(s.get(key, "none")) for _, s in said)) > 1
+    }
+    if differing:
+        told = "; ".join(f"{key}: {' and '.join(values)}" for key, values in differing.items())
+        return f"measured under other settings ({told})"
+    return next(_other_instructions(measure, question), None)
+
+
+def _other_instructions(measure: Measure, question: Question) -> Iterator[str]:
+    sets = [(cell, set(t.instructions)) for cell in question.signs for t in measure.cells[cell]]
+    first, others = sets[0]
+    for cell, own in sets[1:]:
+        if own != others:
+            yield (
+                f"{' '.join(cell)} was asked {len(own)} instructions and {' '.join(first)}"
+                f" {len(others)}, {len(own & others)} of them the same"
             )
-        )
-    adjusted = holm([contrast.p_value for contrast in found])
-    return [_judged(c, p_holm, confidence) for c, p_holm in zip(found, adjusted, strict=True)]
 
 
-def _questions(cells: Sequence[Cell]) -> list[tuple[Kind, str, dict[Cell, int]]]:
-    """List the contrasts that ``cells`` allow: their kind, name and the sign of each cell."""
-    models = list(dict.fromkeys(model for model, _ in cells))
-    methods = [method for method in dict.fromkeys(m for _, m in cells) if method != BASELINE]
-    questions: list[tuple[Kind, str, dict[Cell, int]]] = [
-        ("sft", f"{model}: {method} − {BASELINE}", {(model, method): 1, (model, BASELINE): -1})
-        for model in models
-        for method in methods
-    ]
-    effects = {model: {(model, IMPROVED): 1, (model, NAIVE): -1} for model in models}
-    questions += [
-        ("data", f"{model}: {IMPROVED} − {NAIVE}", signs) for model, signs in effects.items()
-    ]
-    questions += [
-        (
-            "interaction",
-            f"({IMPROVED} − {NAIVE}): {one} − {other}",
-            effects[one] | {cell: -sign for cell, sign in effects[other].items()},
-        )
-        for one, other in combinations(models, 2)
-    ]
-    return [question for question in questions if question[2].keys() <= set(cells)]
-
-
-def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
+def _judged(
+    contrast: Contrast, p_holm: float, better: Better | None, confidence: float
+) -> Contrast:
     """Put the verdict on ``contrast`` into words."""
-    difference = contrast.difference
+    difference, unit = contrast.difference, contrast.unit
     if difference is None:
-        return replace(contrast, words="cannot tell: no instruction was judged for all of them")
+        words = "cannot tell: no instruction was measured for all of them"
+        return replace(contrast, words=words)
     interval = "" if contrast.low is None else f" [{contrast.low:+.1f}, {contrast.high:+.1f}]"
-    figures = f"{difference:+.1f} points{interval}, p {p_holm:.2g} within its family"
+    figures = f"{difference:+.1f} {unit}{interval}, p {p_holm:.2g} within its family"
     if contrast.seeds > 1:
         figures += f", over {contrast.seeds} seeds"
     elif contrast.seed_error is not None:
@@ -210,34 +379,20 @@ def _judged(contrast: Contrast, p_holm: float, confidence: float) -> Contrast:
         limit = (
             ""
             if contrast.detectable is None
-            else f"; this design finds differences from about {contrast.detectable:.1f} points"
+            else f"; this design finds differences from about {contrast.detectable:.1f} {unit}"
         )
         return replace(contrast, p_holm=p_holm, words=f"cannot tell: {figures}{limit}")
-    reversible = (contrast.lowest or 0) <= 0 <= (contrast.highest or 0)
-    doubt = "; the verdicts that failed could undo it" if reversible else ""
-    verdict: Literal["better", "worse"] = "better" if difference > 0 else "worse"
+    reversible = contrast.lowest is not None and contrast.lowest <= 0 <= (contrast.highest or 0)
+    doubt = "; what failed could undo it" if reversible else ""
+    verdict = _verdict(difference > 0, better)
     return replace(contrast, p_holm=p_holm, verdict=verdict, words=f"{verdict}: {figures}{doubt}")
 
 
-def _by(annotator: str, table: Verdicts) -> Verdicts:
-    return table.only(table.annotator == table.annotators.index(annotator))
-
-
-def _check_same_instructions(tables: Mapping[Cell, Seeds]) -> None:
-    judged = [(cell, set(each.instructions)) for cell, seeds in tables.items() for each in seeds]
-    for cell, instructions in judged:
-        first, others = judged[0]
-        if instructions != others:
-            raise UserError(
-                f"{' '.join(cell)} was judged on {len(instructions)} instructions and "
-                f"{' '.join(first)} on {len(others)}, {len(instructions & others)} of them the "
-                "same: compare cells of one evaluation set"
-            )
+def _verdict(more: bool, better: Better | None) -> Verdict:
+    if better is None:
+        return "higher" if more else "lower"
+    return "better" if more is (better == "higher") else "worse"
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
     return float(values.mean()) if len(values) else None
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * float(share)

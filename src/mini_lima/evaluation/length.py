@@ -12,10 +12,10 @@ from statistics import fmean, median
 from typing import Any
 
 from mini_lima.evaluation.statistics import WinRate, tabulate, win_rate
+from mini_lima.measured import LONGEST
 
 Row = Mapping[str, Any]
 
-LONGEST = "longest"
 SAME_LENGTH = 1.25
 """Ratio of two lengths up to which they are about the same: a quarter more is not yet longer."""
 

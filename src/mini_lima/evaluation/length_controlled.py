@@ -15,12 +15,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.library import undisturbed
+from mini_lima.measured import LengthControlled
 
 CANONICAL_SHA256 = "e4356cd997a280afd66c7dd3f9d44a151d2e94a3d4c2b67ab5d364a14404ae26"
 """Of AlpacaEval's 805 instructions in their order, as a JSON list (UTF-8, no escapes)."""
@@ -30,16 +30,6 @@ REVISIONS = ("2edc6fad8be6b14ea7230aabfd08188da6b8b814", "main")
 """The commit that conf/ takes it from, and what the library itself downloads."""
 NOT_CANONICAL = "not defined for this set: it needs AlpacaEval's 805 instructions, in their order"
 MODEL = "length_controlled_v1"
-
-
-@dataclass(frozen=True)
-class LengthControlled:
-    """The length-controlled win rate in percent with its interval, or why there is none."""
-
-    win_rate: float | None
-    low: float | None
-    high: float | None
-    undefined: str | None
 
 
 def is_canonical(instructions: Sequence[str]) -> bool:

@@ -1,12 +1,13 @@
 """Cells that were trained several times, each time with another seed.
 
-Rows of annotations.json with a ``seed`` are told apart by it; without, a cell was trained once. The
-figure of such a cell is the mean over its seeds. Its interval is about what the recipe does: other
-instructions and other training runs on this data, not just the models that happen to be at hand.
+Rows of verdicts or scores with a ``seed`` are told apart by it; without, a cell was trained once.
+The figure of such a cell is the mean over its seeds. Its interval is about what the recipe does:
+other instructions and other training runs on this data, not just the models that happen to be at
+hand.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,84 +17,76 @@ from mini_lima.evaluation.statistics import (
     Spread,
     Verdicts,
     by_instruction,
+    interval_of_means,
     interval_of_rates,
     mean_of,
     seed_error,
     spread,
-    tabulate,
     totals,
     widened,
-    win_rate,
 )
-from mini_lima.evaluation.statistics.table import Floats, percent
+from mini_lima.evaluation.statistics.table import Floats
+from mini_lima.measured import OverSeeds, Unit
 
 Row = Mapping[str, Any]
 Seeds = Sequence[Verdicts]
-"""The verdicts on a cell, for each of its training seeds."""
+"""The verdicts, or the scores, of a cell for each of its training seeds."""
 
 
-@dataclass(frozen=True)
-class OverSeeds:
-    """The win rates of a cell's seeds and what they come to, in percent.
-
-    Attributes:
-        win_rates: By seed; None of a seed without any verdict that could be read.
-        win_rate: Their mean.
-        spread: Their standard deviation, as it is seen; None below two seeds.
-        low: Of the interval, over instructions and seeds.
-        high: Of the same.
-        n_total: Verdicts that could be read, of all seeds.
-        n_failed: Those that could not.
-    """
-
-    win_rates: dict[int, float | None]
-    win_rate: float | None
-    spread: float | None
-    low: float | None
-    high: float | None
-    n_total: int
-    n_failed: int
-
-
-def by_seed(rows: Sequence[Row]) -> dict[Any, Verdicts]:
-    """Read the verdicts on each seed's outputs, in the order of the seeds."""
+def by_seed(rows: Sequence[Row], read: Callable[[Sequence[Row]], Verdicts]) -> dict[Any, Verdicts]:
+    """Read the verdicts, or the scores, of each seed's outputs, in the order of the seeds."""
     found: dict[Any, list[Row]] = {}
     for row in rows:
         found.setdefault(row.get("seed"), []).append(row)
-    return {seed: tabulate(found[seed]) for seed in sorted(found)}
+    return {seed: read(found[seed]) for seed in sorted(found)}
 
 
 def over_seeds(
-    rows: Sequence[Row], *, seed: int, confidence: float = 0.95, samples: int = 10_000
+    tables: Mapping[int, Verdicts], *, unit: Unit = "percent", **drawn: Any
 ) -> OverSeeds:
-    """Summarise one annotator's verdicts on a cell; with one seed it is `statistics.win_rate`.
+    """Summarise one measure of a cell; with one seed it is `statistics.win_rate`, or the mean.
 
     Args:
-        rows: Each with its ``seed``.
-        seed: Of the bootstrap.
-        confidence: Of the interval.
-        samples: Of the bootstrap.
+        tables: A judge's verdicts or a metric's scores, by the training seed.
+        unit: Of the measure; percentages are shares in the tables.
+        **drawn: Seed and samples of the bootstrap, and the confidence of the interval.
     """
-    tables = by_seed(rows)
-    drawn: dict[str, Any] = {"seed": seed, "confidence": confidence, "samples": samples}
-    each = {number: win_rate(table, **{**drawn, "samples": 1}) for number, table in tables.items()}
-    rates = [found.win_rate for found in each.values() if found.win_rate is not None]
-    mean = float(np.mean(rates)) if rates else None
+    scale = scale_of(unit)
+    means = {number: _mean(table) for number, table in tables.items()}
+    known = [mean for mean in means.values() if mean is not None]
+    mean = float(np.mean(known)) if known else None
     low, high = None, None
     if mean is not None:
         seeds = [*tables.values()]
         error = through_seeds([seeds], [])
-        low, high = widened(mean / 100, _interval(seeds, drawn), error, confidence)
+        confidence = drawn.get("confidence", 0.95)
+        low, high = widened(mean, _interval(seeds, unit, drawn), error, confidence)
+    if unit == "percent" and low is not None and high is not None:
+        low, high = max(low, 0.0), min(high, 1.0)  # squares know no bounds, a share does
     return OverSeeds(
-        win_rates={number: found.win_rate for number, found in each.items()},
-        win_rate=mean,
-        spread=float(np.std(rates, ddof=1)) if len(rates) > 1 else None,
-        # Squares know no bounds, a win rate does.
-        low=None if low is None else percent(max(low, 0.0)),
-        high=None if high is None else percent(min(high, 1.0)),
-        n_total=sum(found.n_total for found in each.values()),
-        n_failed=sum(found.n_failed for found in each.values()),
+        values={number: scaled(found, scale) for number, found in means.items()},
+        value=scaled(mean, scale),
+        spread=float(np.std(known, ddof=1)) * scale if len(known) > 1 else None,
+        low=scaled(low, scale),
+        high=scaled(high, scale),
+        n=sum(int((~np.isnan(table.win)).sum()) for table in tables.values()),
+        failed=sum(int(np.isnan(table.win).sum()) for table in tables.values()),
     )
+
+
+def scale_of(unit: Unit) -> float:
+    """By what a value in a table is multiplied to be in ``unit``."""
+    return 100.0 if unit == "percent" else 1.0
+
+
+def scaled(value: float | None, scale: float) -> float | None:
+    """Return ``value`` in the unit; what is not known stays so."""
+    return None if value is None else float(value) * scale
+
+
+def _mean(table: Verdicts) -> float | None:
+    read = table.win[~np.isnan(table.win)]
+    return float(read.sum() / len(read)) if len(read) else None
 
 
 def differences(
@@ -104,12 +97,12 @@ def differences(
     """Return a sum of cells on each instruction that has an order judged for all of them.
 
     Args:
-        signs: 1 of a cell that is added, −1 of one that is subtracted.
+        signs: 1 of a cell that is added, −1 of one that is subtracted, more for its multiple.
         cells: The verdicts on them, and perhaps on others.
         failed_as: The win to count for a failed verdict in a cell that is added, and in one that is
             subtracted.
     """
-    instructions = next(iter(cells.values()))[0].instructions
+    instructions = cells[next(iter(signs))][0].instructions
     added, subtracted = failed_as
     terms = [
         sign * _mean_over_seeds(cells[cell], instructions, added if sign > 0 else subtracted)
@@ -119,11 +112,25 @@ def differences(
     return found[~np.isnan(found)]
 
 
-def through_seeds(trained: Sequence[Seeds], untrained: Sequence[Seeds]) -> SeedError | None:
-    """Return what seeds add to a sum or difference of cells; one that nobody trained adds none."""
+def through_seeds(
+    trained: Sequence[Seeds], untrained: Sequence[Seeds], weights: Sequence[int] = ()
+) -> SeedError | None:
+    """Return what seeds add to a sum or difference of cells; one that nobody trained adds none.
+
+    Args:
+        trained: The trained cells.
+        untrained: The others.
+        weights: Of the trained cells, where they are not all 1 or −1.
+    """
+    squares = [weight**2 for weight in weights] or [1] * len(trained)
     spreads = [_spread_of(seeds) for seeds in (*trained, *untrained)]
-    alone = spreads[: len(trained)].count(None)
-    return seed_error([found for found in spreads if found], alone)
+    weighted = [
+        replace(found, between=found.between * square, noise=found.noise * square)
+        for found, square in zip(spreads, squares + [1] * len(untrained), strict=True)
+        if found
+    ]
+    alone = sum(s for s, found in zip(squares, spreads[: len(trained)], strict=True) if not found)
+    return seed_error(weighted, alone)
 
 
 def _mean_over_seeds(tables: Seeds, instructions: Sequence[str], failed_as: float) -> Floats:
@@ -146,8 +153,10 @@ def _spread_of(tables: Seeds) -> Spread | None:
     return spread(np.stack([by_instruction(each) for each in wins]))
 
 
-def _interval(tables: Seeds, drawn: Mapping[str, Any]) -> tuple[float, float] | tuple[None, None]:
-    """Return the interval of the mean win rate over instructions, as shares."""
+def _interval(
+    tables: Seeds, unit: Unit, drawn: Mapping[str, Any]
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of the mean over instructions, in the tables' own unit."""
     number = {text: k for k, text in enumerate(tables[0].instructions)}
     columns = []
     for each in tables:
@@ -156,4 +165,7 @@ def _interval(tables: Seeds, drawn: Mapping[str, Any]) -> tuple[float, float] | 
     sums, counts = (np.column_stack(part) for part in zip(*columns, strict=True))
     judged = counts.sum(axis=1) > 0
     read = counts.sum(axis=0) > 0
-    return interval_of_rates(sums[judged][:, read], counts[judged][:, read], **drawn)
+    sums, counts = sums[judged][:, read], counts[judged][:, read]
+    if unit == "percent":
+        return interval_of_rates(sums, counts, **drawn)
+    return interval_of_means(sums, counts, **drawn)

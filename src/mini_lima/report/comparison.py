@@ -1,27 +1,31 @@
-"""The cells of a sweep side by side: rows are models, columns the baseline and the data methods.
+"""The cells of a sweep side by side: rows are models, columns the baseline and the arms.
 
 The comparison is made from what the cells left in their folders, so it can be made again at any
 time, and a cell that failed or was killed stands in it as such. Cells that differ in their training
 seed alone share an entry, which says how many of them it is about.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mini_lima.files import read_json
-from mini_lima.report.entries import entry, entry_of, figure, interval
-from mini_lima.report.figures import NOTHING
-from mini_lima.report.groups import groups_of, titles_of
+from mini_lima.errors import UserError
+from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
+from mini_lima.record import CELL, CellRecord, Result, read_cell
+from mini_lima.report.entries import entry, entry_of, judged_by_the_first
+from mini_lima.report.figures import NOTHING, figure, interval
+from mini_lima.report.groups import arms_of, groups_of, titles_of
+from mini_lima.report.length_effect import sentences
+from mini_lima.report.measures import Line, lines_of
 
-BASELINE = "baseline"
 CONTRASTS = (
     "Contrasts are paired by instruction and order; in brackets their bootstrap interval, wider"
     " by what several seeds show. By length alone: the same contrast if the longer answer always"
-    " won. p: sign-flip test, seeds considered, corrected for the number of contrasts (Holm). Could"
+    " won. p: sign-flip test, seeds considered, corrected (Holm) for {families}. Could"
     " find: the smallest true difference that this design finds four times in five."
 )
+MOST_LEFT_OUT = 12
 
 
 @dataclass(frozen=True)
@@ -29,118 +33,165 @@ class Comparison:
     """A table of texts with the results behind it.
 
     Attributes:
-        columns: ``baseline`` and the data methods, in the order of the study.
+        columns: ``baseline`` and the arms.
         rows: Per model (and whatever else differs), the lines of each column's entry.
         notes: What has to be known to read the table.
-        contrasts: Differences between the cells, as `mini_lima.evaluation.contrasts` has them.
+        contrasts: Differences between the cells, in every measure.
         cells: The records that it was made from.
-        seeds: Per entry that stands for several training seeds: its ``row``, ``method`` and
-            ``annotator``, the ``win_rates`` by seed, their mean ``win_rate`` and ``spread``
-            (standard deviation), the mean's interval over instructions and seeds, and the
-            ``difference`` to the baseline.
+        together: What the seeds of an entry come to, where it stands for several.
+        measures: Every number that was measured.
+        left_out: Contrasts that were asked for and cannot be made.
+        about_length: What of the effect is length, where the contrasts tell.
     """
 
     columns: list[str]
     rows: dict[str, dict[str, list[str]]]
     notes: list[str]
-    contrasts: list[dict[str, Any]]
-    cells: list[dict[str, Any]]
-    seeds: list[dict[str, Any]] = field(default_factory=list)
+    contrasts: list[Contrast]
+    cells: list[CellRecord]
+    together: list[Together] = field(default_factory=list)
+    measures: list[Line] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    about_length: list[str] = field(default_factory=list)
 
-    def lines(self) -> list[dict[str, str]]:
-        """The contrasts as texts by column; without a column that would say nothing."""
-        several = len({each["annotator"] for each in self.contrasts}) > 1
+    @property
+    def finished(self) -> list[CellRecord]:
+        """The cells that have a result."""
+        return [cell for cell in self.cells if cell.result is not None]
+
+    def lines(self, *, short: bool = False) -> list[dict[str, str]]:
+        """The contrasts as texts by column; without a column that would say nothing.
+
+        Args:
+            short: Of metrics beside a judge, only those that tell a difference.
+        """
+        shown = self.contrasts
+        if short and any(each.judged for each in shown):
+            shown = [each for each in shown if each.judged or each.verdict != "cannot tell"]
+        several = len({each.measure for each in shown}) > 1
+        families = {each.family for each in shown}
+        alike = len(families) == 1
+        p = f"p (of {min(families)})" if alike else "p (of its family)"
         lines = [
             {
-                "contrast": each["name"],
-                "annotator": each["annotator"] if several else NOTHING,
-                "difference": f"{figure(each['difference'], '+')} {interval(each, '+')}",
-                "by length alone": _by_length(each["under_longest"]),
-                "p": f"{each['p_holm']:.3f}",
-                "could find": figure(each["detectable"]),
-                "verdict": each["verdict"],
+                "contrast": each.name,
+                "measure": each.measure if several else NOTHING,
+                "difference": _told(each) + ("" if each.unit == "points" else f" {each.unit}"),
+                "by length alone": _told(each.by_length),
+                "without hits": _told(each.without_hits),
+                p: f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
+                "could find": figure(each.detectable),
+                "verdict": each.verdict,
             }
-            for each in self.contrasts
+            for each in shown
         ]
         said = {name for line in lines for name, text in line.items() if text != NOTHING}
         return [{name: line[name] for name in line if name in said} for line in lines]
 
 
-def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of all cells in ``folder``, a cell or a sweep; small models first."""
-    found = sorted([*folder.glob("cell.json"), *folder.glob("*/cell.json")])
-    return sorted(({**read_json(path), "folder": path.parent.name} for path in found), key=_size)
+def _told(found: Contrast | PairedDifference | None) -> str:
+    if found is None:
+        return NOTHING
+    ends = interval(found.low, found.high, "+", always=True)
+    return f"{figure(found.difference, sign='+')} {ends}"
+
+
+def read_cells(folder: Path) -> tuple[list[CellRecord], list[str]]:
+    """Return the records of all cells in ``folder``, a cell or a sweep; small models first.
+
+    Returns:
+        The records, and a line for each that cannot be read.
+    """
+    found, passed_over = [], []
+    for path in sorted([*folder.glob(CELL), *folder.glob(f"*/{CELL}")]):
+        try:
+            found.append(read_cell(path))
+        except UserError as error:
+            passed_over.append(f"Passed over: {error}.")
+    return sorted(found, key=_size), passed_over
 
 
 def compare(
-    cells: Sequence[dict[str, Any]],
-    contrasts: Sequence[dict[str, Any]] = (),
-    seeds: Sequence[dict[str, Any]] = (),
+    cells: Sequence[CellRecord],
+    found: Found | None = None,
+    together: Sequence[Together] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
-    """Lay out ``cells`` as the study's table, with the ``contrasts`` between them.
+    """Lay out ``cells`` as the study's table, with the contrasts between them.
 
     Args:
         cells: Their records.
-        contrasts: Between them.
-        seeds: What the cells that differ in their seed alone come to; see `Comparison`.
+        found: The contrasts between them, and those that cannot be made.
+        together: What the cells that differ in their seed alone come to.
+        notes: What else is to be said below the table.
     """
-    methods = sorted({cell["method"] for cell in cells}, key=["naive", "improved"].index)
+    found = found or Found()
+    cells = sorted(cells, key=_size)
     rows: dict[str, dict[str, list[str]]] = {}
-    groups = groups_of(sorted(cells, key=_size))
+    groups = groups_of(cells)
     titles = titles_of(groups)
-    together = {(each["row"], each["method"]): each for each in seeds}
+    known = {(each.row, each.arm, each.measure): each for each in together}
     for group in groups:
         title = titles[group.row]
         row = rows.setdefault(title, {})
+        first = ""
         for cell in group.finished.values():
-            row[BASELINE] = entry(cell["result"]["baseline"])
-        row[group.method] = entry_of(group, together.get((title, group.method)))
-    notes = _notes(cells)
-    if contrasts:
-        notes.append(CONTRASTS)
-    return Comparison([BASELINE, *methods], rows, notes, list(contrasts), list(cells), list(seeds))
+            if (result := cell.result) is not None:
+                judged = judged_by_the_first(result, BASELINE)
+                row[BASELINE] = entry(judged, result.health["baseline"])
+                first = result.judges[0].measure if result.judges else ""
+        row[group.arm] = entry_of(group, known.get((title, group.arm, first)))
+    return Comparison(
+        columns=[BASELINE, *arms_of(cells)],
+        rows=rows,
+        notes=[*_notes(cells, found), *notes],
+        contrasts=found.contrasts,
+        cells=list(cells),
+        together=list(together),
+        measures=lines_of(cells, together),
+        left_out=found.left_out,
+        about_length=sentences(found.contrasts),
+    )
 
 
-def _money(finished: Sequence[dict[str, Any]]) -> list[str]:
+def _results(cells: Sequence[CellRecord]) -> list[Result]:
+    return [cell.result for cell in cells if cell.result is not None]
+
+
+def _money(cells: Sequence[CellRecord]) -> list[str]:
     """What the answers behind the table did cost, shared stages once, and warnings about them."""
-    stages = {name: cost for cell in finished for name, cost in cell.get("costs", {}).items()}
-    replies = sum(cost["replies"] for cost in stages.values())
+    stages = {name: cost for cell in cells for name, cost in cell.costs.items()}
+    replies = sum(cost.replies for cost in stages.values())
     if not replies:
         return []
-    unpriced = sum(cost["unpriced"] for cost in stages.values())
-    usd = sum(cost["usd"] for cost in stages.values())
+    unpriced = sum(cost.unpriced for cost in stages.values())
+    usd = sum(cost.usd for cost in stages.values())
     known = f"cost ${usd:.2f}" if unpriced < replies else "have no known cost"
     rest = f", not counting {unpriced} of unknown cost" if 0 < unpriced < replies else ""
-    warnings = [f"{name}: {line}" for name, cost in stages.items() for line in cost["warnings"]]
+    warnings = [f"{name}: {line}" for name, cost in stages.items() for line in cost.warnings]
     return [
         f"The {replies} replies of teacher and annotator behind this table {known}{rest}.",
         *(f"Warning: {line}." for line in warnings),
     ]
 
 
-def _size(cell: dict[str, Any]) -> tuple[float, str]:
-    result = cell.get("result")
-    return (result["training"]["parameters"] if result else float("inf"), cell["model"])
+def _size(cell: CellRecord) -> tuple[float, str]:
+    return (cell.result.training.parameters if cell.result else float("inf"), cell.model)
 
 
-def _by_length(found: dict[str, Any] | None) -> str:
-    return (
-        NOTHING if found is None else f"{figure(found['difference'], '+')} {interval(found, '+')}"
-    )
-
-
-def _health(finished: Sequence[dict[str, Any]]) -> list[str]:
+def _health(results: Sequence[Result]) -> list[str]:
     """What is wrong with model outputs beyond their thresholds, a line for each that has faults."""
-    evaluated = [cell["result"][which] for cell in finished for which in (BASELINE, "sft")]
     lines = [
-        f"Answers of {found['generator']}: {'; '.join(found['health']['warnings'])}."
-        for found in evaluated
-        if found["health"].get("warnings")
+        f"Answers of {result.model}-{result.arm if which == 'sft' else BASELINE}:"
+        f" {'; '.join(health.warnings)}."
+        for result in results
+        for which, health in result.health.items()
+        if health.warnings
     ]
     return list(dict.fromkeys(lines))
 
 
-def _about_seeds(cells: Sequence[dict[str, Any]]) -> list[str]:
+def _about_seeds(cells: Sequence[CellRecord]) -> list[str]:
     """What the intervals say of other training seeds, and what they do not."""
     trained = {len(group.finished) for group in groups_of(cells)} - {0}
     notes = []
@@ -162,31 +213,74 @@ def _about_seeds(cells: Sequence[dict[str, Any]]) -> list[str]:
     return notes
 
 
-def _notes(cells: Sequence[dict[str, Any]]) -> list[str]:
-    finished = [cell for cell in cells if cell["status"] == "finished"]
-    if not finished:
+def _contamination(results: Sequence[Result]) -> list[str]:
+    """How many evaluation instructions are in each arm's data."""
+    by_arm = {r.arm: r.contamination for r in results if r.contamination is not None}
+    if not by_arm:
         return []
-    result = finished[0]["result"]
-    annotators = sorted({cell["result"]["sft"]["annotator"] for cell in finished})
-    references = sorted({cell["result"]["sft"]["reference"] for cell in finished})
+    told = ", ".join(
+        f"{arm} {len(found.instructions_hit)} of {found.instructions}"
+        for arm, found in by_arm.items()
+    )
+    line = f"Evaluation instructions that are, or nearly are, in the training data: {told}."
+    if any(found.hits for found in by_arm.values()):
+        line += " Contrasts that such an arm is in are made again without them: without hits."
+    return [line]
+
+
+def _left_out(found: Found) -> list[str]:
+    """Contrasts that could not be made, together where the reason is the same."""
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in found.left_out:
+        names[each.name, each.reason].append(each.measure)
+    lines = [
+        f"Not made: {name} ({', '.join(measures)}): {reason}."
+        for (name, reason), measures in names.items()
+    ]
+    if len(lines) > MOST_LEFT_OUT:
+        more = len(lines) - MOST_LEFT_OUT
+        return [*lines[:MOST_LEFT_OUT], f"… and {more} more contrasts were not made: report.json."]
+    return lines
+
+
+def _families(contrasts: Sequence[Contrast]) -> str:
+    sizes = list(dict.fromkeys(each.family for each in contrasts))
+    if len(sizes) == 1:
+        return f"the {sizes[0]} contrasts of a measure"
+    return "the contrasts of its measure, whose number stands beside it"
+
+
+def _notes(cells: Sequence[CellRecord], found: Found) -> list[str]:
+    results = _results(cells)
+    if not results:
+        return []
+    judges = sorted({result.judges[0].name for result in results if result.judges})
+    references = sorted({result.judges[0].sft.reference for result in results if result.judges})
+    confidence = " and ".join(f"{c:.0%}" for c in sorted({r.confidence for r in results}))
     notes = [
-        f"Win rate in percent against {', '.join(references)}, judged by {', '.join(annotators)};"
-        f" in brackets the {result['confidence']:.0%} bootstrap interval over the instructions."
-        " n: verdicts, in both orders of the outputs unless annotator.orders says otherwise.",
+        f"Win rate in percent against {', '.join(references)}, judged by {', '.join(judges)};"
+        f" in brackets the {confidence} bootstrap interval over the instructions."
+        " n: verdicts, in both orders of the outputs unless annotator.orders says otherwise."
+        if judges
+        else f"Nobody judges; in brackets the {confidence} bootstrap interval over the"
+        " instructions.",
         "Δ is the difference to the model's baseline, paired by instruction. cut: answers that"
         " ran into the length limit. failed: verdicts that could not be read. chars: mean length.",
     ]
-    notes += _money(finished)
-    notes += _health(finished)
+    notes += _money(cells)
+    notes += _health(results)
+    notes += _contamination(results)
     notes += [
-        f"{cell['folder']} is not in Weights & Biases: {cell['not_tracked']}"
-        for cell in finished
-        if "not_tracked" in cell
+        f"{cell.folder} is not in Weights & Biases: {cell.not_tracked}"
+        for cell in cells
+        if cell.not_tracked is not None
     ]
     notes += _about_seeds(cells)
-    if any(cell["config"]["model"]["weights"] == "random" for cell in finished):
+    if any(cell.config["model"]["weights"] == "random" for cell in cells if cell.result):
         notes.append(
-            "The embedded models start from random weights: these win rates prove that the"
-            " machinery works and say nothing about Qwen or about the data methods."
+            "The embedded models start from random weights: these numbers prove that the"
+            " machinery works and say nothing about Qwen or about the arms."
         )
-    return notes
+    if found.contrasts:
+        notes.append(CONTRASTS.format(families=_families(found.contrasts)))
+    return notes + _left_out(found)

@@ -15,15 +15,19 @@ from typing import Any
 
 from mini_lima.files import read_json, write_json, write_text
 from mini_lima.hiding import without_secrets
-from mini_lima.report import errand
+from mini_lima.measured import Contrast, PairedDifference
+from mini_lima.record import CellRecord
+from mini_lima.report import errand, measures
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.errand import Run
-from mini_lima.report.groups import labelled, placed
-from mini_lima.report.tracking import run_id, win_rates
+from mini_lima.report.tracking import run_id
 
 TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"
-FIGURES = ("difference", "low", "high", "p_holm", "n", "detectable")
-COLUMNS = ("name", "kind", "annotator", *FIGURES, "by_length_alone", "verdict", "words")
+FIGURES = ("difference", "low", "high", "p_holm", "family", "n", "detectable")
+COLUMNS = (
+    *("name", "kind", "measure", "unit", *FIGURES),
+    *("by_length_alone", "without_hits", "verdict", "words"),
+)
 
 
 def track(comparison: Comparison, folder: Path) -> str | None:
@@ -37,7 +41,7 @@ def track(comparison: Comparison, folder: Path) -> str | None:
         A line about what has become of it; None where there is nothing to log: a cell that is
         alone has said everything in its own run.
     """
-    cells = [cell for cell in comparison.cells if cell["status"] == "finished"]
+    cells = comparison.finished
     run = _run(cells)
     if run is None or len(cells) < 2:
         return None
@@ -49,8 +53,8 @@ def track(comparison: Comparison, folder: Path) -> str | None:
                 "tables": _tables(comparison),
                 "summary": _summary(comparison.contrasts),
                 "page": (folder / PAGE).read_text(encoding="utf-8"),
-                "cells": [cell["folder"] for cell in cells],
-                "configs": [cell["config"] for cell in cells],  # name the keys to be hidden
+                "cells": [cell.folder for cell in cells],
+                "configs": [cell.config for cell in cells],  # name the keys to be hidden
             },
             os.environ,
         )
@@ -92,9 +96,9 @@ def _send(output_dir: Path, kept: dict[str, Any]) -> None:
     )
 
 
-def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
+def _run(cells: Sequence[CellRecord]) -> Run | None:
     """Where the first of the ``cells`` that is tracked is; None if none is."""
-    told = [cell["config"].get("tracking", {"mode": "disabled"}) for cell in cells]
+    told = [cell.config.get("tracking", {"mode": "disabled"}) for cell in cells]
     tracked = [each for each in told if each["mode"] != "disabled"]
     if not tracked:
         return None
@@ -112,36 +116,35 @@ def _run(cells: Sequence[dict[str, Any]]) -> Run | None:
 
 
 def _tables(comparison: Comparison) -> dict[str, Any]:
-    results = [
-        {**cell["result"], "model": row, "method": labelled(method, seed)}
-        for row, method, seed, cell in placed(comparison.cells)
-        if cell["status"] == "finished"
-    ]
-    shown = win_rates(results)
-    for each in comparison.seeds:
-        known = {**each, "model": each["row"], "data": each["method"]}
-        shown["rows"].append([known.get(column) for column in shown["columns"]])
     rows = [
-        [_by_length(each) if name == "by_length_alone" else each[name] for name in COLUMNS]
+        [
+            *(getattr(each, name) for name in COLUMNS[:-4]),
+            _alone(each.by_length),
+            _alone(each.without_hits),
+            each.verdict,
+            each.words,
+        ]
         for each in comparison.contrasts
     ]
+    judged = [line.values() for line in comparison.measures if line.measured.judged]
+    every = [line.values() for line in comparison.measures]
     return {
-        "comparison": shown,
+        "comparison": {"columns": list(measures.COLUMNS), "rows": judged},
+        "measures": {"columns": list(measures.COLUMNS), "rows": every},
         "contrasts": {"columns": list(COLUMNS), "rows": rows},
     }
 
 
-def _by_length(contrast: dict[str, Any]) -> float | None:
-    alone: dict[str, Any] | None = contrast["under_longest"]
-    return None if alone is None else alone["difference"]
+def _alone(found: PairedDifference | None) -> float | None:
+    return None if found is None else found.difference
 
 
-def _summary(contrasts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures by contrast, and by annotator where there are several."""
-    several = len({each["annotator"] for each in contrasts}) > 1
-    names = [f"{each['annotator']}/" * several + each["name"] for each in contrasts]
+def _summary(contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """The figures by contrast, and by measure where there are several."""
+    several = len({each.measure for each in contrasts}) > 1
+    names = [f"{each.measure}/" * several + each.name for each in contrasts]
     return {
-        f"{name}/{figure}": each[figure]
+        f"{name}/{figure}": getattr(each, figure)
         for name, each in zip(names, contrasts, strict=True)
         for figure in (*FIGURES, "verdict")
     }

@@ -1,7 +1,6 @@
 """Figures as words: the same dash for what is unknown, and the same minus, wherever they stand."""
 
 from collections.abc import Mapping
-from typing import Any
 
 NOTHING = "–"
 
@@ -15,12 +14,12 @@ def figure(value: object, digits: int = 1, sign: str = "") -> str:
     return f"{value:{sign},.{digits}f}".replace("-", "−")
 
 
-def interval(found: Mapping[str, Any], sign: str = "", prefix: str = "") -> str:
-    """Return the bounds in brackets; nothing where both are unknown."""
-    low, high = found.get(f"{prefix}low"), found.get(f"{prefix}high")
-    if low is None and high is None:
+def interval(low: float | None, high: float | None, sign: str = "", *, always: bool = False) -> str:
+    """Return the bounds in brackets; nothing where both are unknown, or dashes if ``always``."""
+    if low is None and high is None and not always:
         return ""
-    return f"[{figure(low, sign=sign)}, {figure(high, sign=sign)}]"
+    ends = (None if end is None else float(end) for end in (low, high))
+    return f"[{', '.join(figure(end, sign=sign) for end in ends)}]"
 
 
 def duration(seconds: object) -> str:
@@ -32,13 +31,12 @@ def duration(seconds: object) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def counted(counts: Mapping[str, Any]) -> str:
+def counted(counts: Mapping[str, int]) -> str:
     """Return what was counted, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda each: -each[1])
     return ", ".join(f"{name}: {number}" for name, number in ordered) or "none"
 
 
-def everything(found: Mapping[str, Any]) -> str:
-    """Return how many verdicts were asked for: those that were read and those that failed."""
-    read, failed = found.get("n_total"), found.get("n_failed")
-    return figure(None if read is None or failed is None else read + failed)
+def everything(n: int, failed: int) -> str:
+    """Return how many were asked for: those that count and those that failed."""
+    return figure(n + failed)

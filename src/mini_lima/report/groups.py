@@ -1,14 +1,27 @@
-"""Which cells stand where in the table: a row per model and setting, a column per data method.
+"""Which cells stand where in the table: a row per model and recipe, a column per arm.
 
-Cells that differ in their training seed alone are one group and share a place.
+Cells that differ in their training seed alone are one group and share a place. Anything else that
+changes results sets rows apart, by value and not by how it was written; what two results of one
+place differ in may be known to nobody (another version made one of them), and even then both are
+shown.
 """
 
+import hashlib
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from mini_lima.record import CellRecord
 
 OWN_COLUMN = ("model=", "data=", "experiment=")
 SEED = ("seed=", "sft.seed=")
+STUDY = ("naive", "improved")
+"""The study's arms, in its order."""
+OF_THE_MODEL, OF_THE_DATA = "model.", "data."
+MOST_NAMED = 3
+"""Differences up to which a row is named by all of them."""
+LONGEST_VALUE = 32
 
 
 @dataclass(frozen=True)
@@ -17,50 +30,53 @@ class Group:
 
     Attributes:
         row: The model, and what else sets it apart.
-        method: The column.
+        arm: The column.
         cells: Their records by training seed.
     """
 
     row: str
-    method: str
-    cells: Mapping[int, dict[str, Any]]
+    arm: str
+    cells: Mapping[int, CellRecord]
 
     @property
-    def finished(self) -> dict[int, dict[str, Any]]:
+    def finished(self) -> dict[int, CellRecord]:
         """Those that have a result."""
-        return {n: cell for n, cell in self.cells.items() if cell["status"] == "finished"}
+        return {n: cell for n, cell in self.cells.items() if cell.result is not None}
 
 
-def rows_of(cells: Sequence[dict[str, Any]]) -> list[str]:
+def arms_of(cells: Sequence[CellRecord]) -> list[str]:
+    """The columns: the study's arms first, if both are there, and the others as they are met."""
+    found = list(dict.fromkeys(cell.arm for cell in cells))
+    if not set(STUDY) <= set(found):
+        return found
+    return [*STUDY, *(arm for arm in found if arm not in STUDY)]
+
+
+def rows_of(cells: Sequence[CellRecord]) -> list[str]:
     """The row that each cell stands in: its model, and what else sets it apart."""
-    shared = set.intersection(*(set(cell["overrides"]) for cell in cells)) if cells else set()
-    own = (
-        [o for o in cell["overrides"] if o not in shared and not o.startswith((*OWN_COLUMN, *SEED))]
-        for cell in cells
-    )
-    return [" ".join([cell["model"], *more]) for cell, more in zip(cells, own, strict=True)]
+    traits = [_traits(cell) for cell in cells]
+    keys = _telling(cells, traits)
+    named = [
+        " ".join([cell.model, *(f"{k}={_shown(own.get(k))}" for k in keys[cell.model] if k in own)])
+        for cell, own in zip(cells, traits, strict=True)
+    ]
+    rows = _apart(cells, _with_unknown(cells, named))
+    return rows
 
 
-def seed_of(cell: Mapping[str, Any]) -> int:
-    """The training seed of a cell."""
-    return int(cell.get("config", {}).get("sft", {}).get("seed", 0))
-
-
-def groups_of(cells: Sequence[dict[str, Any]]) -> list[Group]:
+def groups_of(cells: Sequence[CellRecord]) -> list[Group]:
     """Put ``cells`` where they belong, in their order.
 
-    Of two records of one cell, as two sweeps may have them, the later one counts, but none that did
-    not finish hides one that did.
+    Of two records of one cell, as two sweeps may have them, the later one counts, but none that has
+    no result hides one that has.
     """
-    found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    found: dict[tuple[str, str], dict[int, CellRecord]] = {}
     for row, cell in zip(rows_of(cells), cells, strict=True):
-        group = found.setdefault((row, cell["method"]), {})
-        earlier = group.get(seed_of(cell), cell)
-        if cell["status"] == "finished" or earlier["status"] != "finished":
-            group[seed_of(cell)] = cell
-    return [
-        Group(row, method, dict(sorted(group.items()))) for (row, method), group in found.items()
-    ]
+        group = found.setdefault((row, cell.arm), {})
+        earlier = group.get(cell.seed, cell)
+        if cell.result is not None or earlier.result is None:
+            group[cell.seed] = cell
+    return [Group(row, arm, dict(sorted(group.items()))) for (row, arm), group in found.items()]
 
 
 def titles_of(groups: Sequence[Group]) -> dict[str, str]:
@@ -71,18 +87,122 @@ def titles_of(groups: Sequence[Group]) -> dict[str, str]:
     return {row: f"{row}, {len(n)} seeds" if len(n) > 1 else row for row, n in seeds.items()}
 
 
-def placed(
-    cells: Sequence[dict[str, Any]],
-) -> Iterator[tuple[str, str, int | None, dict[str, Any]]]:
+def placed(cells: Sequence[CellRecord]) -> Iterator[tuple[str, str, int | None, CellRecord]]:
     """Yield each of ``cells`` with its row's title, its column and, if a row has several, seed."""
     groups = groups_of(cells)
     titles = titles_of(groups)
     for group in groups:
         title = titles[group.row]
         for seed, cell in group.cells.items():
-            yield title, group.method, None if title == group.row else seed, cell
+            yield title, group.arm, None if title == group.row else seed, cell
 
 
 def labelled(column: str, seed: int | None) -> str:
     """What a column is called where it stands for one training of several."""
     return column if seed is None else f"{column}, seed {seed}"
+
+
+def _traits(cell: CellRecord) -> dict[str, str]:
+    """All that changes the result of ``cell``, its seed aside, as JSON by dotted name."""
+    found = {key: json.dumps(value, sort_keys=True) for key, value in (cell.recipe or {}).items()}
+    for step, values in (cell.steps or {}).items():
+        found[f"{OF_THE_DATA}{step}"] = "true"
+        found |= {
+            f"{OF_THE_DATA}{step}.{key}": json.dumps(value, sort_keys=True)
+            for key, value in values.items()
+        }
+    return found
+
+
+def _telling(
+    cells: Sequence[CellRecord], traits: Sequence[Mapping[str, str]]
+) -> dict[str, list[str]]:
+    """Return by model the traits that set cells apart.
+
+    Models differ from one another in what is theirs, and arms in their data: that counts where it
+    differs within a model, within an arm.
+    """
+    known = [(cell, own) for cell, own in zip(cells, traits, strict=True) if own]
+    alike: dict[str, dict[str, set[str | None]]] = defaultdict(lambda: defaultdict(set))
+    for key in dict.fromkeys(key for _, own in known for key in own):
+        for cell, own in known:
+            if key not in own and (cell.until or _of_a_step_that_is_not_there(key, own)):
+                continue
+            within = (
+                f"arm {cell.arm}"
+                if key.startswith(OF_THE_DATA)
+                else f"model {cell.model}"
+                if key.startswith(OF_THE_MODEL)
+                else ""
+            )
+            alike[key][within].add(own.get(key))
+    differing = [k for k, by in alike.items() if any(len(values) > 1 for values in by.values())]
+    return {
+        model: _enough(differing, [own for cell, own in known if cell.model == model])
+        for model in {cell.model for cell in cells}
+    }
+
+
+def _of_a_step_that_is_not_there(key: str, own: Mapping[str, str]) -> bool:
+    """Whether ``key`` is a value of a step that has, or lacks, a trait of its own."""
+    step = ".".join(key.split(".")[:2])
+    return key.startswith(OF_THE_DATA) and key != step and step not in own
+
+
+def _enough(keys: Sequence[str], traits: Sequence[Mapping[str, str]]) -> list[str]:
+    """Of many differences, those that tell a model's cells apart as well as all of them do."""
+    if len(keys) <= MOST_NAMED:
+        return list(keys)
+    chosen: list[str] = []
+    for key in keys:
+        with_it = {tuple(own.get(k) for k in (*chosen, key)) for own in traits}
+        without = {tuple(own.get(k) for k in chosen) for own in traits}
+        if len(with_it) > len(without):
+            chosen.append(key)
+    return chosen
+
+
+def _shown(value: str | None) -> str:
+    """A value as a command line would have it, and short."""
+    text = "null" if value is None else value.strip('"')
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return f"{text[: LONGEST_VALUE - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _with_unknown(cells: Sequence[CellRecord], named: Sequence[str]) -> list[str]:
+    """Place cells that ended before they were laid out: beside one that was asked for alike."""
+    shared = set.intersection(*(set(cell.overrides) for cell in cells)) if cells else set()
+
+    def own(cell: CellRecord) -> list[str]:
+        return [
+            o for o in cell.overrides if o not in shared and not o.startswith((*OWN_COLUMN, *SEED))
+        ]
+
+    like = {
+        (cell.model, *own(cell)): row
+        for cell, row in zip(cells, named, strict=True)
+        if cell.recipe is not None
+    }
+    return [
+        row
+        if cell.recipe is not None
+        else like.get((cell.model, *own(cell)), " ".join([cell.model, *own(cell)]))
+        for cell, row in zip(cells, named, strict=True)
+    ]
+
+
+def _apart(cells: Sequence[CellRecord], named: Sequence[str]) -> list[str]:
+    """Name rows that hold two different results in one place by their sweeps, at worst by cells."""
+    rows = list(named)
+    for name in ("sweep", "folder"):
+        results: dict[tuple[str, str, int], set[str]] = defaultdict(set)
+        for row, cell in zip(rows, cells, strict=True):
+            if cell.fingerprint is not None:
+                results[row, cell.arm, cell.seed].add(cell.fingerprint)
+        twice = {row for (row, _, _), found in results.items() if len(found) > 1}
+        rows = [
+            f"{row}, {getattr(cell, name)}" if row in twice else row
+            for row, cell in zip(rows, cells, strict=True)
+        ]
+    return rows

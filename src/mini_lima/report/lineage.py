@@ -1,9 +1,9 @@
 """What a run was made from and what it made, as Weights & Biases artifacts.
 
-An artifact is a finished stage. Its collection is the stage's name and label, so the data sets of a
-method are versions of one another, and the first digits of its fingerprint are an alias. W&B takes
-what has the same name and the same digests for the same version: cells that share a stage share the
-version, and each adds itself to its lineage.
+An artifact is a finished stage. Its collection is the stage's name and label, so the data sets that
+a step makes are versions of one another, and the first digits of its fingerprint are an alias. W&B
+takes what has the same name and the same digests for the same version: cells that share a stage
+share the version, and each adds itself to its lineage.
 
 A file enters by a reference to where it is in the store, with the digest of its content; a file as
 large as a model's weights with that of its place, which ends in the fingerprint and costs nothing.

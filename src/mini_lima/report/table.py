@@ -2,11 +2,17 @@
 
 import html
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mini_lima.files import write_json, write_text
+from mini_lima.report import measures
 from mini_lima.report.comparison import Comparison
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MISSING = ["not run"]
 
@@ -18,17 +24,24 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return the table as GitHub-flavoured Markdown, then the notes."""
+    """Return the tables as GitHub-flavoured Markdown, then the notes."""
     header = ["model", *comparison.columns]
     lines = [_row(header), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
-    if comparison.contrasts:
-        contrasts = comparison.lines()
-        lines += ["", _row([*contrasts[0]]), _row(["---"] * len(contrasts[0]))]
-        lines += [_row([_escaped(text) for text in line.values()]) for line in contrasts]
-    return "\n".join([*lines, "", *(f"{note}\n" for note in comparison.notes)])
+    lines += _tabulated(measures.texts(measures.others(comparison.measures)))
+    lines += _tabulated(comparison.lines())
+    notes = [*comparison.about_length, *comparison.notes]
+    return "\n".join([*lines, "", *(f"{note}\n" for note in notes)])
+
+
+def _tabulated(rows: list[dict[str, str]]) -> list[str]:
+    if not rows:
+        return []
+    header = [*rows[0]]
+    body = [_row([_escaped(text) for text in row.values()]) for row in rows]
+    return ["", _row(header), _row(["---"] * len(header)), *body]
 
 
 def _row(entries: list[str]) -> str:
@@ -57,10 +70,40 @@ def show(comparison: Comparison) -> None:
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
-    if comparison.contrasts:
-        contrasts = Table(*comparison.lines()[0])
-        for line in comparison.lines():
+    if others := measures.others(comparison.measures):
+        console.print(_side_by_side(others, comparison.columns))
+    shown = comparison.lines(short=True)
+    if shown:
+        contrasts = Table()
+        for name in shown[0]:
+            contrasts.add_column(name, no_wrap=name not in ("contrast", "measure"))
+        for line in shown:
             contrasts.add_row(*line.values())
         console.print(contrasts)
-    for note in comparison.notes:
+    if left := len(comparison.contrasts) - len(shown):
+        console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")
+    for note in [*comparison.about_length, *comparison.notes]:
         console.print(note)
+
+
+def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Table":
+    """Return the measures with the arms beside one another."""
+    from rich.table import Table
+
+    table = Table("measure", "model")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for line in lines:
+        row = rows.setdefault((measures.titled(line.measured), line.row), {})
+        told = measures.value_of(line.measured)
+        if line.one_of > 1:
+            told = f"seed {line.measured.seed}: {told}"
+        failed = [f"{line.measured.failed} failed"] if line.measured.failed else []
+        difference = measures.difference_of(line)
+        row.setdefault(line.measured.arm, []).extend(
+            [told, *failed, *([f"Δ {difference}"] if difference else [])]
+        )
+    for (measure, name), row in rows.items():
+        table.add_row(measure, name, *("\n".join(row.get(column, [])) for column in columns))
+    return table

@@ -7,12 +7,14 @@ begin it while training runs, and a cell that is tracked again goes on in the sa
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from mini_lima.files import read_json, write_json
+from mini_lima.measured import Measurement, PairedDifference
+from mini_lima.record import RESULT, Result, Which, read_result
 from mini_lima.report import errand
 from mini_lima.report.answers import table
 from mini_lima.report.errand import Run
@@ -22,6 +24,10 @@ METRICS = "metrics.jsonl"
 Artifacts = Literal["none", "references", "uploads"]
 FIGURES = ("win_rate", "low", "high", "standard_error", "n_total", "n_failed", "avg_length")
 """No win rate travels without its interval, n and failures."""
+MEASURED = ("value", "low", "high", "n", "failed")
+"""Nor does any other measure."""
+COLUMNS = ("model", "arm", "seed", "measure", "unit", *MEASURED)
+"""Of a table of measures."""
 
 
 def run_id(project: str, group: str, name: str, result: str) -> str:
@@ -40,11 +46,11 @@ def track(
     sft: Path,
     result: Path,
     baseline_outputs: Path,
-    baseline_metrics: Path,
-    baseline_annotations: Path,
     sft_outputs: Path,
-    sft_metrics: Path,
-    sft_annotations: Path,
+    baseline_annotations: Path | None = None,
+    sft_annotations: Path | None = None,
+    baseline_metrics: Path | None = None,
+    sft_metrics: Path | None = None,
 ) -> None:
     """Log the cell, online or to ``output_dir/wandb``.
 
@@ -58,29 +64,36 @@ def track(
         sft: The tuned model, also for its loss curve.
         result: The cell's result.
         baseline_outputs: The untuned model's answers.
-        baseline_metrics: Their numbers and their health.
-        baseline_annotations: The verdicts on them.
         sft_outputs: The tuned model's answers.
-        sft_metrics: Their numbers and their health.
-        sft_annotations: The verdicts on them.
+        baseline_annotations: The verdicts on the first; None where nobody judges.
+        sft_annotations: The verdicts on the second.
+        baseline_metrics: What metrics say of the first; None where there are none.
+        sft_metrics: What they say of the second.
 
     Raises:
         NotTracked: W&B refused, or did not take it in time.
     """
     judged = {"baseline": baseline_annotations, "sft": sft_annotations}
-    verdicts = {which: read_json(path / "annotations.json") for which, path in judged.items()}
-    document = read_json(result / "result.json")
+    verdicts = {
+        which: read_json(path / "annotations.json") for which, path in judged.items() if path
+    }
+    found = read_result(result / RESULT)
     tables = output_dir / "tables.json"
-    write_json(tables, {"answers": table(verdicts), "win_rates": win_rates([document])})
-    used = (data, baseline_outputs, baseline_metrics, baseline_annotations)
-    made = (sft, sft_outputs, sft_metrics, sft_annotations)
+    shown = {"win_rates": win_rates(found.measurements), "measures": measures(found.measurements)}
+    if verdicts:
+        shown["answers"] = table(verdicts)
+    write_json(tables, {name: each for name, each in shown.items() if each["rows"]})
+    used = [data, baseline_outputs, baseline_annotations, baseline_metrics]
+    made = [sft, sft_outputs, sft_annotations, sft_metrics]
     stages = [
-        artifact(stage, used=stage in used) for stage in (*used, *made) if artifacts != "none"
+        artifact(stage, used=stage in used)
+        for stage in (*used, *made)
+        if stage is not None and artifacts != "none"
     ]
     todo = {
         "output_dir": str(output_dir),
         "metrics": str(sft / METRICS),
-        "summary": summary(document),
+        "summary": summary(found),
         "tables": str(tables),
         "artifacts": [asdict(each) for each in stages],
         "upload": artifacts == "uploads",
@@ -92,38 +105,49 @@ def track(
     )
 
 
-def win_rates(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the ``columns`` and ``rows`` of a table of ``results``, a row per evaluated model.
+def measures(found: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the ``columns`` and ``rows`` of a table of numbers."""
+    rows = [[getattr(each, column) for column in COLUMNS] for each in found]
+    return {"columns": list(COLUMNS), "rows": rows}
 
-    A baseline that several results have in common is one row.
+
+def win_rates(found: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the same of the judges' numbers alone."""
+    return measures([each for each in found if each.judged])
+
+
+def summary(result: Result) -> dict[str, float | int | None]:
+    """Flatten a result, by measure: its name stands before all figures but the first judge's.
+
+    What is measured of both models is ``baseline/…`` and ``sft/…``; the paired difference is
+    ``sft_minus_baseline/…``.
     """
-    rows = [
-        [result["model"], data, judged["annotator"], *(judged[figure] for figure in FIGURES)]
-        for result in results
-        for data, judged in (("baseline", result["baseline"]), (result["method"], result["sft"]))
-    ]
-    different = [row for at, row in enumerate(rows) if row not in rows[:at]]
-    return {"columns": ["model", "data", "annotator", *FIGURES], "rows": different}
-
-
-def summary(result: dict[str, Any]) -> dict[str, float | int | None]:
-    """Flatten a result, by annotator: its name stands before the figures of all but the first."""
-    flat = _figures(result)
-    for name, judged in result["other_annotators"].items():
-        flat |= {f"{name}/{key}": value for key, value in _figures(judged).items()}
-    written = result["data"]
-    flat["data/examples"] = written["examples"]
-    flat["data/mean_output_characters"] = written["mean_output_characters"]
+    flat: dict[str, float | int | None] = {}
+    for number, judge in enumerate(result.judges):
+        prefix = f"{judge.name}/" if number else ""
+        for which, found in (("baseline", judge.baseline), ("sft", judge.sft)):
+            flat |= {f"{prefix}{which}/{figure}": getattr(found, figure) for figure in FIGURES}
+            if (controlled := found.length_controlled).win_rate is not None:
+                name = f"{prefix}{which}/length_controlled"
+                flat[f"{name}_winrate"] = controlled.win_rate
+                flat |= {f"{name}_low": controlled.low, f"{name}_high": controlled.high}
+        flat |= _difference(prefix, result.differences[judge.measure])
+    sides: tuple[Which, ...] = ("baseline", "sft")
+    for which in sides:
+        for each in result.measured(which):
+            if not each.judged:
+                name = f"{each.measure}/{which}"
+                flat |= {f"{name}/{figure}": getattr(each, figure) for figure in MEASURED}
+        flat.setdefault(f"{which}/avg_length", result.health[which].mean_length_characters)
+    for each in result.measured("sft"):
+        if not each.judged:
+            flat |= _difference(f"{each.measure}/", result.differences[each.measure])
+    if result.contamination is not None:
+        flat["data/contaminated_instructions"] = len(result.contamination.instructions_hit)
+    flat["data/examples"] = result.data.examples
+    flat["data/mean_output_characters"] = result.data.mean_output_characters
     return flat
 
 
-def _figures(judged: dict[str, Any]) -> dict[str, float | int | None]:
-    flat: dict[str, float | int | None] = {}
-    for which in ("baseline", "sft"):
-        found = judged[which]
-        flat |= {f"{which}/{figure}": found[figure] for figure in FIGURES}
-        controlled = found["length_controlled"]
-        if controlled["win_rate"] is not None:
-            flat[f"{which}/length_controlled_winrate"] = controlled["win_rate"]
-            flat |= {f"{which}/length_controlled_{k}": controlled[k] for k in ("low", "high")}
-    return flat | {f"sft_minus_baseline/{k}": v for k, v in judged["sft_minus_baseline"].items()}
+def _difference(prefix: str, found: PairedDifference) -> dict[str, float | int | None]:
+    return {f"{prefix}sft_minus_baseline/{key}": value for key, value in asdict(found).items()}

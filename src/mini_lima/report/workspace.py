@@ -15,7 +15,7 @@ NAME = "Mini-LIMA: comparison"
 VIEW = "minilimacomparison"
 """The view's place in the address, by which it is found again."""
 LENGTH, WIN_RATE = "sft/avg_length", "sft/win_rate"
-SET = ("model.name", "data.method", "optimizer.lr", "sft.epochs", "sft.seed")
+SET = ("model.name", "arm", "optimizer.lr", "sft.epochs", "sft.seed")
 FOUND = ("data/mean_output_characters", "sft/loss", LENGTH, WIN_RATE)
 """What is set and what is found out: the axes of the parallel coordinates."""
 

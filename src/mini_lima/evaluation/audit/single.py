@@ -13,16 +13,9 @@ from mini_lima.evaluation.audit.missing import Missing, missing
 from mini_lima.evaluation.audit.order import Order, find_order
 from mini_lima.evaluation.audit.rows import Row, text_of
 from mini_lima.evaluation.length import Lengths, lengths
-from mini_lima.evaluation.length_controlled import LengthControlled, length_controlled
-from mini_lima.evaluation.statistics import (
-    Consistency,
-    VarianceSplit,
-    WinRate,
-    consistency,
-    split_variance,
-    tabulate,
-    win_rate,
-)
+from mini_lima.evaluation.length_controlled import length_controlled
+from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
+from mini_lima.measured import Consistency, LengthControlled, VarianceSplit, WinRate
 
 
 @dataclass(frozen=True)

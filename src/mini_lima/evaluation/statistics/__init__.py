@@ -19,7 +19,7 @@ Shares of a whole are percent, differences percentage points.
     variance     how much of a verdict is the instruction, the order, the repeat
 """
 
-from mini_lima.evaluation.statistics.consistency import Agreement, Consistency, consistency
+from mini_lima.evaluation.statistics.consistency import consistency
 from mini_lima.evaluation.statistics.permutation import (
     association_p,
     holm,
@@ -47,14 +47,14 @@ from mini_lima.evaluation.statistics.table import (
     tabulate,
     totals,
 )
-from mini_lima.evaluation.statistics.variance import VarianceSplit, split_variance
+from mini_lima.evaluation.statistics.variance import split_variance
 from mini_lima.evaluation.statistics.win_rate import (
-    PairedDifference,
-    WinRate,
+    interval_of_means,
     interval_of_rates,
     paired_difference,
     win_rate,
 )
+from mini_lima.measured import Agreement, Consistency, PairedDifference, VarianceSplit, WinRate
 
 __all__ = [
     "Agreement",
@@ -71,6 +71,7 @@ __all__ = [
     "consistency",
     "holm",
     "homogeneity_p",
+    "interval_of_means",
     "interval_of_rates",
     "mean_of",
     "p_over_seeds",

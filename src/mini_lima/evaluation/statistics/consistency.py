@@ -6,7 +6,6 @@ wins. "How often do two verdicts differ" is asked of all pairs of verdicts on an
 each instruction counts once however often it was judged.
 """
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -14,46 +13,7 @@ from numpy.typing import NDArray
 
 from mini_lima.evaluation.statistics.resampling import percentile_interval, resampled_totals
 from mini_lima.evaluation.statistics.table import Floats, Verdicts, percent, totals
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often two annotators say the same of an instruction shown in the same order.
-
-    ``agreement`` is a percentage of ``n`` instructions in an order that both judged; ``kappa``
-    (Cohen, 1960) is what it exceeds chance by, from 0 to 1, for two annotators who both mostly
-    prefer the reference agree by chance.
-    """
-
-    annotators: tuple[str, str]
-    agreement: float | None
-    kappa: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Consistency:
-    """What orders, repeats and annotators change; percent and percentage points.
-
-    ``order_effect`` is the win rate when the model stands first minus that when it stands second,
-    with its interval. ``order_disagreement`` is how often a verdict changes with the order, among
-    the ``n_both_orders`` instructions judged in both; ``flip_rate`` how often it changes when the
-    same is asked again, among ``n_repeated`` instructions in an order.
-    """
-
-    win_rate_first: float | None
-    n_first: int
-    win_rate_second: float | None
-    n_second: int
-    order_effect: float | None
-    order_effect_low: float | None
-    order_effect_high: float | None
-    order_disagreement: float | None
-    n_both_orders: int
-    tie_rate: float | None
-    flip_rate: float | None
-    n_repeated: int
-    agreements: tuple[Agreement, ...]
+from mini_lima.measured import Agreement, Consistency
 
 
 def consistency(

@@ -11,31 +11,10 @@ The estimator is the analysis of variance by the method of moments for unbalance
 levels below add to them. What chance makes negative is 0.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from mini_lima.evaluation.statistics.table import Floats, Verdicts, mean_of, totals
-
-
-@dataclass(frozen=True)
-class VarianceSplit:
-    """Variance of one verdict in an order drawn at random, on the scale from 0 (loss) to 1 (win).
-
-    Attributes:
-        instructions: Between instructions, each averaged over both orders and endless repeats.
-        orders: Between the two orders of an instruction: position bias, the same for all
-            instructions or not. None where no instruction was judged in both; then it is within
-            ``instructions``.
-        repeats: Between repeats of the same question. None where nothing was asked twice; then it
-            is within the other two.
-        n: Instructions behind it.
-    """
-
-    instructions: float | None
-    orders: float | None
-    repeats: float | None
-    n: int
+from mini_lima.measured import VarianceSplit
 
 
 def split_variance(verdicts: Verdicts, minus: Verdicts | None = None) -> VarianceSplit:

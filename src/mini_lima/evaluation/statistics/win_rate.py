@@ -7,8 +7,6 @@ chapters 6 and 9); with one verdict per instruction that is the library's own. B
 verdicts follow Manski (Anatomy of the Selection Problem, 1989).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -27,43 +25,7 @@ from mini_lima.evaluation.statistics.table import (
     totals,
     wins,
 )
-
-MOST_FAILED = 0.02
-"""Share of failed verdicts beyond which a result is incomplete."""
-
-
-@dataclass(frozen=True)
-class WinRate:
-    """A win rate in percent, with what one needs to believe it.
-
-    ``n_total`` counts the verdicts that could be read, as AlpacaEval does, and ``n_failed`` those
-    that could not. ``low`` and ``high`` hold the sampling error of the verdicts that are there;
-    the two bounds hold what the missing ones could change: the win rate if every failure were a
-    loss, and if every failure were a win.
-    """
-
-    win_rate: float | None
-    standard_error: float | None
-    low: float | None
-    high: float | None
-    n_total: int
-    n_failed: int
-    low_if_failures_lose: float | None
-    high_if_failures_win: float | None
-
-    def is_incomplete(self, most_failed: float = MOST_FAILED) -> bool:
-        """Whether more than the share ``most_failed`` of the verdicts failed."""
-        return self.n_failed > most_failed * (self.n_total + self.n_failed)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Win rate of a minus that of b in percentage points, over the ``n`` instructions both have."""
-
-    difference: float | None
-    low: float | None
-    high: float | None
-    n: int
+from mini_lima.measured import PairedDifference, WinRate
 
 
 def win_rate(
@@ -107,7 +69,7 @@ def win_rate(
 
 
 def interval_of_rates(
-    sums: Floats, counts: Floats, *, seed: int, confidence: float, samples: int
+    sums: Floats, counts: Floats, *, seed: int, confidence: float = 0.95, samples: int = 10_000
 ) -> Interval:
     """Return the interval of the mean of several win rates, as shares, resampling instructions.
 
@@ -122,12 +84,23 @@ def interval_of_rates(
         confidence: Of the interval.
         samples: Of the bootstrap.
     """
-    (n, rates), total = sums.shape, sums.sum()
+    n, total = len(sums), sums.sum()
     if n > 1 and total in (0, counts.sum()):
         unseen = 1 - ((1 - confidence) / 2) ** (1 / n)
         return (0.0, unseen) if total == 0 else (1 - unseen, 1.0)
+    return interval_of_means(sums, counts, seed=seed, confidence=confidence, samples=samples)
+
+
+def interval_of_means(
+    sums: Floats, counts: Floats, *, seed: int, confidence: float = 0.95, samples: int = 10_000
+) -> Interval:
+    """Return the interval of the mean of several ratios of sums, resampling instructions.
+
+    The arguments are those of `interval_of_rates`, of values in any unit.
+    """
+    n, means = sums.shape
     resampled = resampled_totals(np.hstack([sums, counts]), seed=seed, samples=samples)
-    each = resampled[:, :rates] / np.maximum(resampled[:, rates:], 1)
+    each = resampled[:, :means] / np.maximum(resampled[:, means:], 1)
     return percentile_interval(each.mean(axis=1), n, confidence)
 
 
@@ -138,22 +111,24 @@ def paired_difference(
     seed: int,
     confidence: float = 0.95,
     samples: int = 10_000,
+    scale: float = 100.0,
 ) -> PairedDifference:
     """Compare two models on the same instructions: row k of ``a`` and of ``b`` is instruction k.
 
     Pairing removes what makes instructions easy or hard for both, so the interval is narrower than
     that of two separate win rates. Instructions that failed for either model are left out and
     ``n`` says how many remain. Verdicts as `tabulate` reads them are compared in the same order of
-    the outputs only: one that failed must not let position bias pass for a difference.
+    the outputs only: one that failed must not let position bias pass for a difference. Scores of a
+    metric go the same way, with the ``scale`` that brings them to their unit.
 
     Raises:
         ValueError: different instructions, or preferences outside 1 to 2.
     """
-    differences = _differences(a, b)
+    differences = scale * _differences(a, b)
     differences = differences[~np.isnan(differences)]
     low, high = bootstrap_interval(differences, seed=seed, confidence=confidence, samples=samples)
-    mean = differences.mean() if len(differences) else None
-    return PairedDifference(percent(mean), percent(low), percent(high), len(differences))
+    mean = float(differences.mean()) if len(differences) else None
+    return PairedDifference(mean, low, high, len(differences))
 
 
 def _differences(a: ArrayLike | Verdicts, b: ArrayLike | Verdicts) -> Floats:

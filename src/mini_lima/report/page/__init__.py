@@ -16,6 +16,7 @@ from mini_lima.report.page.style import STYLE
 NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'"
 SECTIONS = {
     "win-rates": ("Win rates", results.win_rates),
+    "measures": ("Other measures", results.measured),
     "contrasts": ("Contrasts", results.contrasts),
     "length": ("Win rate and length", length.rate_and_length),
     "lengths": ("Lengths", length.lengths),

@@ -12,7 +12,8 @@ from mini_lima.report.page.markup import Html, element, together
 
 WIDTH = 480
 LONGEST_HINT = 120
-COLUMNS = ("baseline", "naive", "improved")
+LOOKS = ("baseline", "naive", "improved", "other", "other-2", "other-3", "other-4")
+"""Of the study's columns, and of further ones."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,32 @@ def decades(high: float) -> list[float]:
     return [10.0**power for power in range(max(1, math.ceil(math.log10(max(high, 1)))) + 1)]
 
 
-def kind(column: str) -> str:
-    """The class that gives a column its colour."""
-    return column if column in COLUMNS else "other"
+def looks_of(columns: Sequence[str]) -> dict[str, str]:
+    """Return the class that gives each column its colour and shape; of many, some share one."""
+    further = LOOKS[3:]
+    others = [column for column in columns if column not in LOOKS[:3]]
+    found = {column: column for column in LOOKS[:3]}
+    return found | {column: further[at % len(further)] for at, column in enumerate(others)}
 
 
-def mark(column: str, x: float, y: float, says: str) -> Html:
-    """Return the shape of ``column``: a disc, a square, a diamond, a triangle for any other."""
+def kind(look: str) -> str:
+    """Return ``look``, or the one of whatever is no column."""
+    return look if look in LOOKS else "other"
+
+
+def mark(look: str, x: float, y: float, says: str) -> Html:
+    """Return a shape: disc, square and diamond of the study's columns, others of other ones."""
     path = {
         "baseline": f"M{x - 5:.1f} {y:.1f}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z",
         "naive": f"M{x - 5:.1f} {y - 5:.1f}h10v10h-10z",
         "improved": f"M{x:.1f} {y - 7:.1f}l6 7l-6 7l-6 -7z",
         "other": f"M{x:.1f} {y - 6:.1f}l6 11h-12z",
-    }[kind(column)]
+        "other-2": f"M{x:.1f} {y + 6:.1f}l6 -11h-12z",
+        "other-3": f"M{x - 2:.1f} {y - 6:.1f}h4v4h4v4h-4v4h-4v-4h-4v-4h4z",
+        "other-4": f"M{x - 3:.1f} {y - 5:.1f}h6l3 5l-3 5h-6l-3 -5z",
+    }[kind(look)]
     shape = element("path", hint(says), d=path, class_="shape")
-    return element("g", shape, class_=kind(column))
+    return element("g", shape, class_=kind(look))
 
 
 def hint(says: str) -> Html:

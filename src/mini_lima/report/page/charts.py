@@ -26,19 +26,22 @@ ROW, HEAD, FOOT = 24, 26, 40
 HIGH = 250
 LONGEST_CURVE = 300
 MOST_LABELLED = 8
+MOST_BESIDE, LEGEND = 3, 16
+"""Names of columns in one line of a legend, and how high such a line is."""
 
 Curve = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its interval, in percent or points; None is unknown.
+    """A figure with its interval; None is unknown.
 
-    ``singles`` are what the figure is the mean of, such as one win rate per training seed.
+    ``look`` is one of `axes.LOOKS`. ``singles`` are what the figure is the mean of, such as one win
+    rate per training seed.
     """
 
     name: str
-    column: str
+    look: str
     value: float | None
     low: float | None
     high: float | None
@@ -52,16 +55,17 @@ class Box:
     """Five numbers of a distribution: least, quartiles, greatest."""
 
     name: str
-    column: str
+    look: str
     five: tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A figure with its interval over another figure."""
+    """A figure with its interval over another figure: of ``column``, which looks so."""
 
     name: str
     column: str
+    look: str
     x: float
     y: float
     low: float | None
@@ -87,12 +91,12 @@ def intervals(groups: Mapping[str, Sequence[Interval]], title: str, unit: str) -
         yield label(WIDTH - FIGURES + 12, middle + 4, each.figure)
         if each.low is not None and each.high is not None:
             span = line(scale(each.low), middle, scale(each.high), middle, "span")
-            yield element("g", span, class_=kind(each.column))
+            yield element("g", span, class_=kind(each.look))
         if each.value is not None:
             says = f"{name}, {each.name}: {each.figure}"
-            yield mark(each.column, scale(each.value), middle, says)
+            yield mark(each.look, scale(each.value), middle, says)
         circles = [_single(scale(value), middle + 9, f"{value:.1f}") for value in each.singles]
-        yield element("g", *circles, class_=kind(each.column))
+        yield element("g", *circles, class_=kind(each.look))
         if each.study is not None:
             yield _study(scale(each.study), middle, f"the study: {each.study}")
 
@@ -118,7 +122,7 @@ def boxes(groups: Mapping[str, Sequence[Box]], title: str, unit: str) -> Html:
         )
         whisker = line(scale(least), middle, scale(greatest), middle, "span")
         centre = line(scale(median), middle - 9, scale(median), middle + 9, "span")
-        yield element("g", whisker, box, centre, class_=kind(each.column))
+        yield element("g", whisker, box, centre, class_=kind(each.look))
         yield label(WIDTH - FIGURES + 12, middle + 4, f"{median:,.0f}")
 
     return _rows(groups, title, lambda height: across(scale, at, 0, height, unit), drawn)
@@ -141,9 +145,9 @@ def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html
     for each in shown:
         if each.low is not None and each.high is not None:
             span = line(x(each.x), y(each.low), x(each.x), y(each.high), "span")
-            parts.append(element("g", span, class_=kind(each.column)))
+            parts.append(element("g", span, class_=kind(each.look)))
         says = f"{each.name}, {each.column}: {each.y:.1f} at {each.x:,.0f}"
-        parts.append(mark(each.column, x(each.x), y(each.y), says))
+        parts.append(mark(each.look, x(each.x), y(each.y), says))
         if len(shown) <= MOST_LABELLED:
             taken.append(_free((x(each.x), y(each.y) + 4), taken))
             left = x(each.x) > 0.7 * WIDTH
@@ -154,15 +158,19 @@ def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Html
     return picture(title, HIGH + FOOT, *parts, *names)
 
 
-def curves(series: Mapping[str, Sequence[Curve]], title: str, unit: str) -> Html:
+def curves(
+    series: Mapping[str, Sequence[Curve]], title: str, unit: str, looks: Mapping[str, str]
+) -> Html:
     """Draw the curves of each column; of a long one every k-th point and the last."""
+    named_in = LEGEND * -(-len(series) // MOST_BESIDE)
     every = [point for each in series.values() for curve in each for point in curve]
     up_at = ticks(min(y for _, y in every), max(y for _, y in every))
     across_at = ticks(0, max(x for x, _ in every))
     x = Scale(across_at[0], across_at[-1], 50, WIDTH - 2 * RIGHT)
-    y = Scale(up_at[0], up_at[-1], HIGH, 24)
+    top, bottom = named_in + 8, named_in + 8 + HIGH - 24
+    y = Scale(up_at[0], up_at[-1], bottom, top)
     parts = [
-        across(x, across_at, 24, HIGH, unit),
+        across(x, across_at, top, bottom, unit),
         upwards(y, up_at, 50, WIDTH - 2 * RIGHT),
     ]
     for number, (column, found) in enumerate(series.items()):
@@ -170,11 +178,12 @@ def curves(series: Mapping[str, Sequence[Curve]], title: str, unit: str) -> Html
             drawn = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in thinned(curve))
             says = hint(f"{column}: from {curve[0][1]:.3f} to {curve[-1][1]:.3f}")
             shape = element("polyline", says, points=drawn, class_="curve")
-            parts.append(element("g", shape, class_=kind(column)))
-        at = 56 + 130 * number
-        parts.append(mark(column, at, 10, column))
-        parts.append(label(at + 12, 14, fitting(column, 14)))
-    return picture(title, HIGH + FOOT, *parts)
+            parts.append(element("g", shape, class_=kind(looks.get(column, column))))
+        row, place = divmod(number, MOST_BESIDE)
+        at, down = 56 + 140 * place, 10 + LEGEND * row
+        parts.append(mark(looks.get(column, column), at, down, column))
+        parts.append(label(at + 12, down + 4, fitting(column, 16)))
+    return picture(title, bottom + FOOT, *parts)
 
 
 def thinned(curve: Curve) -> list[tuple[float, float]]:

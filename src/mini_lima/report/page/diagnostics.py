@@ -1,9 +1,8 @@
 """What may be wrong behind a win rate: the training, the order of answers, failures, health."""
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
 
+from mini_lima.record import Judged
 from mini_lima.report.figures import counted, everything, figure, interval
 from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import fitting
@@ -22,7 +21,6 @@ from mini_lima.report.page.markup import (
 )
 from mini_lima.report.page.material import Material
 
-NOT_FAULTS = ("n", "mean_length_characters", "mean_length_tokens", "lengths", "warnings")
 MOST_DRAWN = 40
 
 
@@ -34,7 +32,7 @@ def training(material: Material) -> Html:
             by_row[each.row][each.column].append(each.losses)
     titled = [(f"Training loss of {row}", series) for row, series in by_row.items()]
     pictures = [
-        captioned(curves(series, title, "step"), fitting(title, 80))
+        captioned(curves(series, title, "step", material.looks), fitting(title, 80))
         for title, series in titled[:MOST_DRAWN]
     ]
     parts = [beside(*pictures) if pictures else missing("No training has written its losses yet.")]
@@ -46,13 +44,13 @@ def training(material: Material) -> Html:
     rows = [
         [
             f"{row}: {labelled(column, seed)}",
-            *(figure(done.get(key)) for key in ("parameters", "examples", "steps", "tokens")),
-            figure(done.get("first_loss"), 3),
-            figure(done.get("last_loss"), 3),
-            figure(done.get("held_out_loss"), 3),
+            *map(figure, (done.parameters, done.examples, done.steps, done.tokens)),
+            figure(done.first_loss, 3),
+            figure(done.last_loss, 3),
+            figure(done.held_out_loss, 3),
         ]
         for row, column, seed, cell in placed(material.comparison.cells)
-        if (done := cell.get("result", {}).get("training"))
+        if cell.result and (done := cell.result.training)
     ]
     header = ["model", "parameters", "examples", "steps", "tokens", "first loss", "last loss"]
     header.append("held-out loss")
@@ -67,8 +65,8 @@ def judging(material: Material) -> Html:
         row
         for each in material.evaluated
         for row in (
-            _judged(each.name, each.found),
-            *(_judged(f"{each.name}, by {name}", found) for name, found in each.others.items()),
+            *([_judged(each.name, each.found)] if each.found else []),
+            *(_judged(f"{each.name}, by {name}", own) for name, (own, _) in each.others.items()),
         )
     ]
     title = "Order and failures"
@@ -86,24 +84,23 @@ def judging(material: Material) -> Html:
     return section("judging", title, about, table(*telling(header, rows), title))
 
 
-def _judged(name: str, found: Mapping[str, Any]) -> list[object]:
-    seen = found.get("consistency") or {}
-    effect = f"{figure(seen.get('order_effect'), sign='+')} {interval(seen, '+', 'order_effect_')}"
-    failed = f"{figure(found.get('n_failed'))} of {everything(found)}"
-    if found.get("incomplete"):
+def _judged(name: str, found: Judged) -> list[object]:
+    seen = found.consistency
+    ends = interval(seen.order_effect_low, seen.order_effect_high, "+")
+    failed = f"{figure(found.n_failed)} of {everything(found.n_total, found.n_failed)}"
+    if found.incomplete:
         failed += " – incomplete"
-    low, high = found.get("low_if_failures_lose"), found.get("high_if_failures_win")
     return [
         name,
-        figure(seen.get("win_rate_first")),
-        figure(seen.get("win_rate_second")),
-        effect,
-        _percent(seen.get("order_disagreement")),
-        _percent(seen.get("flip_rate")),
-        _percent(seen.get("tie_rate")),
-        element("span", failed, class_="bad" if found.get("incomplete") else None),
-        counted(found.get("failures") or {}),
-        f"{figure(low)} … {figure(high)}",
+        figure(seen.win_rate_first),
+        figure(seen.win_rate_second),
+        f"{figure(seen.order_effect, sign='+')} {ends}",
+        _percent(seen.order_disagreement),
+        _percent(seen.flip_rate),
+        _percent(seen.tie_rate),
+        element("span", failed, class_="bad" if found.incomplete else None),
+        counted(found.failures),
+        f"{figure(found.low_if_failures_lose)} … {figure(found.high_if_failures_win)}",
     ]
 
 
@@ -114,21 +111,21 @@ def _percent(value: object) -> str:
 
 def health(material: Material) -> Html:
     """Return what is wrong with the answers whatever an annotator thinks of them."""
-    found = [(each, each.found["health"]) for each in material.evaluated if "health" in each.found]
+    found = [(each, each.health) for each in material.evaluated]
     title = "Health of the answers"
     if not found:
         return section("health", title, missing("There are no answers yet."))
-    faults = list(dict.fromkeys(k for _, said in found for k in said if k not in NOT_FAULTS))
+    faults = list(dict.fromkeys(fault for _, said in found for fault in said.faults))
     rows = [
         [
             each.name,
-            figure(said.get("n")),
-            *(figure(said.get(fault)) for fault in faults),
-            figure(said.get("mean_length_tokens"), 0),
+            figure(said.n),
+            *(figure(said.faults.get(fault)) for fault in faults),
+            figure(said.mean_length_tokens, 0),
         ]
         for each, said in found
     ]
     header = ["answers", "n", *(fault.replace("_", " ") for fault in faults), "mean tokens"]
-    warnings = [f"{each.name}: {line}" for each, s in found for line in s.get("warnings", ())]
+    warnings = [f"{each.name}: {line}" for each, s in found for line in s.warnings]
     unique = list(dict.fromkeys(warnings))
     return section("health", title, listed(unique, "warn"), table(header, rows, title))

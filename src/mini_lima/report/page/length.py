@@ -5,6 +5,7 @@ from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
+from mini_lima.measured import LengthControlled, SameLength
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
@@ -19,32 +20,35 @@ def rate_and_length(material: Material) -> Html:
         Point(
             each.row if each.seed is None else f"{each.row}: seed {each.seed}",
             each.column,
-            each.found["avg_length"],
-            each.found["win_rate"],
-            each.found.get("low"),
-            each.found.get("high"),
+            material.looks[each.column],
+            each.found.avg_length,
+            each.found.win_rate,
+            each.found.low,
+            each.found.high,
         )
         for each in material.evaluated[:MOST_DRAWN]
-        if None not in (each.found.get("avg_length"), each.found.get("win_rate"))
+        if each.found is not None and each.found.win_rate is not None
     ]
     title = "Win rate and length"
     if not shown:
         return section("length", title, missing("No cell has both a win rate and a length yet."))
     picture = points(shown, "Win rate over mean answer length", "characters", "win rate, %")
     caption = (
-        "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved). Marks"
-        " that rise from left to right fit an annotator that rewards length; they do not prove one."
+        "Each mark is a model's answers (disc: baseline, square: naive, diamond: improved,"
+        " others: other arms). Marks that rise from left to right fit an annotator that rewards"
+        " length; they do not prove one."
     )
     rows = [
         [
             each.name,
-            figure(each.found.get("avg_length"), 0),
-            figure(each.found.get("avg_length_reference"), 0),
-            figure(each.found.get("win_rate")),
-            _same_length(each.found.get("same_length") or {}),
-            _length_controlled(each.found.get("length_controlled") or {}),
+            figure(each.found.avg_length, 0),
+            figure(each.found.avg_length_reference, 0),
+            figure(each.found.win_rate),
+            _same_length(each.found.same_length),
+            _length_controlled(each.found.length_controlled),
         ]
         for each in material.evaluated
+        if each.found is not None
     ]
     header = [
         "answers",
@@ -59,23 +63,27 @@ def rate_and_length(material: Material) -> Html:
     )
 
 
-def _same_length(found: Mapping[str, Any]) -> str:
-    if found.get("win_rate") is None:
-        return f"{NOTHING} ({found.get('n_pairs', 0)} such pairs)"
-    return f"{figure(found['win_rate'])} {interval(found)} ({found['n_pairs']} pairs)"
+def _same_length(found: SameLength) -> str:
+    if found.win_rate is None:
+        return f"{NOTHING} ({found.n_pairs} such pairs)"
+    return f"{figure(found.win_rate)} {interval(found.low, found.high)} ({found.n_pairs} pairs)"
 
 
-def _length_controlled(found: Mapping[str, Any]) -> str:
-    if found.get("win_rate") is None:
+def _length_controlled(found: LengthControlled) -> str:
+    if found.win_rate is None:
         return NOTHING
-    return f"{figure(found['win_rate'])} {interval(found)}"
+    return f"{figure(found.win_rate)} {interval(found.low, found.high)}"
 
 
 def lengths(material: Material) -> Html:
     """Return how long the outputs in the data are, and how long the answers."""
-    data = [box for name, stats in material.data_sets.items() if (box := _data_box(name, stats))]
+    data = [
+        box
+        for name, stats in material.data_sets.items()
+        if (box := _data_box(material.arms.get(name, name.partition(" ")[2]), stats, material))
+    ]
     answers = {
-        row: [box for each in group if (box := _answer_box(each))]
+        row: [box for each in group if (box := _answer_box(each, material))]
         for row, group in groupby(material.evaluated[:MOST_DRAWN], key=lambda each: each.row)
     }
     groups = {"Outputs in the training data": data, **_references(material)}
@@ -89,23 +97,24 @@ def lengths(material: Material) -> Html:
         " What is shorter than one character stands at 1."
     )
     if any(each.seed is not None for each in material.evaluated):
-        caption += " The number behind a data method is the training seed."
+        caption += " The number behind an arm is the training seed."
     return section("lengths", "Lengths of data and answers", captioned(picture, caption))
 
 
-def _data_box(name: str, stats: Mapping[str, Any]) -> Box | None:
+def _data_box(name: str, stats: Mapping[str, Any], material: Material) -> Box | None:
     found = stats.get("output_lengths", {}).get("characters")
     if found is None:
         return None
     names = ("min", "quartile_1", "median", "quartile_3", "max")
     least, low, median, high, greatest = (found[each] for each in names)
-    method = stats.get("method", name)
-    return Box(method, method, (least, low, median, high, greatest))
+    return Box(name, material.looks.get(name, ""), (least, low, median, high, greatest))
 
 
-def _answer_box(each: Evaluated) -> Box | None:
+def _answer_box(each: Evaluated, material: Material) -> Box | None:
     answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
-    return _box(each.short, each.column, [len(answer) for answer in answers.values()])
+    return _box(
+        each.short, material.looks[each.column], [len(answer) for answer in answers.values()]
+    )
 
 
 def _references(material: Material) -> dict[str, list[Box]]:
@@ -115,10 +124,10 @@ def _references(material: Material) -> dict[str, list[Box]]:
     return {"Reference answers": [box]} if box else {}
 
 
-def _box(name: str, column: str, numbers: Sequence[int]) -> Box | None:
+def _box(name: str, look: str, numbers: Sequence[int]) -> Box | None:
     if not numbers:
         return None
     low, median, high = (
         quantiles(numbers, method="inclusive") if len(numbers) > 1 else [*numbers] * 3
     )
-    return Box(name, column, (min(numbers), low, median, high, max(numbers)))
+    return Box(name, look, (min(numbers), low, median, high, max(numbers)))

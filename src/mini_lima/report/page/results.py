@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from statistics import fmean
-from typing import Any
 
-from mini_lima.report.comparison import BASELINE
+from mini_lima.measured import BASELINE, Agreement, Contrast
+from mini_lima.record import CellRecord, Judged
+from mini_lima.report import measures
 from mini_lima.report.figures import NOTHING, counted, everything, figure, interval
 from mini_lima.report.page.charts import Interval, intervals
 from mini_lima.report.page.markup import (
@@ -43,17 +44,17 @@ MOST_DRAWN = 60
 
 def summary(material: Material) -> Html:
     """Return the heading: what was compared, what did not finish, what has to be known."""
-    cells, finished = material.comparison.cells, material.finished
-    models = ", ".join(dict.fromkeys(cell["model"] for cell in cells))
-    methods = ", ".join(c for c in material.comparison.columns if c != BASELINE)
+    cells, finished = material.comparison.cells, material.comparison.finished
+    models = ", ".join(dict.fromkeys(cell.model for cell in cells))
+    arms = ", ".join(c for c in material.comparison.columns if c != BASELINE)
     warnings = [line for line in material.comparison.notes if line.startswith(WARNING)]
-    failed = [cell for cell in cells if cell["status"] != "finished"]
-    verdicts = Counter(each["verdict"] for each in material.comparison.contrasts)
+    failed = [cell for cell in cells if cell.status != "finished"]
+    verdicts = Counter(str(each.verdict) for each in material.comparison.contrasts)
     parts = [
-        element("h1", f"{shortened(models, 120)}: {methods}"),
+        element("h1", f"{shortened(models, 120)}: {arms}"),
         note(
             f"Mini-LIMA: {len(cells)} {'cell' if len(cells) == 1 else 'cells'},"
-            f" {len(finished)} finished. Each model was tuned on each data set and judged beside"
+            f" {len(finished)} finished. Each model was tuned on each data set and measured beside"
             " itself untuned."
             + (f" Contrasts by verdict: {counted(verdicts)}." if verdicts else "")
         ),
@@ -67,14 +68,14 @@ def summary(material: Material) -> Html:
     return element("header", *parts)
 
 
-def _failed(cell: Mapping[str, Any]) -> Html:
-    reason = cell.get("reason", "it was killed, or is still running; run it again to go on")
+def _failed(cell: CellRecord) -> Html:
+    reason = cell.reason or "it was killed, or is still running; run it again to go on"
     parts = [
-        element("strong", f"{cell['folder']}: {cell['status']}"),
+        element("strong", f"{cell.folder}: {cell.status}"),
         element("pre", shortened(reason)),
     ]
-    if "log" in cell:
-        parts.append(element("div", "Log: ", element("code", cell["log"])))
+    if cell.log is not None:
+        parts.append(element("div", "Log: ", element("code", cell.log)))
     return element("div", *parts, class_="failed")
 
 
@@ -97,12 +98,12 @@ def _single_seeds(material: Material) -> Html:
     rows = [
         [
             each.name,
-            f"{figure(each.found.get('win_rate'))} {interval(each.found)}",
-            figure(each.found.get("avg_length"), 0),
-            f"{figure(each.found.get('n_failed'))} of {everything(each.found)}",
+            _rate(each.found),
+            figure(each.found.avg_length, 0),
+            _of_all(each.found),
         ]
         for each in material.evaluated
-        if each.seed is not None
+        if each.seed is not None and each.found is not None
     ]
     if not rows:
         return Html()
@@ -117,12 +118,12 @@ def _other_annotators(material: Material) -> Html:
         [
             each.name,
             annotator,
-            f"{figure(found.get('win_rate'))} {interval(found)}",
-            f"{figure(found.get('n_failed'))} of {everything(found)}",
-            _agreement(found.get("agreement") or {}),
+            _rate(found),
+            _of_all(found),
+            _agreement(agreement),
         ]
         for each in material.evaluated
-        for annotator, found in each.others.items()
+        for annotator, (found, agreement) in each.others.items()
     ]
     if not rows:
         return Html()
@@ -131,14 +132,22 @@ def _other_annotators(material: Material) -> Html:
     return together([element("h3", title), table(header, rows, title)])
 
 
-def _agreement(found: Mapping[str, Any]) -> str:
-    if found.get("agreement") is None:
+def _rate(found: Judged) -> str:
+    return f"{figure(found.win_rate)} {interval(found.low, found.high)}"
+
+
+def _of_all(found: Judged) -> str:
+    return f"{figure(found.n_failed)} of {everything(found.n_total, found.n_failed)}"
+
+
+def _agreement(found: Agreement | None) -> str:
+    if found is None or found.agreement is None:
         return NOTHING
-    return f"{figure(found['agreement'])}%, κ {figure(found.get('kappa'), 2)} (n {found.get('n')})"
+    return f"{figure(found.agreement)}%, κ {figure(found.kappa, 2)} (n {found.n})"
 
 
 def _drawn(material: Material) -> Html:
-    known = [each for each in material.evaluated if each.found.get("win_rate") is not None]
+    known = [each for each in material.evaluated if each.found and each.found.win_rate is not None]
     if not known:
         return missing("No cell has a win rate yet.")
     groups = {
@@ -150,7 +159,7 @@ def _drawn(material: Material) -> Html:
         caption += f" {ABOUT_THE_STUDY}"
     if any(each.singles for group in groups.values() for each in group):
         caption += " Small circles: the single training seeds that it is the mean of."
-    if any(each.found.get("incomplete") for each in known):
+    if any(each.found and each.found.incomplete for each in known):
         caption += " * Incomplete: too many verdicts failed."
     if len(known) > MOST_DRAWN:
         caption += f" The first {MOST_DRAWN} of {len(known)} are drawn."
@@ -159,25 +168,41 @@ def _drawn(material: Material) -> Html:
 
 def _interval(seeds: list[Evaluated], material: Material) -> Interval:
     """Return what one place of the table comes to; ``seeds`` has one entry, or one per seed."""
-    first, found = seeds[0], seeds[0].found
+    first, judged = seeds[0], [each.found for each in seeds if each.found is not None]
+    value, low, high = judged[0].win_rate, judged[0].low, judged[0].high
     singles: tuple[float, ...] = ()
-    if len(seeds) > 1:
-        rates = [each.found["win_rate"] for each in seeds]
-        known = {(each["row"], each["method"]): each for each in material.comparison.seeds}
-        apart = {"win_rate": fmean(rates), "win_rates": dict(enumerate(rates))}
-        found = known.get((first.row, first.column), apart)
-        singles = tuple(rate for rate in found["win_rates"].values() if rate is not None)
-    incomplete = any(each.found.get("incomplete") for each in seeds)
+    if len(judged) > 1:
+        singles = tuple(each.win_rate for each in judged if each.win_rate is not None)
+        value, low, high = fmean(singles), None, None
+        for each in material.comparison.measures:
+            own = each.measured
+            if each.first and each.one_of == 1 and (each.row, own.arm) == (first.row, first.column):
+                value, low, high = own.value, own.low, own.high
+    incomplete = any(each.incomplete for each in judged)
     return Interval(
         name=first.column,
-        column=first.column,
-        value=found["win_rate"],
-        low=found.get("low"),
-        high=found.get("high"),
-        figure=figure(found["win_rate"]) + ("*" if incomplete else ""),
+        look=material.looks[first.column],
+        value=value,
+        low=low,
+        high=high,
+        figure=figure(value) + ("*" if incomplete else ""),
         study=STUDY.get(first.model.lower(), {}).get(first.column),
         singles=singles,
     )
+
+
+def measured(material: Material) -> Html:
+    """Return every other measure of the same answers; nothing but a word if there is none."""
+    lines = measures.others(material.comparison.measures)
+    title = "Other measures"
+    if not lines:
+        return section("measures", title, missing("Nothing else was measured."))
+    rows = [list(each.values()) for each in measures.texts(lines)]
+    about = note(
+        "In brackets the bootstrap interval over the instructions; n: answers, or verdicts of"
+        " another judge; failed: those that should count and do not. Δ is paired by instruction."
+    )
+    return section("measures", title, about, table([*measures.texts(lines)[0]], rows, title))
 
 
 def contrasts(material: Material) -> Html:
@@ -190,32 +215,34 @@ def contrasts(material: Material) -> Html:
         [_verdict(text) if name == "verdict" else text for name, text in line.items()]
         for line in told
     ]
-    known = [each for each in comparison.contrasts if each["difference"] is not None]
-    several = len({each["annotator"] for each in known}) > 1
-    shown = {
-        _title(each, several): [
+    known = [each for each in comparison.contrasts if each.difference is not None]
+    several = len({each.measure for each in known}) > 1
+    drawn: dict[str, dict[str, list[Interval]]] = {}
+    for each in known[:MOST_DRAWN]:
+        drawn.setdefault(each.unit, {})[_title(each, several)] = [
             Interval(
-                name=each["verdict"],
-                column=each["name"].rpartition(": ")[2].partition(" ")[0],
-                value=each["difference"],
-                low=each["low"],
-                high=each["high"],
-                figure=figure(each["difference"], sign="+"),
+                name=each.verdict,
+                look=material.looks.get(next(iter(each.terms)), ""),
+                value=each.difference,
+                low=each.low,
+                high=each.high,
+                figure=figure(each.difference, sign="+"),
             )
         ]
-        for each in known[:MOST_DRAWN]
-    }
-    words = listed([f"{_title(each, several)} – {each['words']}" for each in known], "soft")
+    words = listed([f"{_title(each, several)} – {each.words}" for each in known], "soft")
+    about_length = [element("p", paragraph) for paragraph in comparison.about_length]
     whole = table([*told[0]], rows, "Contrasts")
-    if not shown:
-        return section("contrasts", "Contrasts", whole, words)
-    picture = intervals(shown, "Differences with intervals", "difference, points")
-    caption = "Right of zero: the first of the two wins more often."
-    return section("contrasts", "Contrasts", whole, beside(captioned(picture, caption), words))
+    caption = "Right of zero: the first of the two has more of it."
+    pictures = [
+        captioned(intervals(shown, f"Differences in {unit}", f"difference, {unit}"), caption)
+        for unit, shown in drawn.items()
+    ]
+    shown = beside(*pictures, words) if pictures else words
+    return section("contrasts", "Contrasts", *about_length, whole, shown)
 
 
-def _title(contrast: Mapping[str, Any], several: bool) -> str:
-    return f"{contrast['name']} ({contrast['annotator']})" if several else contrast["name"]
+def _title(contrast: Contrast, several: bool) -> str:
+    return f"{contrast.name} ({contrast.measure})" if several else contrast.name
 
 
 def _verdict(text: str) -> Html:

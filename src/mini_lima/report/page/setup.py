@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mini_lima.record import Cost
 from mini_lima.report.figures import NOTHING, counted, duration, figure
 from mini_lima.report.page.markup import (
     Html,
@@ -59,15 +60,14 @@ def cost(material: Material) -> Html:
     parts: list[Html] = []
     if rows:
         summed = ("replies", *TOKENS, "usd", "unpriced")
-        total = {key: sum(c.get(key, 0) for c in costs.values()) for key in summed}
+        sums = {key: sum(getattr(c, key) for c in costs.values()) for key in summed}
+        total = Cost(**sums, warnings=[])
         rows.append(["together", *_asked(total), _usd(total)])
         header = ["stage", "replies", "input tokens", "cached of these", "output tokens", "USD"]
         parts += [
             note("What the replies cost when they were made; shared stages count once."),
             table(header, rows, "Cost by stage"),
-            listed(
-                [f"{name}: {line}" for name, c in costs.items() for line in c.get("warnings", ())]
-            ),
+            listed([f"{name}: {line}" for name, c in costs.items() for line in c.warnings]),
         ]
     else:
         parts.append(missing("No stage has asked a teacher or an annotator that keeps a ledger."))
@@ -88,27 +88,26 @@ def _sum(spent: Mapping[str, list[float]]) -> tuple[int, str]:
     return len(every), duration(sum(every))
 
 
-def _asked(found: Mapping[str, Any]) -> list[str]:
+def _asked(found: Cost) -> list[str]:
     """Return replies and tokens; an answer of no tokens is one whose usage nobody reported."""
-    known = figure(found.get("replies"))
-    if not found.get("output_tokens"):
+    known = figure(found.replies)
+    if not found.output_tokens:
         return [known, *[NOTHING] * len(TOKENS)]
-    return [known, *(figure(found.get(key)) for key in TOKENS)]
+    return [known, *(figure(getattr(found, key)) for key in TOKENS)]
 
 
-def _usd(found: Mapping[str, Any]) -> str:
+def _usd(found: Cost) -> str:
     """Return the cost; what has no price is said and never counts as nothing."""
-    unpriced = found.get("unpriced", 0)
-    if unpriced and unpriced == found.get("replies"):
+    if found.unpriced and found.unpriced == found.replies:
         return "not known"
-    known = f"${found.get('usd', 0):,.2f}"
-    return f"{known}, and {unpriced:,} replies of unknown cost" if unpriced else known
+    known = f"${found.usd:,.2f}"
+    return f"{known}, and {found.unpriced:,} replies of unknown cost" if found.unpriced else known
 
 
 def configuration(material: Material) -> Html:
     """Return every setting that is not the same in all cells, and all that are."""
     cells = material.comparison.cells
-    flat = [flattened(cell.get("config", {})) for cell in cells]
+    flat = [flattened(cell.config) for cell in cells]
     keys = list(dict.fromkeys(key for each in flat for key in each))
     values = {key: [each.get(key, NOT_THERE) for each in flat] for key in keys}
     differing = [key for key in keys if len(set(values[key])) > 1]
@@ -117,7 +116,7 @@ def configuration(material: Material) -> Html:
     if differing:
         parts.append(note("Settings that are not the same in all cells."))
         rows = [
-            [cell["folder"], *(values[key][number] for key in differing)]
+            [cell.folder, *(values[key][number] for key in differing)]
             for number, cell in enumerate(cells)
         ]
         parts.append(table(["cell", *differing], rows, "Settings that differ"))

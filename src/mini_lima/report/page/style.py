@@ -8,10 +8,12 @@ a shadow at the edge of a table says that it goes on.
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #565e67; --line: #d5dbe1; --paper: #fff;
   --raised: #f5f7f9; --alarm: #a8201a; --good: #1a6b34; --link: #0a58b5;
-  --baseline: #5b6570; --naive: #b3470a; --improved: #0a66c2; --other: #7a3fa0; }
+  --baseline: #5b6570; --naive: #b3470a; --improved: #0a66c2; --other: #7a3fa0;
+  --other-2: #1a6b34; --other-3: #8a5a00; --other-4: #a01a5e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8ecf0; --soft: #a0a9b3; --line: #3a424b;
   --paper: #101418; --raised: #1a2027; --alarm: #ff8f87; --good: #6fd08c; --link: #7db8ff;
-  --baseline: #aab4be; --naive: #ff9d5c; --improved: #6cb2ff; --other: #cf9bf0; } }
+  --baseline: #aab4be; --naive: #ff9d5c; --improved: #6cb2ff; --other: #cf9bf0;
+  --other-2: #6fd08c; --other-3: #e0b040; --other-4: #ff8fc0; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
   color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -60,6 +62,8 @@ svg .soft { fill: var(--soft); font-size: 12px; } svg .head { font-weight: 600; 
 svg .grid { stroke: var(--line); } svg .zero { stroke: var(--soft); }
 svg .baseline { --mark: var(--baseline); } svg .naive { --mark: var(--naive); }
 svg .improved { --mark: var(--improved); } svg .other { --mark: var(--other); }
+svg .other-2 { --mark: var(--other-2); } svg .other-3 { --mark: var(--other-3); }
+svg .other-4 { --mark: var(--other-4); }
 svg .shape { fill: var(--mark); } svg .span { stroke: var(--mark); stroke-width: 3; }
 svg .single { stroke: var(--mark); fill: none; }
 svg .box { fill: var(--mark); fill-opacity: .35; stroke: var(--mark); }

@@ -1,0 +1,178 @@
+"""What was measured of the cells of a sweep: verdicts and scores, read from the store by measure.
+
+A measure is known by its name, so names are made to tell first: two judges are one only if all of
+what they are is the same.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mini_lima.files import read_json
+from mini_lima.measured import BASELINE
+from mini_lima.record import CellRecord, Judgement, Result, Which
+from mini_lima.report.groups import Group, groups_of
+
+if TYPE_CHECKING:
+    from mini_lima.evaluation.contrasts import Cell, Measure
+    from mini_lima.evaluation.scores import Metric
+
+Rows = list[dict[str, Any]]
+HOW_SHOWN = ("bootstrap_samples", "confidence", "most_failed")
+"""Settings that change no verdict and no answer, but how sure one says that one is."""
+LONGEST_VALUE = 16
+"""Characters of what tells two judges of one name apart; of a hash that is enough."""
+
+
+def told_apart(cells: Sequence[CellRecord]) -> list[CellRecord]:
+    """Give different judges different names, wherever two of ``cells`` have one name for them."""
+    known: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        for judge in cell.result.judges if cell.result else ():
+            if judge.sft.identity not in known[judge.name]:
+                known[judge.name].append(judge.sft.identity)
+
+    def name_of(judge: Judgement) -> str:
+        if len(known[judge.name]) == 1:
+            return judge.name
+        flat = [_flat(each) for each in known[judge.name]]
+        own = _flat(judge.sft.identity)
+        telling = [k for k in own if len({each.get(k) for each in flat}) > 1]
+        told = [f"{key.rpartition('.')[2]}={own[key]:.{LONGEST_VALUE}}" for key in telling]
+        return ", ".join([judge.name, *told])
+
+    return [
+        cell if cell.result is None else replace(cell, result=_renamed(cell.result, name_of))
+        for cell in cells
+    ]
+
+
+def _flat(identity: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in identity.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+def _renamed(result: Result, name_of: Callable[[Judgement], str]) -> Result:
+    judges = [replace(judge, name=name_of(judge)) for judge in result.judges]
+    new = {old.measure: j.measure for old, j in zip(result.judges, judges, strict=True)}
+    return replace(
+        result,
+        judges=judges,
+        measurements=[
+            replace(m, measure=new.get(m.measure, m.measure)) for m in result.measurements
+        ],
+        differences={new.get(name, name): d for name, d in result.differences.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A measure as it is collected from the cells: rows of verdicts or scores."""
+
+    rows: "dict[Cell, Rows]"
+    settings: "dict[Cell, dict[str, object]]"
+    metric: "Metric | None" = None
+    annotator: str = ""
+
+
+def measures_of(cells: Sequence[CellRecord]) -> "list[Measure]":
+    """Read from the store what is known of ``cells``, judges first."""
+    from mini_lima.evaluation.contrasts import of_scores, of_verdicts
+
+    sources: dict[str, _Source] = {}
+    groups = groups_of(cells)
+    for group in groups:
+        for which, arm in _places(group):
+            for name, source, rows, settings in _measured(group, which):
+                own = sources.setdefault(name, source)
+                if (group.row, arm) not in own.rows and rows:
+                    own.rows[group.row, arm] = rows
+                    own.settings[group.row, arm] = settings
+    judged_by: dict[str, str] = {}
+    for group in groups:
+        for cell in group.finished.values():
+            names = [judge.name for judge in cell.result.judges] if cell.result else []
+            judged_by[group.row] = f"was judged by {' and '.join(names) or 'nobody'}"
+    measures = []
+    for name, source in sources.items():
+        if not source.rows:
+            continue
+        if source.metric is None:
+            about = {"settings": source.settings, "instead": judged_by}
+            measures.append(of_verdicts(name, source.rows, source.annotator, **about))
+        else:
+            measures.append(of_scores(name, source.metric, source.rows, settings=source.settings))
+    return sorted(measures, key=lambda measure: not measure.judged)
+
+
+def _places(group: Group) -> "Iterator[tuple[Which, str]]":
+    yield "baseline", BASELINE
+    yield "sft", group.arm
+
+
+def _measured(
+    group: Group, which: Which
+) -> "Iterator[tuple[str, _Source, Rows, dict[str, object]]]":
+    """Yield what the cells of ``group`` were measured by, with the rows of all its seeds.
+
+    Seeds that share their outputs, as all do of the baseline, are one: what is said of the same
+    answers has no seed.
+    """
+    from mini_lima.evaluation.scores import read_metrics, read_scores
+
+    finished = {
+        seed: (cell, cell.result)
+        for seed, cell in group.finished.items()
+        if cell.result is not None
+    }
+    by_name: dict[str, dict[str, tuple[int, Rows]]] = defaultdict(dict)
+    about: dict[str, tuple[_Source, dict[str, object]]] = {}
+    for seed, (cell, result) in finished.items():
+        recipe = {
+            k: v for k, v in (cell.recipe or {}).items() if k.rpartition(".")[2] not in HOW_SHOWN
+        }
+        of_answers = {k: v for k, v in recipe.items() if k.startswith("evaluation.")}
+        for judge in result.judges:
+            if judge.key not in cell.annotations:
+                continue
+            folder = getattr(cell.annotations[judge.key], which)
+            own = {
+                key.removeprefix(f"{judge.key}."): value
+                for key, value in recipe.items()
+                if key.startswith(f"{judge.key}.")
+            }
+            source = _Source({}, {}, annotator=getattr(judge, which).annotator)
+            about[judge.measure] = source, {**of_answers, **own}
+            by_name[judge.measure].setdefault(folder, (seed, _verdicts(folder)))
+        if cell.scores is not None and Path(getattr(cell.scores, which), "scores.jsonl").is_file():
+            folder = getattr(cell.scores, which)
+            rows = [dict(row) for row in read_scores(Path(folder))]
+            for name, metric in read_metrics(Path(folder)).items():
+                own = {
+                    key: value
+                    for key, value in recipe.items()
+                    if key.startswith("metrics.") and name in key.split(".")
+                }
+                about[name] = _Source({}, {}, metric), {**of_answers, **own}
+                by_name[name].setdefault(folder, (seed, rows))
+    for name, folders in by_name.items():
+        known = [(seed, rows) for seed, rows in folders.values() if rows]
+        if len(known) == 1:
+            yield name, about[name][0], known[0][1], about[name][1]
+        else:
+            numbered = [row | {"seed": seed} for seed, rows in known for row in rows]
+            yield name, about[name][0], numbered, about[name][1]
+
+
+def _verdicts(folder: str) -> Rows:
+    """The verdicts in ``folder``, if it is still in the store."""
+    path = Path(folder, "annotations.json")
+    return list(read_json(path)) if path.is_file() else []

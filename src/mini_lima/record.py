@@ -1,0 +1,377 @@
+"""What a cell leaves behind, as types: `Result` is ``result.json``, `CellRecord` ``cell.json``.
+
+The stage that summarises a cell writes the one, the cell's process the other, and everything that
+compares, shows or tracks cells reads them through here, so a record that does not fit is refused
+with file and field. A record of another version is not guessed at: running its sweep again makes it
+anew from the stages in the store.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from mini_lima.contamination import Contamination
+from mini_lima.errors import UserError
+from mini_lima.files import read_json, write_json
+from mini_lima.hiding import without_secrets
+from mini_lima.measured import (
+    Agreement,
+    Consistency,
+    LengthControlled,
+    Measurement,
+    PairedDifference,
+    SameLength,
+    VarianceSplit,
+    WinRate,
+)
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+CELL, RESULT = "cell.json", "result.json"
+VERSION = 1
+"""Of both files; raised when a reader of the earlier one would misread it."""
+Which = Literal["baseline", "sft"]
+Status = Literal["unfinished", "finished", "failed", "stopped", "killed"]
+
+
+class OtherVersionError(UserError):
+    """A record that another version wrote."""
+
+
+@dataclass(frozen=True)
+class Judged(WinRate):
+    """What one judge made of one model's answers: ``leaderboard.json`` of its stage.
+
+    Attributes:
+        generator: Whose answers.
+        reference: Whose answers they were compared with.
+        annotator: The judge's name, for people.
+        model: The model that judges; None where none does.
+        orders: Who was shown first.
+        repeats: Verdicts on each pair in each order.
+        incomplete: Too many verdicts failed.
+        failures: How many, by reason.
+        avg_length: Mean length of the answers in characters.
+        judge: What tells the judge from any other: prompt, model and sampling.
+    """
+
+    generator: str
+    reference: str
+    annotator: str
+    model: str | None
+    orders: str
+    repeats: int
+    incomplete: bool
+    consistency: Consistency
+    variance: VarianceSplit
+    same_length: SameLength
+    length_controlled: LengthControlled
+    failures: dict[str, int]
+    avg_length: float
+    avg_length_reference: float
+    judge: dict[str, Any] | str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the judge from any other, as flat as it is."""
+        if isinstance(self.judge, dict):
+            return self.judge
+        return {"judge": self.judge or self.annotator, "model": self.model}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge of a cell.
+
+    Attributes:
+        key: Under which it is configured: ``annotator``, or ``other_annotators.<name>``.
+        name: For people; no two of a cell have the same.
+        baseline: On the untuned model's answers.
+        sft: On the tuned model's.
+        agreement: With the first judge, about the tuned model; None of the first itself.
+    """
+
+    key: str
+    name: str
+    baseline: Judged
+    sft: Judged
+    agreement: Agreement | None = None
+
+    @property
+    def measure(self) -> str:
+        """What its numbers measure."""
+        return f"win rate by {self.name}"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is wrong with answers whatever a judge thinks of them: ``health.json``.
+
+    Attributes:
+        n: Answers.
+        faults: How many have each fault.
+        mean_length_characters: Of the answers.
+        mean_length_tokens: Of the same.
+        warnings: Faults that are too many, as sentences.
+    """
+
+    n: int
+    faults: dict[str, int]
+    mean_length_characters: float
+    mean_length_tokens: float
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Health":
+        """Read the document, in which every other whole number counts a fault."""
+        faults = {k: v for k, v in document.items() if isinstance(v, int) and k != "n"}
+        return cls(
+            n=document["n"],
+            faults=faults,
+            mean_length_characters=document["mean_length_characters"],
+            mean_length_tokens=document["mean_length_tokens"],
+            warnings=document["warnings"],
+        )
+
+    @property
+    def cut(self) -> int:
+        """Answers that ran into the length limit."""
+        return self.faults.get("cut_at_limit", 0)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What is known of the training data beside its files."""
+
+    examples: int
+    mean_output_characters: float | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What came of the training: ``summary.json`` of its stage."""
+
+    parameters: int
+    examples: int
+    steps: int
+    tokens: int
+    first_loss: float | None
+    last_loss: float | None
+    held_out_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell found.
+
+    Attributes:
+        model: Row of the comparison.
+        arm: Column of the comparison.
+        confidence: Of the intervals.
+        bootstrap_samples: Behind them.
+        seed: Of the bootstrap.
+        data: The training data.
+        training: The training.
+        health: Of the answers of each model.
+        judges: The first, then the others; empty where nobody judges.
+        measurements: Every number, of the untuned and of the tuned model.
+        differences: Tuned minus untuned by measure, paired by instruction.
+        contamination: None where it was not looked for.
+        version: Of the file.
+    """
+
+    model: str
+    arm: str
+    confidence: float
+    bootstrap_samples: int
+    seed: int
+    data: DataSet
+    training: Training
+    health: dict[Which, Health]
+    judges: list[Judgement]
+    measurements: list[Measurement]
+    differences: dict[str, PairedDifference]
+    contamination: Contamination | None = None
+    version: int = VERSION
+
+    def measured(self, which: Which) -> list[Measurement]:
+        """Return the numbers of the untuned or of the tuned model."""
+        return [m for m in self.measurements if (m.arm == self.arm) is (which == "sft")]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the replies behind a stage took when they were made, and what is odd about them."""
+
+    replies: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    usd: float
+    unpriced: int
+    warnings: list[str]
+
+
+def cost_of(ledger: Path) -> Cost:
+    """Read what is in the ledger of a stage.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    book = _read(ledger)
+    return _typed(ledger, {**book["value"], "warnings": book["warnings"]}, Cost)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of a stage that each of the two models has."""
+
+    baseline: str
+    sft: str
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """How a cell was asked for, how it ended, and what it found.
+
+    Attributes:
+        model: Its name.
+        arm: The name of the option ``data=``.
+        seed: Of the training.
+        overrides: The command line.
+        config: The whole configuration, resolved.
+        status: ``finished`` is everything that was asked for.
+        exit_code: 0, 1 for failed work, 2 for what a person can put right.
+        until: The kind of stage after which it was told to stop; None: it goes to its result.
+        reason: Why it did not finish.
+        log: Where that can be read.
+        recipe: Everything outside the data that changes results, by its dotted name; None until
+            the cell is laid out.
+        steps: What the data is made of: the keywords of each step, by its name.
+        fingerprint: Of the result, known before it is there.
+        stages: Folders by the stages' names.
+        executed: What this run did itself.
+        seconds: How long this run took.
+        costs: By the names of stages.
+        result: What it found; None until then, and of a cell that stops earlier.
+        annotations: Folders of each judge's verdicts, by the key of the judge.
+        scores: Folders of the metrics.
+        not_tracked: Why the result is not in Weights & Biases, if it should be.
+        version: Of the file.
+        folder: Name of the folder that it was read from.
+        sweep: Name of the folder around that.
+    """
+
+    model: str
+    arm: str
+    seed: int
+    overrides: list[str]
+    config: dict[str, Any]
+    status: Status = "unfinished"
+    exit_code: int = 1
+    until: str | None = None
+    reason: str | None = None
+    log: str | None = None
+    recipe: dict[str, Any] | None = None
+    steps: dict[str, dict[str, Any]] | None = None
+    fingerprint: str | None = None
+    stages: dict[str, str] = field(default_factory=dict)
+    executed: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    costs: dict[str, Cost] = field(default_factory=dict)
+    result: Result | None = None
+    annotations: dict[str, Folders] = field(default_factory=dict)
+    scores: Folders | None = None
+    not_tracked: str | None = None
+    version: int = VERSION
+    folder: str = ""
+    sweep: str = ""
+
+
+def read_cell(path: Path) -> CellRecord:
+    """Read a ``cell.json``.
+
+    Raises:
+        OtherVersionError: another version wrote it.
+        UserError: it cannot be read, or a field is not what it should be.
+    """
+    record = _typed(path, _document(path), CellRecord)
+    folder = path.absolute().parent
+    return replace(record, folder=folder.name, sweep=folder.parent.name)
+
+
+def write_cell(path: Path, record: CellRecord) -> None:
+    """Write ``record`` without the values of the keys that its configuration names."""
+    document = asdict(record)
+    del document["folder"], document["sweep"]
+    write_json(path, without_secrets(document, os.environ))
+
+
+def read_result(path: Path) -> Result:
+    """Read a ``result.json``; raises as `read_cell` does."""
+    return _typed(path, _document(path), Result)
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write ``result``."""
+    write_json(path, asdict(result))
+
+
+Typed = TypeVar("Typed")
+_made: "dict[type[Any], TypeAdapter[Any]]" = {}
+
+
+def typed(path: Path, kind: type[Typed]) -> Typed:
+    """Read a JSON document as a dataclass; keys that it does not have are left out.
+
+    Raises:
+        UserError: it cannot be read, or a field is not what it should be.
+    """
+    return _typed(path, _read(path), kind)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"is damaged ({error})"
+        raise UserError(f"{path}: cannot be read: {reason}") from error
+
+
+def _document(path: Path) -> Any:
+    document = _read(path)
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != VERSION:
+        made_by = "a newer" if isinstance(version, int) and version > VERSION else "an older"
+        raise OtherVersionError(
+            f"{path}: made by {made_by} version of Mini-LIMA: run the sweep again, its stages in"
+            " the store are reused as far as they are the same"
+        )
+    return document
+
+
+def _typed(path: Path, document: Any, kind: type[Typed]) -> Typed:
+    from pydantic import ValidationError
+
+    try:
+        found: Typed = _adapters(kind).validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        shown = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
+        said = first["msg"][:1].lower() + first["msg"][1:]
+        raise UserError(f"{path}: {place}: {said}{shown}") from None
+    return found
+
+
+def _adapters(kind: type[Typed]) -> "TypeAdapter[Typed]":
+    """Made once for each kind: a sweep has many records, and to make one takes a while."""
+    from pydantic import TypeAdapter
+
+    made: TypeAdapter[Typed] = _made.get(kind) or TypeAdapter(kind)
+    _made[kind] = made
+    return made

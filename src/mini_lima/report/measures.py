@@ -1,0 +1,145 @@
+"""All measures side by side: one row per number, with its interval and its difference to baseline.
+
+The table of the study shows one judge's win rate; whatever else was measured of the same answers
+stands here, in the same terms. A place with several training seeds has a row for each and one for
+what they come to together.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
+from mini_lima.record import CellRecord, Result
+from mini_lima.report.figures import NOTHING, figure, interval
+from mini_lima.report.groups import groups_of, labelled, titles_of
+
+COLUMNS = (
+    *("model", "arm", "seed", "measure", "unit", "value", "low", "high", "n", "failed"),
+    *("difference", "difference_low", "difference_high"),
+)
+"""Of the rows as values."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A number in its place.
+
+    Attributes:
+        row: Title of its row.
+        measured: The number; its ``seed`` is None where it stands for all seeds of the place.
+        difference: To the baseline; None of the baseline itself.
+        first: Whether it is the first judge's, which has a table of its own.
+        one_of: Of how many seeds it is one; 1 where it stands for all there are.
+    """
+
+    row: str
+    measured: Measurement
+    difference: PairedDifference | None
+    first: bool
+    one_of: int = 1
+
+    @property
+    def arm(self) -> str:
+        """The column, with the seed where it is one of several."""
+        return labelled(self.measured.arm, self.measured.seed if self.one_of > 1 else None)
+
+    def values(self) -> list[object]:
+        """What is in `COLUMNS`."""
+        own, d = self.measured, self.difference
+        told = [self.row, self.arm, own.seed, own.measure, own.unit, own.value, own.low, own.high]
+        told += [own.n, own.failed]
+        return [*told, *([d.difference, d.low, d.high] if d else [None, None, None])]
+
+
+def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[Line]:
+    """Return every number of ``cells``, by measure, row and arm."""
+    known = {(each.row, each.arm, each.measure): each for each in together}
+    groups = groups_of(cells)
+    titles = titles_of(groups)
+    lines: dict[tuple[object, ...], Line] = {}
+    for group in groups:
+        row, results = titles[group.row], [c.result for c in group.finished.values() if c.result]
+        for result in results:
+            for line in _lines(row, result, len(results)):
+                own = line.measured
+                key = (row, own.arm, own.measure, own.seed if own.arm != BASELINE else None)
+                lines.setdefault(key, line)
+                whole = known.get((row, own.arm, own.measure))
+                if len(results) > 1 and whole is not None:
+                    lines.setdefault((row, own.arm, own.measure), _together(line, whole))
+    measures = list(dict.fromkeys(line.measured.measure for line in lines.values()))
+    rows = list(dict.fromkeys(line.row for line in lines.values()))
+    place = {name: number for number, name in enumerate(measures)}
+    return sorted(lines.values(), key=lambda x: (place[x.measured.measure], rows.index(x.row)))
+
+
+def _lines(row: str, result: Result, seeds: int) -> Iterator[Line]:
+    first = result.judges[0].measure if result.judges else None
+    for own in result.measurements:
+        tuned = own.arm != BASELINE
+        yield Line(
+            row=row,
+            measured=own,
+            difference=result.differences[own.measure] if tuned else None,
+            first=own.measure == first,
+            one_of=seeds if tuned else 1,
+        )
+
+
+def _together(line: Line, whole: Together) -> Line:
+    over = whole.over
+    own = replace(
+        line.measured,
+        seed=None,
+        value=over.value,
+        low=over.low,
+        high=over.high,
+        n=over.n,
+        failed=over.failed,
+    )
+    return replace(line, measured=own, difference=whole.difference, one_of=1)
+
+
+def others(lines: Sequence[Line]) -> list[Line]:
+    """Return what the table of the first judge's win rates does not show; seeds together."""
+    shown = [line for line in lines if not line.first]
+    whole = {(x.row, x.measured.arm, x.measured.measure) for x in shown if x.one_of == 1}
+    return [
+        x
+        for x in shown
+        if x.one_of == 1 or (x.row, x.measured.arm, x.measured.measure) not in whole
+    ]
+
+
+def texts(lines: Sequence[Line]) -> list[dict[str, str]]:
+    """Return the lines for people, by column."""
+    return [
+        {
+            "measure": titled(line.measured),
+            "model": line.row,
+            "arm": line.arm,
+            "value": value_of(line.measured),
+            "n": figure(line.measured.n),
+            "failed": figure(line.measured.failed),
+            "Δ to baseline": difference_of(line) or NOTHING,
+        }
+        for line in lines
+    ]
+
+
+def titled(measured: Measurement) -> str:
+    """Return what was measured, with its unit."""
+    return f"{measured.measure}, {'%' if measured.unit == 'percent' else measured.unit}"
+
+
+def value_of(measured: Measurement) -> str:
+    """Return the number with its interval."""
+    return f"{figure(measured.value)} {interval(measured.low, measured.high)}".strip()
+
+
+def difference_of(line: Line) -> str:
+    """Return the difference to the baseline; nothing for the baseline."""
+    if line.difference is None:
+        return ""
+    told = line.difference
+    return f"{figure(told.difference, sign='+')} {interval(told.low, told.high, '+')}".strip()

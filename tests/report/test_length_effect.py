@@ -1,0 +1,112 @@
+"""What the report says of length: from the contrasts that are there, and no more than they hold."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_lima.measured import Contrast, PairedDifference
+from mini_lima.report.length_effect import sentences
+
+
+def contrast(one, other, value, half=2.0, *, alone=None, row="small", **about):
+    return Contrast(
+        kind="data",
+        name=f"{row}: {one} − {other}",
+        measure=about.get("measure", "win rate by judge"),
+        unit="points",
+        row=row,
+        terms={one: 1, other: -1},
+        difference=value,
+        low=value - half,
+        high=value + half,
+        p_value=0.5,
+        p_holm=0.5,
+        family=6,
+        n=100,
+        detectable=None,
+        lowest=None,
+        highest=None,
+        by_length=alone and PairedDifference(alone, alone - 1, alone + 1, 100),
+        judged=about.get("judged", True),
+    )
+
+
+def test_all_of_it_is_length():
+    (told,) = sentences(
+        [
+            contrast("improved", "naive", 12.0, alone=30.0),
+            contrast("improved_cut", "naive", 0.5),
+            contrast("improved", "improved_cut", 11.5),
+            contrast("improved_longest", "improved_shortest", 8.0),
+        ]
+    )
+    assert told.startswith("Length, small: improved against naive is +12.0 points [+10.0, +14.0].")
+    assert "what its content does, beside its length, cannot be told" in told
+    assert "the longer training text adds that much" in told
+    assert "trained on the longest half, the model does better" in told
+    assert "+30.0 points [+29.0, +31.0]" in told
+    assert "a judge's liking for length can be behind the difference" in told
+
+
+def test_all_of_it_is_content_whichever_way_round_the_contrasts_are():
+    (told,) = sentences(
+        [
+            contrast("naive", "improved", -12.0, alone=30.0),
+            contrast("naive", "improved_cut", -11.0),
+            contrast("improved_cut", "improved", -1.0),
+            contrast("improved_shortest", "improved_random", -5.0),
+        ]
+    )
+    assert "improved against naive is +12.0 points [+10.0, +14.0]" in told
+    assert "it is +11.0 points [+9.0, +13.0]: its content helps at equal length" in told
+    assert (
+        "makes +1.0 points [−1.0, +3.0]: what the length of the training text does cannot" in told
+    )
+    assert "Between the shortest half and a random half of improved lie −5.0" in told
+    assert "trained on the shortest half, the model does worse" in told
+    assert "would say −30.0 points [−31.0, −29.0]" in told
+    assert "the other way: a liking for length is not behind the difference" in told
+
+
+def test_nothing_is_said_of_what_no_contrast_tells():
+    assert sentences([]) == []
+    assert sentences([contrast("improved", "naive", 12.0, alone=30.0)]) == []
+    metric = contrast("improved_cut", "naive", 5.0, measure="strict", judged=False)
+    assert sentences([metric]) == []
+    (alone,) = sentences([contrast("improved_cut", "naive", 5.0)])
+    assert "A judge" not in alone
+    assert "improved against naive" not in alone
+
+
+def test_each_row_and_judge_has_a_paragraph():
+    one, other = (contrast("improved_cut", "naive", 5.0, row=row) for row in ("small", "large"))
+    assert [each.partition(": ")[0] for each in sentences([one, other])] == [
+        "Length, small",
+        "Length, large",
+    ]
+    second = contrast("improved_cut", "naive", 5.0, measure="win rate by other")
+    assert [each.partition(": ")[0] for each in sentences([one, second])] == [
+        "Length, small, win rate by judge",
+        "Length, small, win rate by other",
+    ]
+
+
+CLAIMS = ("helps at", "harms at", "adds that", "costs that", "does better", "does worse")
+CLAIMED = {
+    ("improved_cut", "naive"): ("helps at", "harms at"),
+    ("improved", "improved_cut"): ("adds that", "costs that"),
+    ("improved_longest", "improved_random"): ("does better", "does worse"),
+}
+
+
+@pytest.mark.parametrize("pair", CLAIMED)
+@given(value=st.floats(-50, 50), half=st.floats(0.01, 60))
+def test_nothing_is_claimed_that_the_interval_does_not_hold(pair, value, half):
+    told = " ".join(sentences([contrast(*pair, value, half)]))
+    found = [claim for claim in CLAIMS if claim in told]
+    if value - half > 0:
+        assert found == [CLAIMED[pair][0]]
+    elif value + half < 0:
+        assert found == [CLAIMED[pair][1]]
+    else:
+        assert found == []

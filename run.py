@@ -37,6 +37,11 @@ def main(composed: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     sys.argv[1:] = names.with_experiments_joined(sys.argv[1:])
+    beside = names.packages_beside(sys.argv[1:])
+    sys.path += beside  # for the functions that a configuration names, in workers and jobs too
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [os.environ.get("PYTHONPATH"), *beside])
+    )
     os.environ.setdefault(names.SWEEP_VARIABLE, names.sweep_name(sys.argv[1:]))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here, to be said in one line
     entry.register()

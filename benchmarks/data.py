@@ -10,7 +10,7 @@ import random
 import time
 
 from mini_lima.chat import Reply
-from mini_lima.data.examples import DataSet, Example
+from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.filters import Filters, RewritingFilters
 from mini_lima.data.measures import counts
 from mini_lima.data.parsing import pairs
@@ -97,7 +97,7 @@ def figures(used):
         for n, (t, i) in enumerate(used)
     ]
     begun = time.perf_counter()
-    counts(DataSet("naive", examples, [], {"prompt 3": len(used)}, "m", "bench"))
+    counts("naive", examples, [], StepReport(requests={"prompt 3": len(used)}))
     return time.perf_counter() - begun
 
 

@@ -59,7 +59,7 @@ def instructions(folder):
 
 
 def ours(model, rows, limit):
-    """Texts and tokens of the stage function, files and health included."""
+    """Texts and tokens of the stage function, files included."""
     with tempfile.TemporaryDirectory() as name:
         output_dir, work_dir = Path(name, "outputs"), Path(name, "work")
         output_dir.mkdir()

@@ -42,10 +42,9 @@ class Job:
 def ours(job: Job) -> Any:
     """Our own trainer under DeepSpeed, as a run of the sft stage sets it up."""
     from mini_lima.rendering import Conversation
-    from mini_lima.sft import ops
     from mini_lima.sft.deepspeed_config import Batches
 
-    ops.load(job.device, offload_optimizer=job.zero["offload_optimizer"])
+    load_extensions(job)
     from deepspeed import init_distributed
     from transformers import TrainingArguments
 
@@ -93,9 +92,7 @@ def trl(job: Job, *, packed: bool = False, deepspeed: bool = False, **options: A
     from trl import SFTConfig, SFTTrainer
 
     if deepspeed:
-        from mini_lima.sft import ops
-
-        ops.load(job.device, offload_optimizer=job.zero["offload_optimizer"])
+        load_extensions(job)
         options |= under_deepspeed(job)
     if packed:
         options |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
@@ -191,12 +188,15 @@ def arguments(job: Job) -> dict[str, Any]:
 
 def under_deepspeed(job: Job) -> dict[str, Any]:
     """The rest of the TrainingArguments of a contender under DeepSpeed."""
+    from mini_lima.sft.choices import Choice
     from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 
-    adam = {"lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
-    warmup = {"warmup_min_lr": 0.0, "warmup_num_steps": 2, "warmup_type": "linear"}
     engine = deepspeed_config(
-        optimizer=adam | warmup,
+        optimizer=adamw(),
+        scheduler=Choice(
+            {"warmup_min_lr": 0.0, "warmup_num_steps": 2, "warmup_type": "linear"}, type="WarmupLR"
+        ),
+        total_steps=len(job.batches),
         zero=job.zero,
         batches=Batches(job.micro_batch_size, len(job.batches[0]) // job.micro_batch_size, 1),
         precision=job.precision,
@@ -204,6 +204,21 @@ def under_deepspeed(job: Job) -> dict[str, Any]:
         device=job.device,
     )
     return {"deepspeed": engine, "warmup_steps": 2, "weight_decay": 0.0}
+
+
+def adamw() -> Any:
+    from mini_lima.sft.choices import Choice
+
+    params = {"lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
+    return Choice(params, type="AdamW")
+
+
+def load_extensions(job: Job) -> None:
+    from mini_lima.sft import ops
+    from mini_lima.sft.deepspeed_types import builders
+
+    offload = job.zero["offload_optimizer"]
+    ops.load(job.device, builders("AdamW", {}, offload=offload, device=job.device))
 
 
 def network(job: Job, *, half: bool = False) -> Any:

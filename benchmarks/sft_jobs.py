@@ -185,9 +185,12 @@ def run(
         variables["PYTHONPATH"] = os.pathsep.join(ahead)
     if name == "mini-lima" or name.endswith("DeepSpeed"):
         from mini_lima.sft import surroundings
+        from mini_lima.sft.choices import Choice
 
         offloads = job["zero"]["offload_optimizer"]
-        variables |= LIBRARIES | surroundings(job["device"], offload_optimizer=offloads)
+        variables |= LIBRARIES | surroundings(
+            job["device"], Choice({}, type="AdamW"), offload_optimizer=offloads
+        )
     command = [python, str(HERE / "sft_contenders.py"), name, *map(str, files)]
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if not files[1].exists():

@@ -25,14 +25,14 @@ from mini_lima.sources import ASSETS
 
 STUDY = {
     "optimizer": {
-        "lr": 1e-5,
-        "betas": [0.8, 0.999],
-        "eps": 1e-8,
-        "weight_decay": 3e-7,
-        "warmup_min_lr": 0.0,
-        "warmup_num_steps": 100,
-        "warmup_type": "log",
+        "type": "AdamW",
+        "params": {"lr": 1e-5, "betas": [0.8, 0.999], "eps": 1e-8, "weight_decay": 3e-7},
     },
+    "scheduler": {
+        "type": "WarmupLR",
+        "params": {"warmup_min_lr": 0.0, "warmup_num_steps": 100, "warmup_type": "log"},
+    },
+    "held_out": 0.0,
     "micro_batch_size_per_gpu": 8,
     "global_batch_size": 16,
     "gradient_clipping": 1.0,

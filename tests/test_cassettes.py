@@ -17,7 +17,10 @@ def data_sets(store, server_url):
     """The naive and the improved stage of a run with a live teacher."""
     config = configured(
         *("experiment=embedded", "teacher=local", "teacher.model=fake", f"store={store}"),
-        *(f"teacher.base_url={server_url}", "data.filters.near_duplicate=false"),
+        *(
+            f"teacher.base_url={server_url}",
+            "data.steps.self_instruct.filters.near_duplicate=false",
+        ),
         "tracking=disabled",
     )
     return [each for each in walk([pipeline.build_cell(config, {}).last]) if each.name == "data"]

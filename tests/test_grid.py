@@ -41,6 +41,7 @@ STAGES_OF_A_GRID = {
     "data": 2,
     "sft": 4,
     "outputs": 6,
+    "metrics": 6,
     "annotations": 6,
     "result": 4,
     "tracking": 4,
@@ -260,7 +261,7 @@ def test_what_the_grids_took_tells_tokens_and_time_of_the_next_run(grids):
         for path in grids.store.glob("sft/qwen-tiny-*")
     ]
     plan, rows = planned(grids, "seed=1")
-    assert set(rows) == {"sft", "outputs", "annotations", "result"}
+    assert set(rows) == {"sft", "outputs", "metrics", "annotations", "result"}
     assert rows["sft"].tokens == Amount(tokens)
     assert rows["sft"].seconds.value == pytest.approx(tokens * sum(took) / 2)
     assert all(row.seconds.value > 0 for row in rows.values())
@@ -277,10 +278,12 @@ def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(
     [folder] = grids.store.glob("sft/qwen-tiny-naive-*")
     tokens = read_json(folder / "summary.json")["tokens"]
     # As many examples as there can be, each about as long: fewer than the whole.
-    _, fewer = planned(grids, "data.instances_per_new_task=2")
+    _, fewer = planned(grids, "data.steps.self_instruct.instances_per_new_task=2")
     assert 0.4 * tokens < fewer["sft"].tokens.value < 0.9 * tokens
     assert not fewer["sft"].tokens.at_least
-    plan, longer = planned(grids, "data=improved", "data.instances_per_new_task=2")
+    plan, longer = planned(
+        grids, "data=improved", "data.steps.self_instruct.instances_per_new_task=2"
+    )
     assert longer["sft"].tokens == Amount(fewer["sft"].tokens.value, at_least=True)
     assert plan_table.lines(plan)[-1][3].startswith("≥ ")
 
@@ -300,7 +303,7 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
     found = records(grids.sweep("seeds"))
     assert [name[:23] for name in sorted(found)] == [f"qwen-tiny-naive+seed={n}+" for n in (0, 1)]
     assert Counter(stage.split()[0] for stage in executed(grids.sweep("seeds"))) == {
-        **{"sft": 1, "outputs": 1, "annotations": 1, "result": 1}
+        **{"sft": 1, "outputs": 1, "metrics": 1, "annotations": 1, "result": 1}
     }
     report = read_json(grids.sweep("seeds") / "report.json")
     assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
@@ -345,7 +348,7 @@ def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_th
     again = grids.run("killed processes", *changes)
     assert again.returncode == 0, again.stdout
     assert Counter(stage.split()[0] for stage in executed(folder)) == {
-        **{"sft": 2, "outputs": 2, "annotations": 2, "result": 2}
+        **{"sft": 2, "outputs": 2, "metrics": 2, "annotations": 2, "result": 2}
     }
 
 

@@ -51,31 +51,31 @@ def test_the_calls_of_a_plan_are_those_that_are_then_made_and_their_cost_is_with
     laid_out,
 ):
     with FakeOpenAI(Teacher()) as server:
-        stages, store = laid_out(server, "data.filters.near_duplicate=false")
+        stages, store = laid_out(server, "data.steps.self_instruct.filters.near_duplicate=false")
         plan, calls = planned(stages, store)
         most = SEEDS // 6 + SEEDS + SEEDS
-        assert calls["naive"].requests == most
-        assert calls["improved"].requests == SEEDS * (1 + 2) + SEEDS * 5
+        assert calls["self_instruct"].requests == most
+        assert calls["lengthen"].requests == SEEDS * (1 + 2) + SEEDS * 5
         assert plan.total().usd_high > plan.total().usd_low > 0
 
-        naive = next(stage for stage in stages if stage.label == "naive")
+        naive = next(stage for stage in stages if stage.label == "self_instruct")
         store.build(naive)
         assert len(server.calls) == most
         _, now = planned(stages, store)
-        assert "naive" not in now, "it is done"
-        improved = next(stage for stage in stages if stage.label == "improved")
+        assert "self_instruct" not in now, "it is done"
+        improved = next(stage for stage in stages if stage.label == "lengthen")
         store.build(improved)
-        assert len(server.calls) - most == now["improved"].requests
+        assert len(server.calls) - most == now["lengthen"].requests
 
 
 def test_what_is_answered_already_is_not_planned_again(laid_out):
     with FakeOpenAI(Teacher(new=lambda asked: Answer(503))) as server:
-        stages, store = laid_out(server, "data.filters.near_duplicate=false")
-        before = planned(stages, store)[1]["naive"].requests
-        naive = next(stage for stage in stages if stage.label == "naive")
+        stages, store = laid_out(server, "data.steps.self_instruct.filters.near_duplicate=false")
+        before = planned(stages, store)[1]["self_instruct"].requests
+        naive = next(stage for stage in stages if stage.label == "self_instruct")
         with pytest.raises(Exception, match="answered and kept"):
             store.build(naive)
-        assert planned(stages, store)[1]["naive"].requests == before - SEEDS // 6 - SEEDS
+        assert planned(stages, store)[1]["self_instruct"].requests == before - SEEDS // 6 - SEEDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from tests.composing import configured
 from mini_lima import devices, preflight
 from mini_lima.errors import UserError
 
-EVERYTHING = {"data", "sft", "outputs", "annotations", "result", "tracking"}
+EVERYTHING = {"data", "teacher", "sft", "outputs", "annotations", "result", "tracking"}
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +47,20 @@ def test_what_is_done_needs_nothing_any_more():
 @pytest.mark.parametrize("value", ["", " \n"])
 def test_an_empty_key_is_no_key(monkeypatch, value):
     monkeypatch.setenv("OPENAI_API_KEY", value)
-    assert len(lacks(configured(), to_do={"data"})) == 1
+    assert len(lacks(configured(), to_do={"teacher"})) == 1
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
-    assert lacks(configured(), to_do={"data"}) == []
+    assert lacks(configured(), to_do={"teacher"}) == []
 
 
 def test_a_key_is_asked_for_by_the_name_that_the_configuration_gives_it():
     config = configured("teacher.api_key_env=MY_KEY")
-    [line] = lacks(config, to_do={"data"})
+    [line] = lacks(config, to_do={"teacher"})
     assert "MY_KEY" in line
 
 
 @pytest.mark.parametrize("override", ["teacher=recorded", "teacher.api_key_env=null"])
 def test_a_teacher_without_a_key_needs_none(override):
-    assert lacks(configured(override), to_do={"data"}) == []
+    assert lacks(configured(override), to_do={"teacher"}) == []
 
 
 def test_a_cpu_needs_no_gpu():

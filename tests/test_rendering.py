@@ -191,3 +191,100 @@ def test_text_that_cannot_be_kept_from_becoming_a_control_token_is_refused():
     assert template.prompt("Stop!")
     with pytest.raises(UserError, match=r"'Say <\|STOP\|>"):
         template.prompt("Say <|STOP|>")
+
+
+def asked(template, *contents, system=""):
+    """The template's text of a conversation and of the header that asks for the next answer."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [
+        {"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(contents)
+    ]
+    return template.tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+
+
+# Qwen1.5's template shows a system message of the data in place of its own.
+SYSTEM = HEADER_AFTER_USER.replace(
+    "{{- '<|im_start|>system\\nBe helpful.<|im_end|>\\n' }}",
+    "{{- '<|im_start|>system\\n' ~ (messages[0].content if messages[0].role == 'system' else 'Be"
+    " helpful.') ~ '<|im_end|>\\n' }}",
+).replace("{%- else %}", "{%- elif m.role == 'assistant' %}")
+SEVERAL = {
+    "shipped": TEMPLATES["shipped"],
+    "trimming": TEMPLATES["trimming"],
+    "system in place of its own": ChatTemplate(tokenizer_with(SYSTEM)),
+}
+several = pytest.mark.parametrize("template", SEVERAL.values(), ids=SEVERAL)
+histories = st.lists(st.tuples(texts, texts), max_size=3)
+
+
+@several
+@patient
+@given(instruction=texts, output=texts, system=texts, history=histories)
+def test_every_answer_of_a_conversation_stands_after_the_prompt_that_asks_for_it(
+    template, instruction, output, system, history
+):
+    found = template.conversation(instruction, "", output, system=system, history=history)
+    ids = [*found.prompt, *found.response]
+    spans = [*found.earlier, (len(found.prompt), len(ids))]
+    answers = [*(answer.strip() for _, answer in history), output.strip()]
+    assert found.supervised == sum(end - start for start, end in spans)
+    decode = template.tokenizer.decode
+    said = [text for turn in history for text in (turn[0], turn[1].strip())] + [instruction]
+    for turn, ((start, end), answer) in enumerate(zip(spans, answers, strict=True)):
+        assert special_tokens(template, ids[start:end]) == ["<|im_end|>"]
+        assert composed(decode(ids[start : end - 1])) == composed(answer)
+        if not any(marker in text for text in (system, *said) for marker in MARKERS):
+            before = asked(template, *said[: 2 * turn + 1], system=system)
+            assert composed(decode(ids[:start])) == composed(before)
+    roles = ids.count(template.tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    has_system = bool(system) or template is SEVERAL["system in place of its own"]
+    assert roles == len(said) + 1 + has_system
+
+
+@several
+@patient
+@given(instruction=harmless, output=harmless, history=st.lists(st.tuples(harmless, harmless)))
+def test_a_conversation_is_tokenised_as_its_template_writes_it(
+    template, instruction, output, history
+):
+    found = template.conversation(instruction, "", output, history=history)
+    said = [text for turn in history for text in (turn[0], turn[1].strip())] + [instruction]
+    whole = template.tokenizer.encode(asked(template, *said), add_special_tokens=False)
+    assert found.prompt == whole
+    last = template.conversation(instruction, "", output, history=history, turns="last")
+    assert (last.prompt, last.response, last.earlier) == (whole, found.response, ())
+
+
+THINKING = TRIMMING.replace("(m.content | trim)", "(m.content.split('</think>')[-1] | trim)")
+LAST_TURN = HEADER_AFTER_USER.replace("in messages", "in messages[-2:]")
+
+
+def test_a_template_that_changes_earlier_answers_serves_for_the_last_answer_alone():
+    tokenizer = tokenizer_with(THINKING)
+    template = ChatTemplate(tokenizer)
+    history = [("1 + 1?", "<think>Two.</think>2")]
+    with pytest.raises(UserError, match=r"sft\.turns=last"):
+        template.conversation("And 2 + 2?", "", "4", history=history)
+    found = template.conversation("And 2 + 2?", "", "4", history=history, turns="last")
+    assert "Two" not in tokenizer.decode(found.prompt)
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        (HEADER_AFTER_USER.replace("{%- else %}", "{%- elif m.role != 'system' %}"), "leaves one"),
+        ("{% if messages[0].role == 'system' %}{{ raise_exception('No.') }}{% endif %}"
+         + HEADER_AFTER_USER, r"fails: No\."),
+    ],
+)  # fmt: skip
+def test_a_system_message_that_the_template_does_not_take_is_refused(template, complaint):
+    with pytest.raises(UserError, match=rf"no system message \(.*{complaint}.*chat_template"):
+        ChatTemplate(tokenizer_with(template)).conversation("a", "", "b", system="Be brief.")
+
+
+def test_a_template_that_leaves_out_turns_is_refused():
+    template = ChatTemplate(tokenizer_with(LAST_TURN))
+    with pytest.raises(UserError, match="several turns"):
+        template.conversation("a", "", "b", history=[("c", "d"), ("e", "f")], turns="last")

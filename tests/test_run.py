@@ -36,7 +36,7 @@ def conf(tmp_path_factory):
     folder = shutil.copytree(CONF, tmp_path_factory.mktemp("mistaken") / "conf")
     for name, body in {
         "key": "sft: {epoch: 3}",
-        "value": "data: {method: nave}",
+        "value": "model: {weights: rndom}",
         "syntax": "sft: {epochs: [3}",
     }.items():
         text = f"# @package _global_\n# wrong\n{body}\n"
@@ -48,7 +48,9 @@ MISTAKES = {
     "optmizer.lr=1": ["optmizer.lr", "optimizer.lr"],
     "sft.epoch=3": ["sft.epoch:", "sft.epochs"],
     "+sft.epoch=3": ["sft.epoch:", "sft.epochs"],
-    "data.method=nave": ["data.method=nave", "naive or improved"],
+    "model.weights=rndom": ["model.weights=rndom", "pretrained or random"],
+    "data.steps.lengthen.promt=x": ["data.steps.lengthen.promt", "prompt"],
+    "+data.steps.halve._target_=my_arms.halve": ["data.steps.halve", "no module my_arms"],
     "sft.epochs=three": ["sft.epochs=three", "whole number"],
     "optimizer.lr=[1": ["optimizer.lr=[1"],
     "modle=qwen-tiny": ["modle", "model"],
@@ -58,7 +60,7 @@ MISTAKES = {
     "contrasts=['improvd - naive']": ["no arm improvd", "did you mean improved?"],
     "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
     "experiment=wrong_key": ["wrong_key.yaml", "sft.epoch:", "sft.epochs"],
-    "experiment=wrong_value": ["wrong_value.yaml", "data.method=nave", "naive or improved"],
+    "experiment=wrong_value": ["wrong_value.yaml", "model.weights=rndom", "pretrained or random"],
     "experiment=wrong_syntax": ["wrong_syntax.yaml:3", "YAML"],
 }
 

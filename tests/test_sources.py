@@ -13,12 +13,17 @@ from mini_lima import sources
 from mini_lima.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+KNOWN = ("/api/models/me/model", "/api/datasets/me/set", "/api/datasets/me/rows")
 OLDER = "89abcdef0123456789abcdef0123456789abcdef"
 FILE = b'[{"instruction": "a", "output": "b"}]'
+ROWS = {
+    "train.jsonl": b'{"a": "1", "b": null}\n{"a": "2", "b": 0.5}\n',
+    "test.jsonl": b'{"a": "3"}\n',
+}
 
 
 class Hub(ThreadingHTTPServer):
-    """Knows the model me/model and the data set me/set with sub/file.json, and counts questions."""
+    """Knows the model me/model and the data sets me/set, with sub/file.json, and me/rows."""
 
     daemon_threads = True
 
@@ -35,6 +40,7 @@ class Hub(ThreadingHTTPServer):
 class Answers(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
+        name = self.path.rpartition("/")[2]
         if self.server.refusal:
             status, code = self.server.refusal
             self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "no"})
@@ -42,7 +48,12 @@ class Answers(BaseHTTPRequestHandler):
             self.answer(200, json.dumps({"id": "me/set", "sha": OLDER}).encode())
         elif self.path == f"/datasets/me/set/resolve/{OLDER}/sub/file.json":
             self.answer(200, b"[]", {"X-Repo-Commit": OLDER, "ETag": '"e0"'})
-        elif self.path.startswith(("/api/models/me/model", "/api/datasets/me/set")):
+        elif self.path.startswith(f"/api/datasets/me/rows/tree/{COMMIT}?"):
+            files = [{"type": "file", "oid": "0" * 40, "size": 9, "path": name} for name in ROWS]
+            self.answer(200, json.dumps(files).encode())
+        elif self.path.startswith(f"/datasets/me/rows/resolve/{COMMIT}/") and name in ROWS:
+            self.answer(200, ROWS[name], {"X-Repo-Commit": COMMIT, "ETag": f'"{name}"'})
+        elif self.path.startswith(KNOWN) and "/tree/" not in self.path:
             self.answer(200, json.dumps({"id": "me/model", "sha": COMMIT}).encode())
         elif self.path == f"/datasets/me/set/resolve/{COMMIT}/sub/file.json":
             self.answer(200, FILE, {"X-Repo-Commit": COMMIT, "ETag": '"e1"'})
@@ -64,7 +75,7 @@ class Answers(BaseHTTPRequestHandler):
 
 
 def forget():
-    for asked_once in (sources._commit, sources._hub_file):
+    for asked_once in (sources._commit, sources._hub_file, sources._hub_set):
         asked_once.cache_clear()
 
 
@@ -191,3 +202,79 @@ def test_what_is_no_model_is_told_in_one_line(hub, source):
     with pytest.raises(UserError) as found:
         sources.model(source, "main")
     assert "\n" not in str(found.value)
+
+
+@pytest.fixture
+def datasets(hub, tmp_path, monkeypatch):
+    """The library, with the hub on loopback as its hub and a cache of its own."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.url)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    return datasets
+
+
+def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_without_the_hub(
+    hub, datasets, monkeypatch, tmp_path
+):
+    path = sources.data_file("hub:me/rows", tmp_path)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"a": "1", "b": None},
+        {"a": "2", "b": 0.5},
+    ]
+    test = sources.data_file(f"hub:me/rows@{COMMIT}:test", tmp_path)
+    assert '"a": "3"' in test.read_text()
+    forget()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.asked.clear()
+    assert sources.data_file("hub:me/rows", tmp_path) == path
+    assert sources.data_file(f"hub:me/rows@{COMMIT}", tmp_path) == path
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("hub:me/rows:dev", "no split dev): there are train, test"),
+        ("hub:me/rows:other/train", "no configuration other): there are default"),
+        ("hub:me/none", "no such"),
+        ("hub:rows", "hub:<owner>/<data set>"),
+        ("hub:me/rows@v1/", "hub:<owner>/<data set>"),
+        ("https://127.0.0.1:9/a.jsonl", "#sha256=<hex>"),
+    ],
+)
+def test_a_data_set_that_cannot_be_had_says_why_in_one_line(hub, datasets, tmp_path, source, told):
+    hub.refusal = (404, "RepoNotFound") if source == "hub:me/none" else None
+    with pytest.raises(UserError) as found:
+        sources.data_file(source, tmp_path)
+    assert source in str(found.value)
+    assert told in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_file_of_a_data_set_may_have_a_revision_in_its_name(hub, tmp_path):
+    assert sources.data_file("hub:me/set/sub/file.json", tmp_path).read_bytes() == FILE
+    assert sources.data_file("hub:me/set@older/sub/file.json", tmp_path).read_bytes() == b"[]"
+    assert sources.data_file(str(tmp_path), tmp_path) == tmp_path
+
+
+def test_a_data_set_of_the_hub_is_given_up_at_once_without_a_network(hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="refused"):
+        sources.data_file("hub:me/rows", tmp_path)
+
+
+def test_the_configuration_is_named_where_there_is_a_choice(datasets, tmp_path):
+    for name in ("train", "other"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "0.jsonl").write_text(json.dumps({"text": name}))
+    configs = "configs:\n" + "".join(
+        f"- config_name: {name}\n  data_files: {name}/0.jsonl\n" for name in ("train", "other")
+    )
+    (tmp_path / "set/README.md").write_text(f"---\n{configs}---\n")
+    target = tmp_path / "rows.jsonl"
+    with pytest.raises(UserError, match=r"which configuration is not said.*train, other"):
+        sources._write_rows(str(tmp_path / "set"), None, None, None, target)
+    sources._write_rows(str(tmp_path / "set"), None, "other", None, target)
+    assert target.read_text() == '{"text": "other"}\n'
+    assert list(tmp_path.glob(".rows*")) == []

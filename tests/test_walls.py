@@ -19,12 +19,16 @@ ONLY_IN = {
     "wandb": ("report/run_log.py", "report/workspace.py"),
     "wandb_workspaces": ("report/workspace.py",),
     "alpaca_eval": ("evaluation/",),
+    "sacrebleu": ("evaluation/metrics.py",),
+    "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
+    "datasets": ("sources.py",),
+    "pyarrow": ("data/tables.py",),
 }
 HEAVY = (
-    "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets"
-    " scipy sklearn huggingface_hub requests hydra omegaconf"
+    "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets pyarrow"
+    " scipy sklearn huggingface_hub requests hydra omegaconf sacrebleu langdetect"
 )
 
 

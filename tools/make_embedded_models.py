@@ -3,8 +3,8 @@
     python tools/make_embedded_models.py
 
 The tokenizer is a byte-level BPE, like Qwen's, trained on the seed tasks, the recorded completions
-and the evaluation set; with the same texts it comes out the same. The weights are not shipped: they
-follow from `model.init_seed`.
+and the beginning of the evaluation set; with the same texts it comes out the same. The weights are
+not shipped: they follow from `model.init_seed`.
 """
 
 import json
@@ -16,6 +16,8 @@ from transformers import Qwen2Config, Qwen2Tokenizer
 
 ASSETS = Path(__file__).parent.parent / "src/mini_lima/assets"
 VOCABULARY = 4096
+OF_EVALUATION_SET = 48
+"""Instructions in the set when the tokenizer was trained; those of later are behind them."""
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CHATML = (
     "{% for message in messages %}"
@@ -38,7 +40,8 @@ def texts() -> Iterator[str]:
     for line in (ASSETS / "recorded_teacher.jsonl").read_text(encoding="utf-8").split("\n"):
         if line:
             yield json.loads(line)["response"]["body"]["choices"][0]["message"]["content"]
-    for item in json.loads((ASSETS / "evaluation_set.json").read_text(encoding="utf-8")):
+    evaluated = json.loads((ASSETS / "evaluation_set.json").read_text(encoding="utf-8"))
+    for item in evaluated[:OF_EVALUATION_SET]:
         yield item["instruction"]
         yield item["output"]
 

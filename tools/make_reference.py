@@ -5,6 +5,7 @@ there is its description here. A test holds the two together.
 """
 
 import ast
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -15,6 +16,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from mini_lima.config import keys, schema
+from mini_lima.sft import choices
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "configuration.md"
@@ -33,7 +35,9 @@ def reference() -> str:
     alone = []
     for name, kind in get_type_hints(schema.Config).items():
         inner = keys.without_none(kind)
-        if is_dataclass(inner):
+        if name in keys.OPEN:
+            parts.append("\n".join(_open_group(name, about["Config"][name])))
+        elif is_dataclass(inner):
             parts.append("\n".join(_group(name, inner, about)))
         else:
             alone.append((name, kind, _default(schema.Config, name), about["Config"].get(name, "")))
@@ -44,6 +48,11 @@ def reference() -> str:
 def _group(name: str, kind: type, about: dict[str, dict[str, str]]) -> Iterator[str]:
     yield f"## {name}\n"
     yield f"{_escaped(about[kind.__name__]['']).rstrip('.')}.\n"
+    yield from _options(name)
+    yield from _table(_rows(f"{name}.", kind, about))
+
+
+def _options(name: str) -> Iterator[str]:
     options = sorted(path.stem for path in (ROOT / "conf" / name).glob("*.yaml"))
     if options:
         chosen = next(
@@ -51,7 +60,22 @@ def _group(name: str, kind: type, about: dict[str, dict[str, str]]) -> Iterator[
         )
         shown = [f"**{each}**" if each == chosen else each for each in options]
         yield f"Options: {', '.join(shown)}.\n"
-    yield from _table(_rows(f"{name}.", kind, about))
+
+
+def _open_group(name: str, about: str) -> Iterator[str]:
+    """A group whose keys depend on its ``type``."""
+    yield f"## {name}\n"
+    yield f"{_escaped(about)}\n"
+    yield from _options(name)
+    yield f"| `{name}.type` | keywords |\n|---|---|"
+    for kind, takes in choices.types(name).items():
+        shown = [
+            f"`{each.name}`"
+            if each.default in (each.empty, None)
+            else f"`{each.name}={each.default}`"
+            for each in inspect.signature(takes).parameters.values()
+        ]
+        yield f"| {kind} | {', '.join(shown)} |"
 
 
 def _rows(

@@ -66,7 +66,7 @@ def last_step(data: Mapping[str, Any], where: str = "data") -> Step:
         where: Its key.
 
     Raises:
-        UserError: all that is wrong with the steps.
+        UserError: the first thing that is wrong with them.
     """
     others = {
         name: last_step(given, f"{where}.others.{name}")
@@ -79,18 +79,10 @@ def last_step(data: Mapping[str, Any], where: str = "data") -> Step:
     seeds = (data.get("seeds"), data.get("seeds_sha256"))
     steps: dict[str, Step] = {}
     used: set[str] = set()
-    faults: list[str] = []
     for name, configured in given.items():
-        key = f"{where}.steps.{name}"
-        try:
-            step = _step(key, name, configured, {**others, **steps}, steps, seeds)
-        except UserError as error:
-            faults.append(str(error))
-            continue
+        step = _step(f"{where}.steps.{name}", name, configured, {**others, **steps}, steps, seeds)
         used |= {each.name for each in step.inputs.values()}
         steps[name] = step
-    if faults:
-        raise UserError("; ".join(faults))
     *before, last = steps
     if idle := [name for name in before if name not in used]:
         raise UserError(
@@ -111,7 +103,9 @@ def _step(
     if not isinstance(configured, Mapping):
         raise UserError(f"{key}: must be _target_ and keywords, found {configured!r:.60}")
     if unknown := [k for k in configured if k.startswith("_") and k not in SETTINGS]:
-        raise UserError(f"{key}.{unknown[0]}: no such key; besides keywords there are _target_, _inputs_")
+        raise UserError(
+            f"{key}.{unknown[0]}: no such key; besides keywords there are _target_, _inputs_"
+        )
     function = find(key, configured.get("_target_"))
     parameters = inspect.signature(function).parameters
     named = configured.get(INPUTS) or {}
@@ -127,14 +121,19 @@ def _step(
                 f" data.others; there are {', '.join(there) or 'none'}"
             )
         inputs[keyword] = there[source]
-    files = {
-        keyword: configured[keyword]
-        for keyword in _paths(function)
-        if keyword in configured and keyword not in (*inputs, *GIVEN)
-    }
+    paths = [each for each in _paths(function) if each not in (*inputs, *GIVEN)]
+    for keyword in paths:
+        if keyword not in configured and parameters[keyword].default is inspect.Parameter.empty:
+            raise UserError(
+                f"{key}.{keyword} has no value: give a file, or another data set by the name of an"
+                f" earlier step or of one of data.others in {key}.{INPUTS}.{keyword}"
+            )
+    files = {keyword: configured[keyword] for keyword in paths if keyword in configured}
     for keyword, source in files.items():
         if source is not None and not isinstance(source, str):
-            raise UserError(f"{key}.{keyword}={source!r:.60}: must be a file: a path, embedded:… or hub:…")
+            raise UserError(
+                f"{key}.{keyword}={source!r:.60}: must be a file: a path, embedded:… or hub:…"
+            )
     settings = {k: v for k, v in configured.items() if k not in files and k != INPUTS}
     present = [keyword for keyword, source in files.items() if source is not None]
     target = load(key, settings, provided=(*GIVEN, *inputs, *present))

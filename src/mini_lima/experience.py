@@ -13,6 +13,7 @@ this model's tokens per byte if an earlier training tells them.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,8 +24,8 @@ from mini_lima.chat.tokens import USUAL_BYTES_PER_TOKEN
 from mini_lima.data import steps
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.steps import Forecast
-from mini_lima.evaluation.pairs import read_answers
-from mini_lima.files import read_json
+from mini_lima.evaluation.pairs import read_rows
+from mini_lima.files import read_json, read_jsonl
 from mini_lima.stages import Stage, Store
 
 HOW = {
@@ -34,12 +35,12 @@ HOW = {
         "micro_batch_size_per_gpu",
     ),
     "outputs": ("max_new_tokens", "temperature", "precision", "dialect"),
-    "annotations": ("annotator", "chat"),
+    "annotations": ("judge", "chat"),
 }
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")
 """and settings of the launch that do, as the provenance of a stage has them."""
-RENDERED = ("max_length", "overlong")
+RENDERED = ("max_length", "overlong", "turns")
 """Params of a training that change which tokens it sees."""
 
 
@@ -100,6 +101,7 @@ class Experience:
     def __init__(self, store: Store) -> None:
         """Look into ``store``; one that is not there yet knows nothing."""
         self._store = store
+        self._forecasts: dict[str, Forecast] = {}
         items = inventory.take(store.root) if store.root.is_dir() else []
         identities = {item.fingerprint: item.record["identity"] for item in items}
         self._past = [
@@ -114,6 +116,20 @@ class Experience:
             for item in items
         ]
 
+    def forecast(self, data: Stage) -> Forecast:
+        """Say what a step of an arm will ask and make; of a finished one, what it has made."""
+        if data.fingerprint not in self._forecasts:
+            self._forecasts[data.fingerprint] = self._forecast(data)
+        return self._forecasts[data.fingerprint]
+
+    def _forecast(self, data: Stage) -> Forecast:
+        if self._store.is_finished(data):
+            return Forecast(examples=read_examples(self._store.path(data)))
+        params = data.params
+        before = {keyword: self.forecast(each) for keyword, each in data.inputs.items()}
+        given = {"teacher": params["teacher"]} if "teacher" in params else {}
+        return steps.forecast(params["step"], params["keywords"], before, **data.files, **given)
+
     def tokens(self, stage: Stage) -> Amount | None:
         """Return the tokens that ``stage`` will train on, all epochs; None if it trains nothing."""
         if stage.name != "sft":
@@ -124,7 +140,7 @@ class Experience:
             if each.rendered == work.rendered:
                 return Amount(epochs * _summary(each)["tokens"])
         per_byte = [*self._tokens_per_byte(alike)] or [1 / USUAL_BYTES_PER_TOKEN]
-        found = forecast_data(stage.inputs["data"], self._store)
+        found = self.forecast(stage.inputs["data"])
         return Amount(epochs * round(median(per_byte) * _bytes(found.examples)), found.longer)
 
     def seconds(self, stage: Stage, requests: int | None) -> Amount | None:
@@ -151,7 +167,7 @@ class Experience:
             return tokens
         params = stage.params
         if stage.name in ("outputs", "annotations"):
-            answers = len(read_answers(stage.files["reference_outputs"], unnamed="reference"))
+            answers = len(read_rows(stage.files["reference_outputs"]))
             each = params.get("repeats", 1) * (2 if params.get("orders") == "both" else 1)
             return Amount(min(answers, params["limit"] or answers) * each)
         return Amount(1)
@@ -161,16 +177,6 @@ class Experience:
             found = self._store.root.glob(f"data/*-{each.identity['inputs']['data'][:12]}")
             for folder in found:
                 yield _summary(each)["tokens"] / max(_bytes(read_examples(folder)), 1)
-
-
-def forecast_data(stage: Stage, store: Store) -> Forecast:
-    """Say what a step of an arm will ask and make; of a finished one, what it has made."""
-    if store.is_finished(stage):
-        return Forecast(examples=read_examples(store.path(stage)))
-    params = stage.params
-    before = {keyword: forecast_data(each, store) for keyword, each in stage.inputs.items()}
-    given = {"teacher": params["teacher"]} if "teacher" in params else {}
-    return steps.forecast(params["step"], params["keywords"], before, **stage.files, **given)
 
 
 def _work(stage: Stage) -> _Work:
@@ -188,7 +194,7 @@ def _done(work: _Work) -> float:
     if work.name == "sft":
         return float(work.identity["params"]["epochs"] * _summary(work)["tokens"])
     if work.name == "outputs":
-        return float(read_json(work.folder / "health.json")["n"])
+        return float(len(read_jsonl(work.folder / "answers.jsonl")))
     if work.name == "annotations":
         board = read_json(work.folder / "leaderboard.json")
         return float(board["n_total"] + board["n_failed"])
@@ -202,4 +208,7 @@ def _summary(training: _Work) -> dict[str, Any]:
 
 
 def _bytes(examples: Sequence[Example]) -> int:
-    return sum(len(f"{e.instruction}{e.input}{e.output}".encode()) for e in examples)
+    return sum(
+        len("".join([e.system, *chain(*e.history), e.instruction, e.input, e.output]).encode())
+        for e in examples
+    )

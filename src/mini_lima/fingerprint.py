@@ -160,9 +160,16 @@ def dotted_name(function: Callable[..., Any]) -> str:
     A package that shows a function of one of its modules gives it a name that outlives moves inside
     the package.
     """
-    parts = function.__module__.split(".")
+    module = function.__module__
+    if module == "__main__":  # other processes know it by the name under which it is imported
+        running = sys.modules[module]
+        file = getattr(running, "__file__", None) or module
+        module = running.__spec__.name if running.__spec__ else Path(file).stem
+    parts = module.split(".")
     for length in range(1, len(parts)):
+        name = ".".join([*parts[:length], function.__name__])
         package = sys.modules.get(".".join(parts[:length]))
-        if getattr(package, function.__name__, None) is function:
-            return ".".join([*parts[:length], function.__name__])
-    return f"{function.__module__}.{function.__qualname__}"
+        hidden = name in sys.modules  # behind the module of that name, which is imported first
+        if not hidden and getattr(package, function.__name__, None) is function:
+            return name
+    return f"{module}.{function.__qualname__}"

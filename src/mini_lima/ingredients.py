@@ -4,6 +4,7 @@ Files and models are found here, as they are named (`sources`), and held to the 
 configuration gives them; nothing is read by a stage that was not found first.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,10 +15,23 @@ from typing import Any
 from mini_lima import sources
 from mini_lima.arms import Step
 from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
-from mini_lima.config.schema import ChatConfig, Config, EngineConfig, PricesConfig, Weights
+from mini_lima.config.checks import optimizer_place
+from mini_lima.config.schema import (
+    AnnotatorConfig,
+    ChatConfig,
+    Config,
+    EngineConfig,
+    PricesConfig,
+    Weights,
+)
 from mini_lima.errors import UserError
-from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.evaluation import metrics
+from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
+from mini_lima.sft import choices
+from mini_lima.sft.choices import Choice
 from mini_lima.stages import Stage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,12 +65,27 @@ def references(config: Config) -> Path:
     """The file of the instructions and the answers to compare with.
 
     Raises:
-        UserError: it cannot be had, or is not the one that is meant.
+        UserError: it cannot be had, is not the one that is meant, or is not fit for the metrics and
+            judges that are configured.
     """
     path = _evaluation_file(config, "reference_outputs")
     if config.evaluation.reference_answers_sha256 is not None:
         _check_answers(path, config.evaluation.reference_answers_sha256)
+    measured = {each.function: None for each in metrics.resolve(config.metrics).values()}
+    _check_rows(path, tuple(measured), bool(config.judges()))
     return path
+
+
+@cache
+def _check_rows(path: Path, functions: tuple[str, ...], judged: bool) -> None:
+    rows = read_rows(path)
+    metrics.check_fields(path, rows, functions)
+    lacking = [number for number, row in enumerate(rows, start=1) if row.output is None]
+    if lacking and judged:
+        raise UserError(
+            f"{path}, row {lacking[0]}: there is no output ({len(lacking)} of {len(rows)} rows have"
+            " none), and a judge compares with one: measure by metrics alone, with annotator=none"
+        )
 
 
 def difficulties(config: Config) -> dict[str, Path]:
@@ -77,7 +106,7 @@ def _evaluation_file(config: Config, key: str) -> Path:
         return sources.checked_file(
             getattr(given, key),
             getattr(given, f"{key}_sha256"),
-            _downloads(config),
+            downloads(config),
             given.hub_revision,
         )
 
@@ -90,6 +119,15 @@ def _check_answers(path: Path, sha256: str) -> None:
             f"{path}: its answers have the sha256 {found}, and not {sha256}: it is not the file"
             " that evaluation.reference_answers_sha256 means; correct the one or the other"
         )
+
+
+def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
+    """What SFT updates the weights with; what is not DeepSpeed's is tried.
+
+    Raises:
+        UserError: as for `mini_lima.sft.choices.chosen`.
+    """
+    return choices.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
 def server(engine: EngineConfig) -> dict[str, Any]:
@@ -119,7 +157,7 @@ def seeds(config: Config, step: Step) -> Path:
     source, sha256 = step.seeds
     assert source is not None, "arms.last_step refuses a step without the seeds it reads"
     with _set_by("data.seeds"):
-        return sources.checked_file(source, sha256, _downloads(config))
+        return sources.checked_file(source, sha256, downloads(config))
 
 
 @contextmanager
@@ -131,7 +169,8 @@ def _set_by(key: str) -> Iterator[None]:
         raise UserError(f"{key}={error}") from error
 
 
-def _downloads(config: Config) -> Path:
+def downloads(config: Config) -> Path:
+    """The folder that keeps what was fetched."""
     return Path(config.store) / "downloads"
 
 
@@ -157,6 +196,22 @@ def chat(config: Config, given: ChatConfig) -> Chat:
         prices=_prices(given.prices) or _prices(config.prices.get(given.model)),
         budget=_budget(config.budget_usd),
     )
+
+
+def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
+    """The model that the judge under ``key`` asks; None for a rule, which asks none.
+
+    Raises:
+        UserError: as for `chat`.
+    """
+    if given.chat and not given.asks_model:
+        _unused(f"{key}.chat")
+    return chat(config, given.chat) if given.chat and given.asks_model else None
+
+
+@cache
+def _unused(key: str) -> None:
+    log.warning("%s is not used: the judge is a rule, which asks no model", key)
 
 
 def _prices(given: PricesConfig | None) -> Prices | None:

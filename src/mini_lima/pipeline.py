@@ -4,6 +4,7 @@
                                             ┌────────────────────────────────┘
     base model ──────────────────────────→ SFT
         └─→ model outputs (baseline)        └─→ model outputs (SFT)
+                 ├─→ metrics                         ├─→ metrics
                  └─→ annotations                     └─→ annotations
                           └────────────┬──────────────────┘
                                     result ─→ tracking
@@ -19,15 +20,15 @@ from functools import partial
 from typing import Any
 
 from mini_lima import arms, evaluation, ingredients, sft, sources
+from mini_lima.config import judges
 from mini_lima.config.schema import (
     AdapterMethod,
-    AnnotatorConfig,
     Config,
     Engine,
     TrackingMode,
 )
 from mini_lima.data import run_step
-from mini_lima.evaluation import annotation, result
+from mini_lima.evaluation import annotation, metrics, result
 from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
 
@@ -61,10 +62,18 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
     tuned_outputs = _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label)
 
+    evaluated = {"baseline": baseline_outputs, "sft": tuned_outputs}
+    measured = {f"{which}_metrics": _metrics(config, each) for which, each in evaluated.items()}
+    judged: dict[str, Stage] = {}
+    if config.annotator is not None:
+        judged = {
+            f"{which}_annotations": _annotations(config, "annotator", outputs)
+            for which, outputs in evaluated.items()
+        }
     others = {
-        f"{which} by {name}": _annotations(config, judge, outputs)
-        for name, judge in config.other_annotators.items()
-        for which, outputs in (("baseline", baseline_outputs), ("sft", tuned_outputs))
+        f"{which} by {name}": _annotations(config, f"other_annotators.{name}", outputs)
+        for name in config.other_annotators
+        for which, outputs in evaluated.items()
     }
     found = _result(
         config,
@@ -72,9 +81,9 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         data=data_set,
         sft=tuned,
         baseline_outputs=baseline_outputs,
-        baseline_annotations=_annotations(config, config.annotator, baseline_outputs),
         sft_outputs=tuned_outputs,
-        sft_annotations=_annotations(config, config.annotator, tuned_outputs),
+        **measured,
+        **judged,
         **others,
     )
     if config.tracking.mode is TrackingMode.disabled:
@@ -85,6 +94,7 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     last = arms.last_step(asdict(config.data))
+    downloads = ingredients.downloads(config)
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
@@ -95,10 +105,15 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     ]
     return [
         partial(sources.model, config.model.source, config.model.revision),
-        *(partial(ingredients.seeds, config, step) for step in steps if "seeds" in step.target.wants),
+        *(
+            partial(ingredients.seeds, config, step)
+            for step in steps
+            if "seeds" in step.target.wants
+        ),
         partial(ingredients.references, config),
         partial(ingredients.difficulties, config),
-        *(partial(sources.local_file, file) for file in dict.fromkeys(files)),
+        partial(ingredients.optimizer_and_scheduler, config),
+        *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
     ]
 
 
@@ -106,7 +121,10 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     """The data set that ``step`` makes; arms that begin with the same steps share those."""
     wants = step.target.wants
     inputs = {keyword: _data_set(config, before) for keyword, before in step.inputs.items()}
-    files = {keyword: sources.local_file(source) for keyword, source in step.files.items()}
+    files = {
+        keyword: sources.data_file(source, ingredients.downloads(config))
+        for keyword, source in step.files.items()
+    }
     if "seeds" in wants:
         files["seeds"] = ingredients.seeds(config, step)
     if "evaluation_set" in wants:
@@ -128,6 +146,7 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
 def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stage:
     recipe = asdict(config.sft)
     checkpoint_steps = recipe.pop("checkpoint_steps")
+    optimizer, scheduler = ingredients.optimizer_and_scheduler(config)
     adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
@@ -138,7 +157,8 @@ def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stag
             **recipe,
             "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-            "optimizer": asdict(config.optimizer),
+            "optimizer": asdict(optimizer),
+            "scheduler": asdict(scheduler),
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
@@ -174,26 +194,44 @@ def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
         inputs=model.inputs,
         files={**model.files, "reference_outputs": ingredients.references(config)},
         settings=settings,
-        version=2,
+        version=3,
     )
 
 
-def _annotations(config: Config, judge: AnnotatorConfig, outputs: Stage) -> Stage:
+def _metrics(config: Config, outputs: Stage) -> Stage:
+    return Stage(
+        name="metrics",
+        label=outputs.label,
+        function=evaluation.measure,
+        params={
+            "limit": config.evaluation.limit,
+            "max_new_tokens": config.evaluation.max_new_tokens,
+            "metrics": metrics.resolve(config.metrics),
+        },
+        inputs={"model_outputs": outputs},
+        files={"reference_outputs": ingredients.references(config)},
+    )
+
+
+def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
+    given = config.judges()[key]
+    judge = judges.judge(key, given)
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{judge.name}",
+        label=f"{outputs.label}-{judge.choice.name}",
         function=annotation.annotate,
         params={
-            "annotator": judge.name,
-            "chat": ingredients.chat(config, judge.chat) if judge.chat else None,
-            **{key: getattr(judge, key) for key in judging},
+            "judge": judge.choice,
+            "chat": ingredients.judge_chat(config, key, given),
+            **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
             **ingredients.interval(config),
         },
         inputs={"model_outputs": outputs},
         files={
             "reference_outputs": ingredients.references(config),
+            **({"prompt": judge.prompt} if judge.prompt else {}),
             **ingredients.difficulties(config),
         },
         version=3,
@@ -209,7 +247,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             "model": config.model.name,
             "arm": config.arm,
             "training_seed": config.sft.seed,
-            "seed": config.annotator.seed,
+            "seed": config.annotator.seed if config.annotator else 0,
             **ingredients.interval(config),
         },
         inputs=inputs,
@@ -222,7 +260,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
     artifacts = given.pop("artifacts")
     identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
     name = f"{tuned.label}, seed {config.sft.seed}" if config.sft.seed else tuned.label
-    evaluated = ("outputs", "annotations", "metrics")
+    evaluated = ("outputs", "metrics", "annotations")
     shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
     inputs = {key: found.inputs[key] for key in shown if key in found.inputs}
     return Stage(

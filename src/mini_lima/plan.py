@@ -7,15 +7,15 @@ is what earlier ones like it took, and not known where there was none (`experien
 shows it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
 
-from mini_lima.chat import Chat, ChatRequest, Estimate, estimate, unanswered
+from mini_lima.chat import Chat, Estimate, estimate, unanswered
 from mini_lima.evaluation import annotation
-from mini_lima.experience import Amount, Experience, forecast_data
+from mini_lima.experience import Amount, Experience
 from mini_lima.stages import Stage, Store
 
 
@@ -66,7 +66,7 @@ class Plan:
             if row is None:
                 row = Row(stage, store.is_finished(stage))
                 if not row.done:
-                    row.calls = _calls(stage, store)
+                    row.calls = _calls(stage, store, self._experience)
                     row.tokens = self._experience.tokens(stage)
                     requests = None if row.calls is None else row.calls.requests
                     row.seconds = self._experience.seconds(stage, requests)
@@ -84,20 +84,18 @@ class Plan:
         return {name: number for number, name in enumerate(names, start=1)}
 
 
-def _calls(stage: Stage, store: Store) -> Estimate | None:
+def _calls(stage: Stage, store: Store, experience: Experience) -> Estimate | None:
     chat = stage.params.get("teacher") or stage.params.get("chat")
     if chat is None:
         return None
     assert isinstance(chat, Chat)
-    left = unanswered(_requests(stage, store), endpoint=chat.endpoint, cache=chat.cache)
-    return estimate(left, chat.prices, batch=chat.endpoint.mode == "batch")
-
-
-def _requests(stage: Stage, store: Store) -> Sequence[ChatRequest]:
     if stage.name == "data":
-        return forecast_data(stage, store).requests
-    assert stage.function is annotation.annotate
-    keywords: dict[str, Any] = {**stage.params, **stage.files}
-    outputs = stage.inputs["model_outputs"]
-    finished = store.path(outputs) if store.is_finished(outputs) else None
-    return annotation.expected_requests(model_outputs=finished, **keywords)
+        requests = experience.forecast(stage).requests
+    else:
+        assert stage.function is annotation.annotate
+        outputs = stage.inputs["model_outputs"]
+        finished = store.path(outputs) if store.is_finished(outputs) else None
+        keywords: dict[str, Any] = {**stage.params, **stage.files}
+        requests = annotation.expected_requests(model_outputs=finished, **keywords)
+    left = unanswered(requests, endpoint=chat.endpoint, cache=chat.cache)
+    return estimate(left, chat.prices, batch=chat.endpoint.mode == "batch")

@@ -16,7 +16,8 @@ from mini_lima import sources
 from mini_lima.errors import UserError
 from mini_lima.files import read_jsonl
 from mini_lima.language_model import load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.rendering import ChatTemplate, Conversation, Turns
+from mini_lima.sft import batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +46,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--store", type=Path, default=Path("outputs/store"), help="default: outputs/store"
     )
     parser.add_argument("--max-length", type=int, default=1024, help="as sft.max_length (1024)")
+    parser.add_argument(
+        "--turns", choices=("all", "last"), default="all", help="as sft.turns (all)"
+    )
     parser.add_argument("--id", action="append", help="show this example; may be repeated")
     parser.add_argument("-n", "--number", type=int, default=3, help="else the first so many (3)")
     parser.set_defaults(run=_run)
@@ -62,6 +66,7 @@ def _run(options: argparse.Namespace) -> str:
             options.data or _newest(options.store),
             ChatTemplate(tokenizer),
             max_length=options.max_length,
+            turns=options.turns,
             ids=options.id,
             number=options.number,
             marks=GREEN if sys.stdout.isatty() else BRACKETS,
@@ -74,6 +79,7 @@ def preview(
     template: ChatTemplate,
     *,
     max_length: int,
+    turns: Turns,
     ids: Sequence[str] | None,
     number: int,
     marks: tuple[str, str],
@@ -84,6 +90,7 @@ def preview(
         data: Folder of a finished data set.
         template: Renders.
         max_length: Tokens of prompt and response together.
+        turns: Which answers of a conversation are supervised.
         ids: Examples to show; None for the first ones.
         number: How many of those.
         marks: What stands before and after supervised text.
@@ -97,15 +104,12 @@ def preview(
     rows = read_jsonl(file)
     if missing := set(ids or ()) - {row["id"] for row in rows}:
         raise UserError(f"{data}: no example {min(missing)!r}")
-    rendered = {
-        row["id"]: template.conversation(row["instruction"], row["input"], row["output"])
-        for row in rows
-    }
+    rendered = {row["id"]: batches.conversation(row, template, turns) for row in rows}
     for name in ids or list(rendered)[:number]:
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
-        supervised = len(each.response)
-        yield f"example {name}: {each.tokens} tokens{too_long}, {supervised} of them supervised"
+        counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
+        yield f"example {name}: {counts}"
         yield marked(each, template.tokenizer, marks)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
@@ -115,12 +119,10 @@ def marked(
     conversation: Conversation, tokenizer: "PreTrainedTokenizerBase", marks: tuple[str, str]
 ) -> str:
     """Return the text of ``conversation`` with ``marks`` around what its labels supervise."""
-    from mini_lima.sft.batches import IGNORED, flatten
-
-    batch = flatten([conversation])
+    batch = batches.flatten([conversation])
     pairs = zip(batch["input_ids"][0].tolist(), batch["labels"][0].tolist(), strict=True)
     text = ""
-    for supervised, run in groupby(pairs, key=lambda pair: pair[1] != IGNORED):
+    for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
         shown = "".join(
             c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in decoded
@@ -131,7 +133,7 @@ def marked(
 
 def _summary(conversations: Sequence[Conversation], max_length: int) -> Iterator[str]:
     tokens = sum(each.tokens for each in conversations)
-    supervised = sum(len(each.response) for each in conversations)
+    supervised = sum(each.supervised for each in conversations)
     too_long = sum(each.tokens > max_length for each in conversations)
     longest = max((each.tokens for each in conversations), default=0)
     yield (

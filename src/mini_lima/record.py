@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from mini_lima.contamination import Contamination
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.hiding import without_secrets
@@ -49,7 +50,6 @@ class Judged(WinRate):
         generator: Whose answers.
         reference: Whose answers they were compared with.
         annotator: The judge's name, for people.
-        model: The model that judges; None where none does.
         orders: Who was shown first.
         repeats: Verdicts on each pair in each order.
         incomplete: Too many verdicts failed.
@@ -61,7 +61,6 @@ class Judged(WinRate):
     generator: str
     reference: str
     annotator: str
-    model: str | None
     orders: str
     repeats: int
     incomplete: bool
@@ -72,14 +71,7 @@ class Judged(WinRate):
     failures: dict[str, int]
     avg_length: float
     avg_length_reference: float
-    judge: dict[str, Any] | str | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells the judge from any other, as flat as it is."""
-        if isinstance(self.judge, dict):
-            return self.judge
-        return {"judge": self.judge or self.annotator, "model": self.model}
+    judge: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -160,24 +152,7 @@ class Training:
     tokens: int
     first_loss: float | None
     last_loss: float | None
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An evaluation instruction that is, or nearly is, an example of the training data."""
-
-    instruction: str
-    example: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Contamination:
-    """Which of ``instructions`` were found among ``checked`` training examples."""
-
-    checked: int
-    instructions: int
-    hits: list[Hit]
+    held_out_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 The tokenizer's own chat template is used, with the assistant header before the answer. What the
 model is trained on is exactly what it is asked with, followed by the answer and the end-of-turn
 token. (The study's group asked without the header: 805 of 805 answers began with the word
-"assistant".)
+"assistant".) In a conversation of several turns this holds for every answer: up to it stand the
+tokens that would ask for it.
 
 Text of the data stays text. Only the template writes control tokens, which are those that the
 tokenizer marks as special: an instruction or output that spells out ``<|im_end|>`` is made of its
@@ -11,8 +12,9 @@ characters, and cannot end a turn or begin one.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from mini_lima.errors import UserError
 
@@ -24,17 +26,36 @@ CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
 """How most templates spell their control tokens."""
 
 
+Message = dict[str, str]
+"""Role and content, as chat templates take them."""
+Turns = Literal["all", "last"]
+"""Which answers of a conversation are supervised."""
+
+
 @dataclass(frozen=True)
 class Conversation:
-    """Token ids of a prompt (with the assistant header) and of a response (with its terminator)."""
+    """A conversation as token ids.
+
+    Attributes:
+        prompt: All before the last answer, with the assistant header.
+        response: The last answer with its end-of-turn token. It is supervised.
+        earlier: Where in ``prompt`` the earlier answers are that are supervised too, each with its
+            end-of-turn token: (first token, token after the last).
+    """
 
     prompt: list[int]
     response: list[int]
+    earlier: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:
         """How many there are, of both."""
         return len(self.prompt) + len(self.response)
+
+    @property
+    def supervised(self) -> int:
+        """How many of them the loss is taken of."""
+        return len(self.response) + sum(end - start for start, end in self.earlier)
 
 
 class ChatTemplate:
@@ -84,7 +105,10 @@ class ChatTemplate:
                 "with a special token: nothing would tell the model to stop"
             )
         self.end_of_turn: int = ids[0]
-        self._written_by_template = self._control_tokens(self._prompt("?"))
+        self._ending = str(tokenizer.convert_ids_to_tokens(self.end_of_turn))
+        self._written: dict[tuple[str, ...], list[int]] = {
+            ("user",): self._control_tokens(self._tokens([question]))
+        }
 
     def stops(self, own: int | list[int] | None) -> list[int]:
         """Return every token that ends an answer; ``own`` is what the model's own files name."""
@@ -98,42 +122,151 @@ class ChatTemplate:
         Raises:
             UserError: the text would become control tokens and cannot be kept from it.
         """
-        content = f"{instruction}\n\n{given}" if given else instruction
-        ids = self._prompt(content)
-        if self._control_tokens(ids) == self._written_by_template:
-            return ids
-        # Not for every text: what surrounds a spelled-out token is then tokenised in pieces.
-        ids = self._prompt(content, sanitize_control_tokens=True)
-        if self._control_tokens(ids) != self._written_by_template:
-            raise UserError(
-                f"{self.tokenizer.name_or_path}: its chat template makes control tokens of the "
-                f"instruction {content[:80]!r}; take that out of the data"
-            )
-        return ids
+        return self._prompt([_message("user", _content(instruction, given))])
 
     def spells_control_tokens(self, instruction: str) -> bool:
         """Whether a renderer that does not look after it would make control tokens of the text."""
-        return self._control_tokens(self._prompt(instruction)) != self._written_by_template
+        messages = [_message("user", instruction)]
+        return self._control_tokens(self._tokens(messages)) != self._written_by_template(messages)
 
-    def conversation(self, instruction: str, given: str, output: str) -> Conversation:
-        """Return prompt and response; a special token spelled out in ``output`` stays text."""
-        response = self.tokenizer(
-            output.strip(), add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
-        return Conversation(self.prompt(instruction, given), [*response, self.end_of_turn])
+    def conversation(
+        self,
+        instruction: str,
+        given: str,
+        output: str,
+        *,
+        system: str = "",
+        history: Sequence[tuple[str, str]] = (),
+        turns: Turns = "all",
+    ) -> Conversation:
+        """Return prompt and response; a special token spelled out in a text stays text.
 
-    def _prompt(self, content: str, *, sanitize_control_tokens: bool = False) -> list[int]:
+        Args:
+            instruction: What the last user turn asks.
+            given: Its input.
+            output: The answer to it.
+            system: The system message; empty for none.
+            history: Earlier turns, oldest first: (user, assistant).
+            turns: ``all`` answers are supervised, or the ``last`` alone.
+
+        Raises:
+            UserError: a text would become control tokens and cannot be kept from it, or the
+                template takes no system message, leaves turns out, or changes what it wrote before
+                when another turn follows.
+        """
+        messages = [_message("system", system)] if system else []
+        before: list[int] = []
+        text = ""
+        earlier = []
+        for user, answer in history:
+            messages.append(_message("user", user))
+            if turns == "all":
+                prompt, text = self._going_on(messages, before, text)
+                before = [*prompt, *self._response(answer)]
+                earlier.append((len(prompt), len(before)))
+                text += f"{answer.strip()}{self._ending}"
+            messages.append(_message("assistant", answer.strip()))
+        messages.append(_message("user", _content(instruction, given)))
+        if before:
+            prompt, _ = self._going_on(messages, before, text)
+        else:
+            prompt = self._prompt(messages)
+        return Conversation(prompt, self._response(output), tuple(earlier))
+
+    def _response(self, output: str) -> list[int]:
+        ids = self.tokenizer(output.strip(), add_special_tokens=False, split_special_tokens=True)
+        return [*ids["input_ids"], self.end_of_turn]
+
+    def _going_on(
+        self, messages: Sequence[Message], before: list[int], text_before: str
+    ) -> tuple[list[int], str]:
+        """Return the prompt of ``messages`` and its text, which go on from ``before``.
+
+        ``before`` is kept as it is, and the template's tokens are taken from there on: so every
+        answer is tokenised by itself, as a model generates it.
+        """
+        prompt = self._prompt(messages)
+        text = self._text(messages, with_header=True)
+        passed = self._control_tokens(before)
+        at = [index for index, id in enumerate(prompt) if id in self._special]
+        if not text.startswith(text_before) or [prompt[i] for i in at[: len(passed)]] != passed:
+            raise UserError(
+                f"{self.tokenizer.name_or_path}: its chat template writes earlier turns otherwise"
+                " once another one follows (without their thoughts, say), so not every answer can"
+                " be trained on as it is asked for: set sft.turns=last, or give another"
+                " template as model.chat_template"
+            )
+        start = at[len(passed) - 1] + 1 if passed else 0
+        return [*before, *prompt[start:]], text
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Return the tokens of ``messages`` and of the header that asks for an answer.
+
+        Raises:
+            UserError: as `conversation`.
+        """
+        expected = self._written_by_template(messages)
+        ids = self._tokens(messages)
+        if self._control_tokens(ids) == expected:
+            return ids
+        # Not for every text: what surrounds a spelled-out token is then tokenised in pieces.
+        ids = self._tokens(messages, sanitize_control_tokens=True)
+        if self._control_tokens(ids) != expected:
+            texts = "the instruction" if len(messages) == 1 else "the conversation that ends with"
+            raise UserError(
+                f"{self.tokenizer.name_or_path}: its chat template makes control tokens of {texts}"
+                f" {messages[-1]['content'][:80]!r}; take that out of the data"
+            )
+        return ids
+
+    def _written_by_template(self, messages: Sequence[Message]) -> list[int]:
+        """Return the control tokens of a conversation of these roles, whatever is said in it."""
+        roles = tuple(each["role"] for each in messages)
+        if roles not in self._written:
+            self._check_roles(roles)
+            asked = [_message(role, _placeholder(n)) for n, role in enumerate(roles)]
+            self._written[roles] = self._control_tokens(self._tokens(asked))
+        return self._written[roles]
+
+    def _check_roles(self, roles: Sequence[str]) -> None:
+        """Raise UserError unless the template shows every turn of such a conversation, in order."""
+        name = self.tokenizer.name_or_path
+        if roles[0] == "system":
+            fault = self._fault(["system", "user"])
+            if fault:
+                raise UserError(
+                    f"{name}: its chat template takes no system message ({fault}), and the data has"
+                    " some: give a template that does as model.chat_template, or leave them out"
+                    " where the file is read (system=drop)"
+                )
+        if fault := self._fault(roles):
+            raise UserError(
+                f"{name}: its chat template cannot write a conversation of several turns ({fault}):"
+                " give another one as model.chat_template, or take such examples out of the data"
+            )
+
+    def _fault(self, roles: Sequence[str]) -> str | None:
+        asked = [_message(role, _placeholder(n)) for n, role in enumerate(roles)]
+        try:
+            text = self._text(asked, with_header=True)
+        except Exception as error:  # what a template can raise is up to its author
+            return f"it fails: {error}"
+        return None if all(each["content"] in text for each in asked) else "it leaves one out"
+
+    def _tokens(
+        self, messages: Sequence[Message], *, sanitize_control_tokens: bool = False
+    ) -> list[int]:
         ids = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
+            list(messages),
             add_generation_prompt=True,
             sanitize_control_tokens=sanitize_control_tokens,
             return_dict=False,
         )
         return cast("list[int]", ids)
 
-    def _text(self, messages: list[dict[str, str]], *, with_header: bool) -> str:
+    def _text(self, messages: Sequence[Message], *, with_header: bool) -> str:
         text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=with_header
+            list(messages), tokenize=False, add_generation_prompt=with_header
         )
         assert isinstance(text, str)
         return text
@@ -148,3 +281,15 @@ class ChatTemplate:
 
     def _control_tokens(self, ids: list[int]) -> list[int]:
         return [id for id in ids if id in self._special]
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _content(instruction: str, given: str) -> str:
+    return f"{instruction}\n\n{given}" if given else instruction
+
+
+def _placeholder(number: int) -> str:
+    return f"{ANSWER}{number}{ANSWER}"

@@ -5,11 +5,22 @@
     hub:<owner>/<data set>/<file>    a data set's file on the Hugging Face hub
     anything else                    a path on this machine, or, for models, a hub id
 
+Where the file is a data set (`data_file`), there is more:
+
+    https://…#sha256=<hex>                                    a file on the web
+    hub:<owner>/<data set>[@<revision>][:[<config>/]<split>]  all rows of a split, as JSON Lines
+    hub:<owner>/<data set>[@<revision>]/<file>                one of its files
+
 The hub is asked once per process: the cells of a sweep get the same commit whatever happens there
 meanwhile, and where nothing answers, a person waits for one time-out and not for one per cell.
 """
 
+import json
 import logging
+import os
+import re
+import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +32,10 @@ from mini_lima.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"
+ON_THE_HUB = re.compile(
+    r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?"
+    r"(?:/(?P<file>.+)|:(?:(?P<config>[^/:]+)/)?(?P<split>[^/:]+))?"
+)
 SECONDS = 10.0
 """How long the hub may take to answer."""
 
@@ -79,6 +94,43 @@ def checked_file(source: str, sha256: str | None, downloads: Path, revision: str
     return path
 
 
+def data_file(source: str, downloads: Path) -> Path:
+    """Return the file of a data set; a whole one on the hub becomes a file in ``downloads``.
+
+    What a data set on the hub is made of is the commit that its revision stands for; the file that
+    is made of it is the same wherever and whenever it is made.
+
+    Args:
+        source: As above.
+        downloads: Folder that keeps what was fetched.
+
+    Raises:
+        UserError: it cannot be had, or is another file.
+    """
+    if is_address(source):
+        address, _, sha256 = source.partition("#sha256=")
+        if not sha256:
+            raise UserError(
+                f"{source}: a file from the web needs its sha256; write {address}#sha256=<hex>"
+            )
+        return checked_file(address, sha256, downloads)
+    if not source.startswith("hub:"):
+        return local_file(source)
+    named = ON_THE_HUB.fullmatch(source)
+    if named is None:
+        raise UserError(
+            f"{source}: a data set on the hub is written hub:<owner>/<data set>, if need be with"
+            " @<revision> after it, and then :<split>, :<config>/<split> or /<file>"
+        )
+    revision = named["revision"] or "main"
+    if named["file"]:
+        return local_file(f"hub:{named['id']}/{named['file']}", revision)
+    found = _hub_set(named["id"], revision, named["config"], named["split"], downloads.absolute())
+    if isinstance(found, str):
+        raise UserError(f"{source} cannot be had {found}")
+    return found
+
+
 def is_address(source: str) -> bool:
     """Whether ``source`` is on the web."""
     return source.startswith(("http://", "https://"))
@@ -130,6 +182,84 @@ def _hub_file(source: str, revision: str) -> Path | str:
 
 
 @cache
+def _hub_set(
+    repository: str, revision: str, config: str | None, split: str | None, downloads: Path
+) -> Path | str:
+    """The rows of a data set on the hub as a file in ``downloads``, or why there is none."""
+
+    def file_at(commit: str) -> Path:
+        named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
+        return downloads / f"{named}@{commit}.jsonl"
+
+    if file_at(revision).is_file():  # it is a commit
+        return file_at(revision)
+    commit, reason = _commit(repository, revision, "README.md", "dataset")
+    # Where the hub does not answer, a branch is at the commit that it named last.
+    commit = commit or _noted(repository, revision, "dataset")
+    if commit is not None and file_at(commit).is_file():
+        return file_at(commit)
+    if commit is None or reason:
+        return f"({reason}): check name and network, or download it and give the path of its file"
+    try:
+        downloads.mkdir(parents=True, exist_ok=True)
+        _write_rows(repository, commit, config, split, file_at(commit))
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # datasets raises what its readers raise
+        return f"({_reason(error)}): download it and give the path of its file"
+    log.info("read %s at commit %s from the hub: %s", repository, commit, file_at(commit))
+    return file_at(commit)
+
+
+def _write_rows(
+    where: str, commit: str | None, config: str | None, split: str | None, target: Path
+) -> None:
+    """Write the rows of a split as JSON Lines; nothing is decoded, and no code of the set is run.
+
+    Args:
+        where: Id on the hub, or a folder.
+        commit: None for a folder.
+        config: None for the only one, or the default.
+        split: None for ``train``, or the only one.
+        target: Is there whole or not at all.
+
+    Raises:
+        UserError: there is no such configuration or split, or one must be chosen.
+    """
+    import datasets
+
+    from mini_lima.data.tables import plain
+
+    configs = datasets.get_dataset_config_names(where, revision=commit)
+    config = _chosen("configuration", config, configs, "default")
+    splits = datasets.get_dataset_split_names(where, config, revision=commit)
+    split = _chosen("split", split, splits, "train")
+    rows = datasets.load_dataset(where, config, split=split, revision=commit)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
+    ) as file:
+        try:
+            for batch in rows.with_format("arrow").iter(1_000):
+                for row in batch.to_pylist():
+                    file.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
+            file.close()
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _chosen(what: str, asked: str | None, there: Sequence[str], usual: str) -> str:
+    if asked is not None and asked in there:
+        return asked
+    if asked is None and (len(there) == 1 or usual in there):
+        return usual if usual in there else there[0]
+    how = ":<config>/<split>" if what == "configuration" else ":<split>"
+    told = f"it has no {what} {asked}" if asked else f"which {what} is not said"
+    raise UserError(f"({told}): there are {', '.join(there)}; write {how} after its name")
+
+
+@cache
 def _commit(repository: str, revision: str, file: str, kind: str) -> tuple[str | None, str]:
     """The commit that ``revision`` stands for, or why there is none.
 
@@ -169,6 +299,18 @@ def _note(repository: str, revision: str, kind: str, commit: str) -> None:
     with suppress(OSError):
         reference.parent.mkdir(parents=True, exist_ok=True)
         reference.write_text(commit, encoding="utf-8")
+
+
+def _noted(repository: str, revision: str, kind: str) -> str | None:
+    """The commit that `_note` or a download by branch noted."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = repo_folder_name(repo_id=repository, repo_type=kind)
+    try:
+        return Path(constants.HF_HUB_CACHE, folder, "refs", revision).read_text("utf-8").strip()
+    except OSError:
+        return None
 
 
 def _reason(error: BaseException) -> str:

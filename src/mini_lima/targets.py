@@ -12,12 +12,12 @@ Other keywords are the framework's to give (``output_dir``, ``data``): they are 
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from mini_lima.errors import UserError
 from mini_lima.fingerprint import dotted_name
@@ -60,24 +60,33 @@ class Target:
         return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def load(where: str, given: Mapping[str, Any], *, provided: Collection[str] = ()) -> Target:
+def load(
+    where: str,
+    given: Mapping[str, Any],
+    *,
+    provided: Collection[str] = (),
+    classes: bool = False,
+) -> Target:
     """Find the function that ``given`` names and check the keywords for it.
 
     Args:
         where: The key under which it is configured, for what is said about it.
         given: ``_target_`` and keywords; keys that begin with an underscore are not the function's.
         provided: Keywords that are not configured but handed over where the function takes them.
+        classes: Whether a class will do.
 
     Raises:
         UserError: no such function, or keywords that it does not take, lacks, or cannot use.
     """
-    function = find(where, given.get(TARGET))
+    function = find(where, given.get(TARGET), classes=classes)
     keywords = {key: value for key, value in given.items() if not key.startswith("_")}
-    return Target(where, dotted_name(function), function, _checked(where, function, keywords, provided))
+    return Target(
+        where, dotted_name(function), function, checked(where, function, keywords, provided)
+    )
 
 
-def find(where: str, name: object) -> Callable[..., Any]:
-    """Import the function with the dotted ``name``.
+def find(where: str, name: object, *, classes: bool = False) -> Callable[..., Any]:
+    """Import the function, or the class if ``classes`` will do, with the dotted ``name``.
 
     Raises:
         UserError: there is none, or its module fails.
@@ -87,7 +96,8 @@ def find(where: str, name: object) -> Callable[..., Any]:
             f"{where}.{TARGET}: must be the dotted name of a function, such as my_arms.halve;"
             f" found {name!r}"
         )
-    module, attributes = name, []
+    module = name
+    attributes: list[str] = []
     while True:
         try:
             found: Any = importlib.import_module(module)
@@ -111,7 +121,7 @@ def find(where: str, name: object) -> Callable[..., Any]:
                 f"{where}.{TARGET}={name}: {found.__name__} has no {attribute}{perhaps}"
             )
         found = getattr(found, attribute)
-    if not inspect.isfunction(found):
+    if not (inspect.isfunction(found) or (classes and inspect.isclass(found))):
         raise UserError(f"{where}.{TARGET}={name}: is no function but a {type(found).__name__}")
     return found
 
@@ -133,42 +143,81 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     }
 
 
-def _checked(
+def checked(
     where: str,
     function: Callable[..., Any],
     keywords: Mapping[str, Any],
-    provided: Collection[str],
+    provided: Collection[str] = (),
+    *,
+    called: str | None = None,
 ) -> dict[str, Any]:
     """Return ``keywords`` as the annotations of ``function`` have them.
+
+    Args:
+        where: The key under which they are configured.
+        function: Whose they are.
+        keywords: The configured ones.
+        provided: Those that will be handed over.
+        called: What people call the function; None: its dotted name.
 
     Raises:
         UserError: the first that does not fit.
     """
+    called = called or dotted_name(function)
     taken = _parameters(function)
     kinds = {each.kind for each in inspect.signature(function).parameters.values()}
     own = [name for name in taken if name not in provided]
     for name in keywords:
         if name not in own and (name in taken or inspect.Parameter.VAR_KEYWORD not in kinds):
-            near = get_close_matches(name, own, 1)
-            perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(own) or 'none'}"
-            raise UserError(f"{where}.{name}: {dotted_name(function)} has no such keyword; {perhaps}")
+            raise UserError(f"{where}.{name}: {called} has {_no_such(name, own)}")
     lacking = [n for n in own if n not in keywords and taken[n].default is inspect.Parameter.empty]
     if lacking:
-        raise UserError(f"{where}.{lacking[0]} has no value: {dotted_name(function)} needs it")
-    hints = get_type_hints(function, include_extras=True)
-    return {name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()}
+        given = f" (it is given {', '.join(provided)})" if provided else ""
+        raise UserError(f"{where}.{lacking[0]} has no value: {called} needs it{given}")
+    hints = _hints(function)
+    return {
+        name: _value(f"{where}.{name}", value, hints.get(name)) for name, value in keywords.items()
+    }
+
+
+def _no_such(name: str, there_are: Sequence[str]) -> str:
+    near = get_close_matches(name, there_are, 1)
+    perhaps = f"did you mean {near[0]}?" if near else f"it takes {', '.join(there_are) or 'none'}"
+    return f"no such keyword; {perhaps}"
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of ``function``, or of what makes an instance of a class."""
+    try:
+        return get_type_hints(
+            function.__init__ if inspect.isclass(function) else function, include_extras=True
+        )
+    except NameError:  # names that other people's modules know only while they are type-checked
+        return {}
 
 
 def _value(where: str, value: Any, hint: Any) -> Any:
-    """Return ``value`` as ``hint`` says it must be: an annotated type, with its range."""
+    """Return ``value`` as ``hint`` says it must be: an annotated type, with its range.
+
+    A type of which pydantic knows nothing, such as a tensor, is left to the function itself.
+    """
     if hint is None:
         return value
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+    for kind in (hint, *get_args(hint)):
+        if is_dataclass(kind) and isinstance(value, Mapping):
+            names = [each.name for each in fields(kind)]
+            if unknown := [key for key in value if key not in names]:
+                raise UserError(f"{where}.{unknown[0]}: {_no_such(unknown[0], names)}")
     try:
         return TypeAdapter(hint).validate_python(value)
+    except PydanticSchemaGenerationError:
+        return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inner = "".join(f".{part}" for part in first["loc"] if not isinstance(part, int))
-        shown = repr(first["input"])[:60]
-        raise UserError(f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        shown = str(first["input"] if inner else value)[:60]
+        raise UserError(
+            f"{where}{inner}={shown}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        ) from None

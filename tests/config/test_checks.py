@@ -16,6 +16,8 @@ from mini_lima.errors import UserError
         "optimizer.weight_decay=-1",
         "optimizer.betas=[0.9,1]",
         "optimizer.betas=[0.9]",
+        "scheduler.warmup_num_steps=0",
+        "sft.held_out=1",
         "deepspeed.zero_stage=4",
         "evaluation.confidence=1",
         "evaluation.temperature=-0.1",
@@ -27,10 +29,8 @@ from mini_lima.errors import UserError
         "sft.checkpoint_steps=0",
         "adapter.dropout=1",
         "teacher.concurrency=0",
-        "data.max_idle_rounds=0",
-        "data.max_new_tasks=-1",
-        "data.instances_per_seed=3",
-        "data.instances_per_new_task=6",
+        "data.steps.self_instruct.max_idle_rounds=0",
+        "data.steps.self_instruct.max_new_tasks=-1",
         "data.seeds_sha256=abc",
         "annotator.chat.timeout=0",
         "teacher.total_timeout=0",
@@ -61,7 +61,7 @@ def test_a_value_out_of_range_is_named(override):
             ["2 × 2 × 3 nodes"],
         ),
         (["teacher.prices.output=1"], ["teacher.prices", "both"]),
-        (["data.worked_example=null"], ["data.worked_example"]),
+        (["data.steps.lengthen.prompt=null"], ["data.steps.lengthen.prompt"]),
         (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),
     ],
@@ -75,6 +75,6 @@ def test_values_that_contradict_each_other_are_named_together(overrides, named):
 def test_all_faults_are_found_at_once():
     config = configured()
     config.sft.epochs = 0
-    config.optimizer.lr = -1.0
+    config.optimizer["lr"] = -1.0
     config.deepspeed.zero_stage = 7
     assert len(faults(config)) == 3

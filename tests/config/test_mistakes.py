@@ -30,7 +30,7 @@ ON_THE_COMMAND_LINE = {
     "experiment=nope": ["experiment=nope", "embedded", "grid"],
     "experiment=[grid,nope]": ["experiment=nope", "embedded", "grid"],
     "+model=qwen-tiny": ["model", "twice"],
-    "data.method=nave": ["data.method=nave", "naive", "improved"],
+    "model.weights=rndom": ["model.weights=rndom", "pretrained", "random"],
     "sft.precision=fp23": ["sft.precision=fp23", "fp32", "bf16"],
     "sft.precision=null": ["sft.precision=null", "fp32", "bf16"],
     "sft.epochs=three": ["sft.epochs=three", "whole number"],
@@ -38,9 +38,9 @@ ON_THE_COMMAND_LINE = {
     "sft.epochs.x=1": ["sft.epochs.x=1", "sft.epochs", "whole number"],
     "plan=maybe": ["plan=maybe", "true", "false"],
     "optimizer.lr=fast": ["optimizer.lr=fast", "number"],
-    "optimizer.betas=0.9": ["optimizer.betas=0.9", "2 numbers"],
-    "optimizer.betas=[0.9,b]": ["optimizer.betas=[0.9,b]", "number"],
-    "optimizer.betas=[0.9,0.9,0.9]": ["optimizer.betas=[0.9, 0.9, 0.9]", "two numbers"],
+    "optimizer.betas=0.9": ["optimizer.betas=0.9", "tuple"],
+    "optimizer.betas=[0.9,b]": ["optimizer.betas=[0.9, 'b']", "number"],
+    "optimizer.betas=[0.9,0.9,0.9]": ["optimizer.betas=[0.9, 0.9, 0.9]", "2 items"],
     "sft=3": ["sft=3", "epochs", "precision"],
     "optimizer.lr=[1": ["optimizer.lr=[1", "quote"],
     "optimizer.lr": ["optimizer.lr", "key=value"],
@@ -116,8 +116,8 @@ def test_a_mistake_in_an_option_names_the_option_s_file(tmp_path):
 
 
 def test_all_unknown_keys_and_missing_values_are_told_at_once():
-    said = what_is_said("model=custom", "+sft.epoch=1", "+optimizer.rate=2")
-    for key in ("model.name", "model.source", "sft.epoch:", "optimizer.rate:"):
+    said = what_is_said("model=custom", "+sft.epoch=1", "+evaluation.rate=2")
+    for key in ("model.name", "model.source", "sft.epoch:", "evaluation.rate:"):
         assert key in said
 
 

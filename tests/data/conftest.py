@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,21 @@ from tests.data.teachers import Teacher, jsonl, seed_rows
 
 from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
 from mini_lima.chat.requests import read_reply
-from mini_lima.data import improved, naive
+from mini_lima.data import run_step
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
+from mini_lima.data.rewriting import WorkedExample
 from mini_lima.files import read_json, read_jsonl
 
 FAKE = ChatModel("fake", temperature=1.0)
-WORKED_EXAMPLE = improved.WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
+ASSETS = Path(__file__).parents[2] / "src/mini_lima/assets"
+PROMPTS = {
+    "new_tasks_prompt": ASSETS / "prompts/1_new_tasks.txt",
+    "more_instances_prompt": ASSETS / "prompts/2_more_instances.txt",
+    "new_instances_prompt": ASSETS / "prompts/3_new_instances.txt",
+}
+LENGTHEN = ASSETS / "prompts/4_lengthen.txt"
+WORKED_EXAMPLE = WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class DataSet:
 
     @property
     def reasons(self) -> Counter[str]:
-        return Counter(reject["reason"] for reject in self.rejects)
+        return Counter(f"{reject['prompt']}: {reject['reason']}" for reject in self.rejects)
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -92,35 +100,40 @@ class Study:
             "max_idle_rounds": 9,
             "filters": filters,
         }
-        return self._build(naive.build, endpoint, cache, seeds=self.seeds, **(defaults | params))
+        teacher = params.pop("teacher", FAKE)
+        keywords = defaults | params
+        return self.run(
+            "self_instruct", endpoint, cache, teacher, keywords, seeds=self.seeds, **PROMPTS
+        )
 
     def improved(
         self, before: DataSet, endpoint: Endpoint, *, cache: str = "cache", **params: Any
     ) -> DataSet:
-        return self._build(
-            improved.build,
-            endpoint,
-            cache,
-            naive=before.folder,
-            **({"worked_example": WORKED_EXAMPLE} | params),
-        )
+        teacher = params.pop("teacher", FAKE)
+        keywords = {"worked_example": WORKED_EXAMPLE, "prompt": LENGTHEN} | params
+        prompt = {"prompt": keywords.pop("prompt")}
+        return self.run("rewrite", endpoint, cache, teacher, keywords, data=before.folder, **prompt)
 
-    def _build(
+    def run(
         self,
-        function: Callable[..., None],
+        step: str,
         endpoint: Endpoint,
         cache: str,
-        *,
-        teacher: ChatModel = FAKE,
-        **inputs: Any,
+        teacher: ChatModel,
+        keywords: dict[str, Any],
+        **given: Path,
     ) -> DataSet:
         self._built += 1
         data_set = DataSet(self.root / f"data set {self._built}", self.root / cache)
         data_set.folder.mkdir()
-        function(
+        run_step(
             data_set.folder,
+            step=f"mini_lima.data.{step}",
+            name={"rewrite": "lengthen"}.get(step, step),
+            keywords=keywords,
             teacher=Chat(teacher, endpoint, data_set.cache),
-            **inputs,
+            inputs=["data"] if "data" in given else [],
+            **given,
         )
         return data_set
 

@@ -52,7 +52,7 @@ def test_any_reader_of_json_lines_reads_the_examples_as_they_are(
 
 def test_stats_can_be_recounted(before: DataSet, after: DataSet) -> None:
     stats = after.stats
-    assert stats["naive_output_lengths"] == before.stats["output_lengths"]
+    assert stats["before"]["output_lengths"] == before.stats["output_lengths"]
     characters = [len(output) for output in after.outputs]
     found = stats["output_lengths"]["characters"]
     assert found["mean"] == pytest.approx(sum(characters) / len(characters))
@@ -77,15 +77,14 @@ def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
     card = (after.folder / "card.md").read_text(encoding="utf-8")
     for prompt in after.stats["funnel"]:
         assert f"| {prompt} |" in card
-    assert "characters, naive" in card
-    assert "characters, improved" in card
+    assert "characters, before" in card
+    assert "characters, lengthen" in card
     assert "(lengths.svg)" in card
     shown = [each for each in after.examples if f"### {each.id}\n" in card]
     assert len(shown) == 10
     for each in shown:
         assert each.output in card
-        assert each.naive_output
-        assert each.naive_output in card
+        assert each.earlier[0].output in card
 
 
 def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.chat.server import completion
+from tests.composing import configured
 from tests.data.conftest import Study
 from tests.data.teachers import (
     Asked,
@@ -19,8 +20,7 @@ from tests.data.teachers import (
     seed_rows,
 )
 
-from mini_lima.config.schema import FiltersConfig
-from mini_lima.data.filters import MEANING, Filters, RewritingFilters, chosen
+from mini_lima.data.filters import MEANING, Filters, RewritingFilters
 from mini_lima.data.screening import Screen, rewriting_objection
 from mini_lima.data.seeds import Instance, Task
 
@@ -211,17 +211,12 @@ def test_a_filter_that_is_off_never_objects(text: str) -> None:
     assert said_of_rewriting(text, before=text, cut=True, on=rewriting_off) is None
 
 
-def test_every_switch_of_the_configuration_is_a_filter_with_a_meaning() -> None:
-    names = [each.name for each in fields(FiltersConfig)]
-    assert set(names) == set(MEANING)
-    assert {each.name for kind in (Filters, RewritingFilters) for each in fields(kind)} == set(
-        names
-    )
-    for name in names:
-        switched = replace(FiltersConfig(), **{name: False})
-        for kind in (Filters, RewritingFilters):
-            expected = {each.name: each.name != name for each in fields(kind)}
-            assert asdict(chosen(kind, switched)) == expected
+def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
+    steps = configured("data=improved").data.steps
+    switches = {"self_instruct": Filters, "lengthen": RewritingFilters}
+    for step, kind in switches.items():
+        assert steps[step]["filters"] == asdict(kind())
+    assert {each.name for kind in switches.values() for each in fields(kind)} == set(MEANING)
 
 
 # In the methods
@@ -239,7 +234,7 @@ def test_a_rejected_task_makes_room_for_the_next_one_and_is_kept_with_its_text(
     made = study.naive_by(Teacher(pairs), filters=Filters(near_duplicate=False))
     assert made.stats["new_tasks"] == 1
     (reject,) = made.rejects
-    assert reject["reason"] == "prompt 1: needs_file"
+    assert (reject["prompt"], reject["reason"]) == ("prompt 1", "needs_file")
     assert reject["detail"] == "attached photo"
     assert reject["text"] == "Say what is in the attached photo."
     assert reject["request"] in made.exchanges()
@@ -317,10 +312,10 @@ def test_the_funnel_adds_up_whatever_is_rejected(study: Study, seed: int) -> Non
     for made in (before, after):
         for prompt, row in made.stats["funnel"].items():
             assert row["found"] == row["used"] + sum(row["rejected"].values())
-            items = [r for r in made.rejects if r["reason"].startswith(prompt) and not r["is_note"]]
+            items = [r for r in made.rejects if r["prompt"] == prompt and not r["is_note"]]
             assert len(items) == sum(row["rejected"].values())
         assert made.stats["rejected"] == made.reasons
-    assert after.stats["funnel"]["prompt 4"]["found"] == len(before.examples)
+    assert after.stats["funnel"]["lengthen"]["found"] == len(before.examples)
     assert len(after.examples) + len(after.rejects) == len(before.examples)
     used = sum(before.stats["funnel"][prompt]["used"] for prompt in ("prompt 2", "prompt 3"))
     assert used + 6 == len(before.examples)

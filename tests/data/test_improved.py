@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 from tests.chat.server import Answer, Call, FakeOpenAI, completion
-from tests.data.conftest import WORKED_EXAMPLE, DataSet, Study
+from tests.data.conftest import LENGTHEN, WORKED_EXAMPLE, DataSet, Study
 from tests.data.teachers import Teacher
 
 from mini_lima.chat import Endpoint
-from mini_lima.data.prompts import PROMPT_4
+from mini_lima.data.examples import Earlier
 from mini_lima.errors import UserError
 
 LONG_ENOUGH = "Well, there is much more to say about this than was said before!"
@@ -27,15 +27,13 @@ def test_only_outputs_and_their_lineage_change(study: Study, before: DataSet) ->
         assert new == replace(
             old,
             output=new.output,
-            source="prompt 4",
+            source="lengthen",
             request=new.request,
-            naive_source=old.source,
-            naive_request=old.request,
-            naive_output=old.output,
+            earlier=(Earlier(old.output, old.source, old.request),),
         )
         assert new.output != old.output
     assert after.rejects == []
-    assert after.stats["naive_mean_output_characters"] == before.stats["mean_output_characters"]
+    assert after.stats["before"]["mean_output_characters"] == before.stats["mean_output_characters"]
 
 
 def test_every_example_names_the_request_that_showed_it_and_holds_its_output(
@@ -47,7 +45,7 @@ def test_every_example_names_the_request_that_showed_it_and_holds_its_output(
     for old, new in zip(before.examples, after.examples, strict=True):
         assert new.request
         prompt, reply = exchanges[new.request]
-        assert prompt == PROMPT_4.format(
+        assert prompt == LENGTHEN.read_text().removesuffix("\n").format(
             ex_name=WORKED_EXAMPLE.name,
             ex_instr=WORKED_EXAMPLE.instruction,
             ex_input=WORKED_EXAMPLE.input,
@@ -64,11 +62,11 @@ def test_every_example_names_the_request_that_showed_it_and_holds_its_output(
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("", "prompt 4: empty reply"),
-        (" \n\t", "prompt 4: empty reply"),
-        (completion(None), "prompt 4: empty reply"),
-        (completion("", finish_reason="length"), "prompt 4: empty reply"),
-        (completion("It was a dark and", finish_reason="length"), "prompt 4: cut_off"),
+        ("", "empty reply"),
+        (" \n\t", "empty reply"),
+        (completion(None), "empty reply"),
+        (completion("", finish_reason="length"), "empty reply"),
+        (completion("It was a dark and", finish_reason="length"), "cut_off"),
     ],
 )
 def test_an_empty_or_cut_reply_leaves_its_example_out_and_says_which(

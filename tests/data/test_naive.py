@@ -291,7 +291,7 @@ def test_all_of_a_reply_to_prompt_3_is_used_or_rejected(
     for part, count in rejected.items():
         assert sum(part in reject["reason"] for reject in made.rejects) == count
     for reject in made.rejects:
-        assert reject["reason"].startswith("prompt 3: ")
+        assert reject["prompt"] == "prompt 3"
         assert reject["asked_for"] == "new_task_0"
         assert reject["request"] in made.exchanges()
     assert made.stats["rejected"] == made.reasons

@@ -5,8 +5,9 @@ import re
 import pytest
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher
+from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
 
-from mini_lima.data.prompts import PROMPT_1, PROMPT_2, PROMPT_3
+from mini_lima.data.examples import Earlier
 from mini_lima.data.trace import newest_data_set, trace
 from mini_lima.errors import UserError
 from mini_lima.files import write_json
@@ -32,16 +33,16 @@ def test_every_example_carries_the_whole_of_its_lineage(before: DataSet, after: 
     naive = {each.id: each for each in before.examples}
     for each in after.examples:
         was = naive[each.id]
-        assert (each.naive_source, each.naive_request) == (was.source, was.request)
-        assert each.naive_output == was.output
+        (earlier,) = each.earlier
+        assert earlier == Earlier(was.output, was.source, was.request)
         if each.task_request:
             prompt, reply = exchanges[each.task_request]
             assert prompt.startswith(PROMPT_1)
             assert each.instruction in reply.text
-            assert each.naive_request
+            assert earlier.request
             assert each.shown in {"seed_task_0", "seed_task_1", "seed_task_2"}
             shown = f'"name": "{each.shown.removeprefix("seed_")}"'
-            assert shown in exchanges[each.naive_request][0].split("\n")[1]
+            assert shown in exchanges[earlier.request][0].split("\n")[1]
         else:
             assert each.task.startswith("seed_task")
             assert each.shown is None
@@ -50,8 +51,8 @@ def test_every_example_carries_the_whole_of_its_lineage(before: DataSet, after: 
 def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
     after: DataSet,
 ) -> None:
-    example = next(each for each in after.examples if each.naive_source == "prompt 3")
-    assert example.naive_output
+    example = next(each for each in after.examples if each.earlier[0].source == "prompt 3")
+    (earlier,) = example.earlier
     told = trace(after.folder, example.id, after.cache)
     assert in_order(
         told,
@@ -60,10 +61,10 @@ def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
         PROMPT_1,
         "reply of fake-1",
         example.instruction,
-        str(example.naive_request),
+        str(earlier.request),
         PROMPT_3,
         "reply of fake-1",
-        example.naive_output,
+        earlier.output,
         str(example.request),
         "Given is a question-answer task",
         "reply of fake-1",
@@ -74,15 +75,15 @@ def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
 def test_a_naive_example_of_a_seed_task_begins_with_it(before: DataSet) -> None:
     own, grown = before.examples[0], before.examples[1]
     told = trace(before.folder, own.id, before.cache)
-    assert in_order(told, "seed task seed_task_0", own.instruction, own.output)
-    assert "request" not in told
+    assert in_order(told, "task seed_task_0", own.instruction, own.output)
+    assert "request " not in told
     told = trace(before.folder, grown.id, before.cache)
-    assert in_order(told, "seed task seed_task_0", PROMPT_2, "reply of", grown.output)
+    assert in_order(told, "task seed_task_0", PROMPT_2, "reply of", grown.output)
 
 
 def test_replies_of_another_endpoint_are_not_mixed_in(study: Study) -> None:
     made = study.naive_by(Teacher())
-    asked_elsewhere = made.stats | {"endpoint": "someone else"}
+    asked_elsewhere = made.stats | {"endpoints": ["someone else"]}
     write_json(made.folder / "stats.json", asked_elsewhere)
     told = trace(made.folder, made.examples[1].id, made.cache)
     assert "not in the response cache" in told

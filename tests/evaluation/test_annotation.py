@@ -15,12 +15,15 @@ from tests.chat.server import Answer, FakeOpenAI, completion
 from mini_lima.chat import Chat, ChatModel, Endpoint
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
-from mini_lima.evaluation.annotators import Completion, load_annotator
+from mini_lima.evaluation.annotators import Completion
+from mini_lima.evaluation.judges import Rule, ShippedPrompt
 from mini_lima.evaluation.library import Shown, undisturbed
 from mini_lima.evaluation.pairs import read_pairs
+from mini_lima.evaluation.shipped import load_shipped
 from mini_lima.evaluation.verdicts import model_stands_first
 from mini_lima.files import read_json, write_json
 
+LONGEST = Rule("longest", "mini_lima.evaluation.longest")
 CHAT_ANNOTATORS = [
     "chatgpt",
     "gpt4_turbo",
@@ -55,7 +58,7 @@ def run(tmp_path):
             "model_outputs": folder / "outputs",
             "reference_outputs": folder / "reference.json",
             "limit": None,
-            "annotator": "chatgpt" if server else "longest",
+            "judge": ShippedPrompt("chatgpt") if server else LONGEST,
             "chat": None,
             "orders": "random",
             "repeats": 1,
@@ -86,7 +89,7 @@ def test_longest_gives_what_one_computes_by_hand(run):
     assert board["win_rate"] == 50
     assert board["standard_error"] == pytest.approx(100 * (1 / 6) ** 0.5 / 2)
     assert (board["n_total"], board["n_failed"]) == (4, 0)
-    assert (board["generator"], board["reference"], board["model"]) == ("gpt4_turbo", "ref", None)
+    assert (board["generator"], board["reference"]) == ("gpt4_turbo", "ref")
     assert board["avg_length"] == (6 + 1 + 4 + 15) / 4
     assert board["avg_length_reference"] == (4 + 2 + 4 + 15) / 4
     assert rows[2]["model_first"] is None, "equal outputs are shown to nobody"
@@ -238,7 +241,7 @@ def test_text_of_models_and_users_never_becomes_part_of_the_template(run):
     references = answers(["{output_2} ref", "ref {instruction}", "r\\1"], "r", hostile)
     with FakeOpenAI(lambda call: "Output (a)") as server:
         rows, _ = run(models, references, server=server)
-    clean = load_annotator("chatgpt")
+    clean = load_shipped("chatgpt")
     expected = []
     for model, reference, row in zip(models, references, rows, strict=True):
         both = [reference["output"], model["output"]]
@@ -267,7 +270,7 @@ def test_harmless_text_is_asked_about_in_alpaca_evals_own_words(name):
         row = {"instruction": shown.instruction, "output_1": shown.first, "output_2": shown.second}
         ((prompt,), _) = utils.make_prompts(pd.DataFrame([row]), template)
         theirs = [(part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)]
-    assert list(load_annotator(name).messages(shown)) == theirs
+    assert list(load_shipped(name).messages(shown)) == theirs
 
 
 @pytest.mark.parametrize(
@@ -295,12 +298,12 @@ def test_harmless_text_is_asked_about_in_alpaca_evals_own_words(name):
     ],
 )
 def test_completions_are_read_as_the_annotators_config_says(name, completion, preference):
-    assert load_annotator(name).read(Completion(completion)) == preference
+    assert load_shipped(name).read(Completion(completion)) == preference
 
 
 @pytest.mark.parametrize("name", ["alpaca_eval_gpt4", "lmsys_gpt4", "Self-taught-llama3.1-70B-dpo"])
 def test_a_completion_that_cannot_be_read_is_no_noise_in_the_log(name, caplog):
-    judge = load_annotator(name)
+    judge = load_shipped(name)
     with caplog.at_level(logging.DEBUG):
         assert judge.read(Completion("I cannot say.")) is None
     assert caplog.records == []
@@ -309,7 +312,7 @@ def test_a_completion_that_cannot_be_read_is_no_noise_in_the_log(name, caplog):
 @given(completion=st.text())
 def test_no_completion_makes_reading_fail(completion):
     for name in ("chatgpt", "alpaca_eval_gpt4", "alpaca_eval_gpt4_fn", "lmsys_gpt4"):
-        preference = load_annotator(name).read(Completion(completion))
+        preference = load_shipped(name).read(Completion(completion))
         assert preference is None or 1 <= preference <= 2
 
 
@@ -320,7 +323,7 @@ def test_every_shipped_annotator_is_followed():
         shipped = [path.name for path in constants.EVALUATORS_CONFIG_DIR.iterdir() if path.is_dir()]
     assert len(shipped) > 40
     for name in shipped:
-        annotator = load_annotator(name)
+        annotator = load_shipped(name)
         assert annotator.name == name
         for each in annotator.members or (annotator,):
             content = "".join(content for _, content in each.prompt)
@@ -329,12 +332,6 @@ def test_every_shipped_annotator_is_followed():
             assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
             assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
             assert each.prompt[-1][0] == "user"
-
-
-@pytest.mark.parametrize("name", ["chatgtp", "", "../evaluators_configs/chatgpt"])
-def test_an_unknown_annotator_is_refused_with_the_choices(name):
-    with pytest.raises(UserError, match=r"choose longest.*chatgpt"):
-        load_annotator(name)
 
 
 def test_the_model_is_asked_with_the_settings_it_was_given_and_no_others(run):
@@ -348,13 +345,7 @@ def test_the_model_is_asked_with_the_settings_it_was_given_and_no_others(run):
 
 def test_an_annotator_that_asks_a_model_is_refused_without_one(run):
     with pytest.raises(UserError, match=r"chatgpt needs a model"):
-        run(answers(["yes"]), answers(["no"]), annotator="chatgpt")
-
-
-def test_the_leaderboard_names_the_model_that_was_asked(run):
-    with FakeOpenAI(lambda call: "Output (a)") as server:
-        _, board = run(answers(["yes"]), answers(["no"]), server=server)
-    assert (board["annotator"], board["model"]) == ("chatgpt", "judge-1")
+        run(answers(["yes"]), answers(["no"]), judge=ShippedPrompt("chatgpt"))
 
 
 def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
@@ -426,7 +417,8 @@ def test_rows_are_paired_by_instruction_and_in_order_where_it_repeats(run):
         (answers(["a", "b", "c"]), "adds 1 of the instructions"),
         (answers(["a", "b"], instructions=["Instruction 0"] * 2), "lacks 1"),
         ([], "a JSON list"),
-        ({"instruction": "x"}, "a JSON list"),
+        ({"instruction": "x"}, "row 1: 'output'"),
+        ("x", "a JSON list"),
         ([{"instruction": "x", "output": None}], "row 1: 'output' must be text, found None"),
         ([{"instruction": "x", "output": ["y"]}], "row 1: 'output'"),
         (["x"], "row 1: an object"),
@@ -469,12 +461,14 @@ def refuse(*args, **kwargs):
 
 socket.socket.connect = socket.getaddrinfo = refuse
 from mini_lima.evaluation.annotation import annotate
+from mini_lima.evaluation.judges import Rule
 heavy = {"alpaca_eval", "pandas", "numpy", "openai", "datasets"} & set(sys.modules)
 environment, root = dict(os.environ), logging.getLogger()
 folder = Path(sys.argv[1])
 annotate(
     folder / "annotations", model_outputs=folder, reference_outputs=folder / "reference.json",
-    limit=None, annotator="longest", chat=None, orders="both", repeats=1, reading_attempts=1,
+    limit=None, judge=Rule("longest", "mini_lima.evaluation.longest"), chat=None,
+    orders="both", repeats=1, reading_attempts=1,
     most_failed=0.02, seed=0, bootstrap_samples=100, confidence=0.95,
 )
 import sklearn

@@ -17,7 +17,7 @@ from mini_lima import launch
 from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
 from mini_lima.evaluation.annotation import annotate
-from mini_lima.files import read_json, write_json
+from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.language_model import load_tokenizer
 from mini_lima.progress import WORKER
 from mini_lima.rendering import ChatTemplate
@@ -39,7 +39,7 @@ def one_thread():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Generate as the only process; returns the model outputs and their health."""
+    """Generate as the only process; returns the model outputs and how they ended."""
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     runs = iter(range(99))
@@ -55,7 +55,7 @@ def run(tmp_path, monkeypatch):
         else:
             module = "mini_lima.evaluation.generation"
             launch.run(module, processes=workers, threads=1, **given)
-        return read_json(folder / "model_outputs.json"), read_json(folder / "health.json")
+        return read_json(folder / "model_outputs.json"), read_jsonl(folder / "answers.jsonl")
 
     return run
 
@@ -136,13 +136,12 @@ def written_by_hand(model, stops, limit=12):
 
 def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, tmp_path):
     references = read_json(SHIPPED_SET)[:8]
-    outputs, health = run(TINY, limit=8, temperature=1.0)
+    outputs, facts = run(TINY, limit=8, temperature=1.0)
     assert [row["instruction"] for row in outputs] == [row["instruction"] for row in references]
     assert {tuple(row) for row in outputs} == {("instruction", "output", "generator", "dataset")}
     assert {row["generator"] for row in outputs} == {"mine"}
     assert [row["dataset"] for row in outputs] == [row["dataset"] for row in references]
-    assert health["n"] == 8
-    assert health["mean_length_characters"] == sum(map(len, texts(outputs))) / 8
+    assert [fact["row"] for fact in facts] == list(range(1, 9))
 
     write_json(tmp_path / "model_outputs.json", outputs)
     (tmp_path / "annotations").mkdir()
@@ -166,14 +165,13 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, 
 
 def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):
     expected = written_by_hand(ending, ["<|im_end|>"])
-    outputs, health = run(ending)
+    outputs, facts = run(ending)
     decode = load_tokenizer(ending, None).decode
     assert texts(outputs) == [decode(ids, skip_special_tokens=True) for ids, _ in expected]
     cut = [cut for _, cut in expected]
     assert 0 < sum(cut) < len(cut), "the model must do both for this test to say anything"
-    assert health["cut_at_limit"] == sum(cut)
-    assert health["empty"] == sum(not text.strip() for text in texts(outputs))
-    assert health["mean_length_tokens"] == sum(len(ids) for ids, _ in expected) / len(expected)
+    assert [fact["cut"] for fact in facts] == cut
+    assert [fact["tokens"] for fact in facts] == [len(ids) for ids, _ in expected]
 
 
 def test_greedy_answers_and_their_order_do_not_depend_on_the_batch(run, ending):
@@ -184,12 +182,12 @@ def test_greedy_answers_and_their_order_do_not_depend_on_the_batch(run, ending):
 
 def test_two_processes_give_the_answers_of_one_and_go_on_with_what_it_left(run, ending, tmp_path):
     settings = {"temperature": 1.0, "batch_size": 2}
-    outputs, health = run(ending, **settings, work_dir=tmp_path / "work")
+    outputs, facts = run(ending, **settings, work_dir=tmp_path / "work")
     assert len(set(texts(outputs))) > 4
     [left] = (tmp_path / "work").iterdir()
     before = journal_lines(left)[:4]
     left.write_text("\n".join(before) + '\n{"number": 5, "i')
-    assert run(ending, workers=2, **settings, work_dir=tmp_path / "work") == (outputs, health)
+    assert run(ending, workers=2, **settings, work_dir=tmp_path / "work") == (outputs, facts)
     files = list((tmp_path / "work").glob("answers-*.jsonl"))
     assert len(files) == 2
     assert journal_lines(left)[:4] == before
@@ -285,11 +283,10 @@ def test_what_does_not_fit_the_context_is_found_before_anything_is_generated(
         with pytest.raises(UserError, match=r"row 3, 4 \(2 of 4\).* 137 tokens .* 128"):
             run(model, **given)
 
-    outputs, health = run(model, **given | {"limit": 2})
+    outputs, facts = run(model, **given | {"limit": 2})
     assert len(outputs) == 2
-    assert health["shortened"] == 1
-    assert health["lengths"]["tokens"]["max"] <= LIMIT
-    assert any("less room" in line for line in health["warnings"])
+    assert [fact["room"] for fact in facts] == [LIMIT, LIMIT - 5]
+    assert all(fact["tokens"] <= fact["room"] for fact in facts)
 
 
 def test_too_little_memory_says_what_to_change():
@@ -328,9 +325,9 @@ def test_special_tokens_inside_an_answer_do_not_appear_in_its_text(run, tmp_path
     expected = written_by_hand(model, ["<|im_end|>"])
     inside = set(tokenizer.convert_ids_to_tokens([id for ids, _ in expected for id in ids]))
     assert inside >= set(favoured), "the model must write them for this test to say anything"
-    outputs, health = run(model)
+    outputs, facts = run(model)
     assert not any(re.search(r"<\|\w+\|>", text) for text in texts(outputs))
-    assert health["mean_length_tokens"] == sum(len(ids) for ids, _ in expected) / len(expected)
+    assert [fact["tokens"] for fact in facts] == [len(ids) for ids, _ in expected]
 
 
 def test_the_end_tokens_that_a_models_own_files_name_end_its_answers_too(run, tmp_path):
@@ -342,15 +339,15 @@ def test_the_end_tokens_that_a_models_own_files_name_end_its_answers_too(run, tm
     assert sum(lengths) < sum(len(ids) for ids, _ in written_by_hand(model, ["<|im_end|>"]))
 
     GenerationConfig(eos_token_id=[start, end]).save_pretrained(model)
-    _, health = run(model)
-    assert health["mean_length_tokens"] == sum(lengths) / len(lengths)
+    _, facts = run(model)
+    assert [fact["tokens"] for fact in facts] == lengths
 
     GenerationConfig(eos_token_id=start).save_pretrained(model)
     tokenizer = load_tokenizer(model, None)
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.save_pretrained(model)
-    _, health = run(model)
-    assert health["mean_length_tokens"] == sum(lengths) / len(lengths)
+    _, facts = run(model)
+    assert [fact["tokens"] for fact in facts] == lengths
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -374,10 +371,10 @@ def test_a_set_as_alpaca_eval_ships_it_is_answered(run, ending, tmp_path, precis
         {"instruction": "", "output": ""},
     ]  # fmt: skip
     write_json(tmp_path / "rows.json", rows)
-    outputs, health = run(
+    outputs, facts = run(
         ending, reference_outputs=tmp_path / "rows.json", limit=None, precision=precision
     )
     assert [row["instruction"] for row in outputs] == [row["instruction"] for row in rows]
     assert [row["dataset"] for row in outputs] == ["koala", None, None, None]
     assert outputs[0]["output"] == outputs[2]["output"]
-    assert health["n"] == 4
+    assert len(facts) == 4

@@ -3,8 +3,7 @@
 import pytest
 
 from mini_lima.evaluation.health import faults, summary
-from mini_lima.evaluation.pairs import Answer
-from mini_lima.evaluation.questions import Output, Question
+from mini_lima.evaluation.metrics import AnsweredInstruction
 
 PROSE = (
     "The tide turned before noon, and with it went our last excuse. We folded the chairs, counted "
@@ -23,8 +22,8 @@ def found(
     room=100,
     error=None,
 ):
-    question = Question(Answer(instruction, reference, "gpt4", None), 0, [1, 2], room)
-    return faults(question, Output(text, len(text.split()), cut, error), max_new_tokens=100)
+    answer = AnsweredInstruction(instruction, text, reference, len(text.split()), cut, {})
+    return faults(answer, error=error, shortened=room < 100)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,10 @@ def test_what_the_engine_tells_is_counted():
 
 
 def test_warnings_begin_above_their_thresholds_and_lengths_are_described():
-    outputs = [Output("x" * length, length // 2, False) for length in range(0, 202, 2)]
+    outputs = [
+        AnsweredInstruction(ENGLISH, "x" * length, None, length // 2, False, {})
+        for length in range(0, 202, 2)
+    ]
     health = summary(
         outputs, [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
     )

@@ -8,9 +8,16 @@ from tests.chat.server import Answer, FakeOpenAI, completion
 
 from mini_lima.chat import Chat, ChatModel, Endpoint, Prices
 from mini_lima.evaluation.annotation import annotate, expected_requests
-from mini_lima.evaluation.annotators import Completion, load_annotator
+from mini_lima.evaluation.annotators import Completion
+from mini_lima.evaluation.judges import Rule, ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
+from mini_lima.evaluation.shipped import load_shipped
 from mini_lima.files import read_json, write_json
+
+
+def judge_of(name):
+    is_rule = name in ("longest", "coin")
+    return Rule(name, f"mini_lima.evaluation.{name}") if is_rule else ShippedPrompt(name)
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def judged(tmp_path):
             "model_outputs": tmp_path,
             "reference_outputs": tmp_path / "reference.json",
             "limit": None,
-            "annotator": annotator or ("chatgpt" if server else "longest"),
+            "judge": judge_of(annotator or ("chatgpt" if server else "longest")),
             "chat": chat,
             "orders": "both",
             "repeats": 1,
@@ -195,6 +202,6 @@ def test_an_endpoint_s_refusal_is_not_asked_again_as_if_it_could_be_read(judged)
 
 
 def test_reading_never_raises_on_odd_log_probabilities():
-    judge = load_annotator("weighted_alpaca_eval_gpt4_turbo")
+    judge = load_shipped("weighted_alpaca_eval_gpt4_turbo")
     for odd in ([], [{}], [{"top_logprobs": []}], [{"top_logprobs": [{"token": "x"}]}], [None]):
         assert judge.read(Completion("m", logprobs=odd)) is None

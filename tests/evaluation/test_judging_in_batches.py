@@ -10,11 +10,13 @@ from tests.chat.server import FakeOpenAI, completion
 from mini_lima.chat import Chat, ChatModel, Endpoint, Prices
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate, expected_requests
-from mini_lima.evaluation.annotators import Completion, load_annotator
+from mini_lima.evaluation.annotators import Completion
 from mini_lima.evaluation.audit.findings import findings
 from mini_lima.evaluation.audit.folder import read_folder
 from mini_lima.evaluation.audit.single import audit
+from mini_lima.evaluation.judges import ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
+from mini_lima.evaluation.shipped import load_shipped
 from mini_lima.files import read_json, write_json
 
 N = 23
@@ -48,7 +50,7 @@ def judged(tmp_path):
             "model_outputs": tmp_path,
             "reference_outputs": tmp_path / "reference.json",
             "limit": None,
-            "annotator": annotator,
+            "judge": ShippedPrompt(annotator),
             "chat": Chat(
                 ChatModel("judge", max_tokens=max_tokens),
                 Endpoint("fake", server.base_url, max_retries=0, concurrency=2),
@@ -155,7 +157,7 @@ def test_prompts_neighbours_and_verdicts_are_alpaca_evals(judged, tmp_path, name
     assert as_pairs(sent) == as_pairs(prompts)
     assert len(sent) == len(judged.planned) < N
     assert [row["preference"] for row in rows] == [row["preference"] for row in theirs]
-    assert {row["annotator"] for row in rows} == {name}
+    assert {row["annotator"] for row in rows} == {f"judge ({name})"}
     if name == "alpaca_farm":
         asked = [row for row in rows if row["attempts"]]
         members = [
@@ -291,4 +293,4 @@ def test_the_audit_of_a_run_in_which_everything_failed_says_so(judged, tmp_path)
     ],
 )
 def test_as_many_votes_as_pairs_or_none(said, votes):
-    assert load_annotator(GREEDY).read_all(Completion(said)) == votes
+    assert load_shipped(GREEDY).read_all(Completion(said)) == votes

@@ -79,7 +79,6 @@ def test_a_servers_answers_become_the_same_files(generate):
     assert [row["instruction"] for row in outputs] == [row["instruction"] for row in ROWS]
     assert {tuple(row) for row in outputs} == {("instruction", "output", "generator", "dataset")}
     assert outputs[0]["dataset"] == "koala"
-    assert read_json(folder / "health.json")["n"] == 3
     tokens = load_tokenizer(TINY, None).tokenize("You said: And why?")
     assert read_jsonl(folder / "answers.jsonl")[1]["tokens"] == len(tokens)
     assert read_json(folder / "ledger.json")["requests"] == 2
@@ -122,10 +121,9 @@ def test_what_cannot_be_answered_or_is_cut_is_counted(generate):
     assert [row["output"] for row in read_json(folder / "model_outputs.json")] == [
         *("I am", "", "I am"),
     ]
-    health = read_json(folder / "health.json")
-    assert (health["cut_at_limit"], health["failed"], health["empty"]) == (2, 1, 0)
-    assert read_jsonl(folder / "answers.jsonl")[1]["error"] == "context_length"
-    assert len(health["warnings"]) == 2
+    facts = read_jsonl(folder / "answers.jsonl")
+    assert [fact["cut"] for fact in facts] == [True, False, True]
+    assert [fact.get("error") for fact in facts] == [None, "context_length", None]
 
 
 def test_answers_that_came_are_kept_when_the_server_goes(generate):

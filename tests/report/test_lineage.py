@@ -16,8 +16,14 @@ from tests.report.tracked import RUN, fingerprint, track
 from mini_lima.report import errand
 from mini_lima.report.run_log import MOST_BYTES_TO_DIGEST
 
-USED = {"data-naive", "outputs-tiny-baseline", "annotations-tiny-baseline-judge"}
-MADE = {"sft-tiny-naive", "outputs-tiny-naive", "annotations-tiny-naive-judge"}
+USED = {
+    *("data-naive", "outputs-tiny-baseline", "metrics-tiny-baseline"),
+    "annotations-tiny-baseline-judge",
+}
+MADE = {
+    *("sft-tiny-naive", "outputs-tiny-naive", "metrics-tiny-naive"),
+    "annotations-tiny-naive-judge",
+}
 
 
 def ours(server):

@@ -24,8 +24,10 @@ LABELS = {
     "data": ("data", "naive"),
     "sft": ("sft", "tiny-naive"),
     "baseline_outputs": ("outputs", "tiny-baseline"),
+    "baseline_metrics": ("metrics", "tiny-baseline"),
     "baseline_annotations": ("annotations", "tiny-baseline-judge"),
     "sft_outputs": ("outputs", "tiny-naive"),
+    "sft_metrics": ("metrics", "tiny-naive"),
     "sft_annotations": ("annotations", "tiny-naive-judge"),
 }
 LEADERBOARD = ("n_total", "n_failed", "win_rate", "low", "high")
@@ -88,7 +90,7 @@ def finished_stages(root):
     sides = {"baseline": [(1, 2), (2, 2)], "sft": [(None, 2), (1, 1)]}
     for which, preferences in sides.items():
         health = {"n": 2, "empty": 0, "cut_at_limit": 1, "mean_length_characters": 15.0}
-        write_json(folders[f"{which}_outputs"] / "health.json", health)
+        write_json(folders[f"{which}_metrics"] / "health.json", health)
         write_json(folders[f"{which}_outputs"] / "model_outputs.json", [{"output": which}])
         told = folders[f"{which}_annotations"]
         write_json(told / "annotations.json", verdicts(which, preferences))

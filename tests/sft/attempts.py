@@ -22,20 +22,18 @@ from tests.processes import restarted
 from torch.distributed import TCPStore
 
 from mini_lima.files import read_jsonl, write_jsonl
-from mini_lima.sft.ops import compiled_ops
+from mini_lima.sft.ops import OPS, compiled_ops
 from mini_lima.sources import ASSETS
 
 SECONDS_TO_NOTICE = 60
 TINY = ASSETS / "qwen-tiny"
-OPTIMIZER = {
+ADAMW = {
     "lr": 0.01,
     "betas": [0.8, 0.999],
     "eps": 1e-3,  # much larger than usual, or rounding decides about the sign of tiny gradients
     "weight_decay": 0.01,
-    "warmup_min_lr": 0.0,
-    "warmup_num_steps": 5,
-    "warmup_type": "log",
 }
+WARMUP = {"warmup_min_lr": 0.0, "warmup_num_steps": 5, "warmup_type": "log"}
 OPTIONS = {
     "zero0": {"zero_stage": 0, "offload_optimizer": False, "offload_parameters": False},
     "zero1": {"zero_stage": 1, "offload_optimizer": False, "offload_parameters": False},
@@ -56,7 +54,8 @@ SETTINGS: dict[str, Any] = {
     "model": str(TINY),
     "revision": None,
     "init_seed": 0,
-    "optimizer": OPTIMIZER,
+    "optimizer": {"type": "AdamW", "params": ADAMW},
+    "scheduler": {"type": "WarmupLR", "params": WARMUP},
     "deepspeed": OPTIONS["zero2_offload"],
     "adapter": None,
     "micro_batch_size_per_gpu": 2,
@@ -64,10 +63,12 @@ SETTINGS: dict[str, Any] = {
     "epochs": EPOCHS,
     "max_length": 256,
     "overlong": "refuse",
+    "turns": "all",
     "loss_reduction": "global_batch",
     "activation_checkpointing": False,
     "precision": "fp32",
     "gradient_clipping": 1.0,
+    "held_out": 0.0,
     "seed": 3,
     "checkpoint_steps": None,
     "device": "cpu",
@@ -221,8 +222,7 @@ def _server() -> Any:
         "MINI_LIMA_WORKER": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        **compiled_ops("cpu", offload_optimizer=False),
-        **compiled_ops("cpu", offload_optimizer=True),
+        **compiled_ops("cpu", sorted(OPS.keys() - {"FusedLionBuilder"})),
     }
     return restarted(["tests.sft.attempts_preloaded"], surroundings)
 

@@ -1,10 +1,11 @@
 """What the settings of an attempt mean, in PyTorch (and peft) alone."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.sft.attempts import EXAMPLES, OPTIMIZER, SETTINGS, TINY
+from tests.sft.attempts import ADAMW, EXAMPLES, SETTINGS, TINY, WARMUP
 
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate
@@ -20,19 +21,30 @@ Trained = tuple[list[float], dict[str, torch.Tensor]]
 
 def rate(update: int) -> float:
     """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
-    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
-    return OPTIMIZER["lr"] * min(part, 1.0)
+    part = math.log(max(update - 1, 1)) / math.log(WARMUP["warmup_num_steps"])
+    return ADAMW["lr"] * min(part, 1.0)
+
+
+def adamw(parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters,
+        betas=tuple(ADAMW["betas"]),
+        eps=ADAMW["eps"],
+        weight_decay=ADAMW["weight_decay"],
+    )
 
 
 def plain_loop(
     dtype: torch.dtype = torch.float32,
     added_up_in: torch.dtype = torch.float32,
     adapter: dict[str, Any] | None = None,
+    make: Callable[[list[torch.Tensor]], torch.optim.Optimizer] | None = None,
+    rate: Callable[[int], float] = rate,
 ) -> Trained:
     """The losses, and the weights at the end.
 
     Forward and backward passes are in ``dtype``, one example at a time; the gradients are added up
-    in another format; the weights that Adam updates are in float32.
+    in another format; the weights that are updated, by AdamW or what ``make`` makes, in float32.
     """
     template = ChatTemplate(load_tokenizer(TINY, None))
     examples = render(EXAMPLES, template, max_length=256, overlong="refuse").conversations
@@ -44,12 +56,7 @@ def plain_loop(
         model = lora.added(model, adapter, SETTINGS["seed"])
     parameters = [each for each in model.parameters() if each.requires_grad]
     master = [each.detach().float().clone() for each in parameters]
-    adam = torch.optim.AdamW(
-        master,
-        betas=tuple(OPTIMIZER["betas"]),
-        eps=OPTIMIZER["eps"],
-        weight_decay=OPTIMIZER["weight_decay"],
-    )
+    optimizer = (make or adamw)(master)
     order = Order(len(examples), SETTINGS["global_batch_size"], SETTINGS["seed"])
     losses = []
     for epoch in range(SETTINGS["epochs"]):
@@ -65,11 +72,11 @@ def plain_loop(
                     held += each.grad.to(added_up_in)
                 model.zero_grad()
             losses.append(total)
-            adam.param_groups[0]["lr"] = rate(len(losses))
+            optimizer.param_groups[0]["lr"] = rate(len(losses))
             for held, each in zip(sums, master, strict=True):
                 each.grad = held.float()
             torch.nn.utils.clip_grad_norm_(master, SETTINGS["gradient_clipping"])
-            adam.step()
+            optimizer.step()
             for each, parameter in zip(master, parameters, strict=True):
                 parameter.data.copy_(each)
     if adapter:

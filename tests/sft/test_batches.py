@@ -15,6 +15,17 @@ tokens = st.lists(st.integers(0, 4095), min_size=1, max_size=12)
 conversations = st.lists(st.builds(Conversation, tokens, tokens), min_size=1, max_size=6)
 
 
+@st.composite
+def several_turns(draw: st.DrawFn) -> Conversation:
+    turns = draw(st.lists(st.tuples(tokens, tokens), max_size=3))
+    ids: list[int] = []
+    spans = []
+    for prompt, response in turns:
+        spans.append((len(ids) + len(prompt), len(ids) + len(prompt) + len(response)))
+        ids += prompt + response
+    return Conversation(ids + draw(tokens), draw(tokens), tuple(spans))
+
+
 @pytest.fixture(scope="module")
 def template() -> ChatTemplate:
     return ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
@@ -55,6 +66,21 @@ def test_the_responses_are_supervised_and_nothing_else(given: list[Conversation]
         labels = labels[len(each.prompt) + len(each.response) :]
 
 
+@given(st.lists(several_turns(), min_size=1, max_size=4))
+def test_earlier_answers_are_supervised_where_they_stand(given: list[Conversation]) -> None:
+    batch = flatten(given)
+    labels, ids = batch["labels"][0].tolist(), batch["input_ids"][0].tolist()
+
+    expected = []
+    for each in given:
+        answers = {place for span in each.earlier for place in range(*span)}
+        expected += [place in answers for place in range(len(each.prompt))]
+        expected += [True] * len(each.response)
+    assert [label != IGNORED for label in labels] == expected
+    assert all(label in (IGNORED, id) for label, id in zip(labels, ids, strict=True))
+    assert sum(expected) == sum(each.supervised for each in given)
+
+
 def test_a_process_without_examples_still_has_a_batch_without_anything_supervised() -> None:
     batch = flatten([])
 
@@ -73,6 +99,19 @@ def test_an_answer_is_supervised_up_to_and_including_its_end_of_turn(
     labels = flatten([conversation])["labels"][0]
     supervised = labels[labels != IGNORED].tolist()
     assert template.tokenizer.decode(supervised) == "The Nile.<|im_end|>"
+
+
+def test_a_conversation_of_several_turns_is_supervised_at_each_answer_or_at_the_last(
+    template: ChatTemplate,
+) -> None:
+    longer = {**row("The Rhine."), "history": [["A river?", "The Nile."]], "system": "Be brief."}
+    told = []
+    for turns in ("all", "last"):
+        rendered = render([longer], template, max_length=99, overlong="refuse", turns=turns)
+        labels = flatten(rendered.conversations)["labels"][0]
+        told.append(template.tokenizer.decode(labels[labels != IGNORED].tolist()))
+
+    assert told == ["The Nile.<|im_end|>The Rhine.<|im_end|>", "The Rhine.<|im_end|>"]
 
 
 def test_an_example_is_rendered_whole_or_refused_with_the_counts(template: ChatTemplate) -> None:
@@ -109,7 +148,7 @@ def test_a_data_set_of_which_nothing_is_left_is_refused(
 
 @pytest.mark.parametrize("response", [[], [5, 6]], ids=["no response", "no terminator"])
 def test_a_response_that_does_not_end_its_turn_is_refused_by_name(response: list[int]) -> None:
-    def rendering(*given: str) -> Conversation:
+    def rendering(*given: str, **more: Any) -> Conversation:
         return Conversation([1, 2], response)
 
     careless: Any = SimpleNamespace(end_of_turn=3, conversation=rendering)

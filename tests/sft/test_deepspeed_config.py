@@ -1,16 +1,15 @@
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 from deepspeed.runtime.config import DeepSpeedConfig as Parsed
-from omegaconf import OmegaConf
+from tests.composing import CONF, configured
 
-from mini_lima.config.schema import DeepSpeedConfig, OptimizerConfig
+from mini_lima.ingredients import optimizer_and_scheduler
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 
-CONF = Path(__file__).parents[2] / "conf"
 SHARDING = {
     "zero0": (0, "none", "none"),
     "zero1": (1, "none", "none"),
@@ -22,12 +21,16 @@ SHARDING = {
 """Option → ZeRO stage, where the optimizer is, where the parameters are."""
 
 
-def config(option: str = "zero2_offload", **changed: Any) -> dict[str, Any]:
-    zero = OmegaConf.to_object(OmegaConf.load(CONF / "deepspeed" / f"{option}.yaml"))
-    optimizer = OmegaConf.to_object(OmegaConf.load(CONF / "optimizer" / "adamw.yaml"))
+def config(
+    option: str = "zero2_offload", overrides: Sequence[str] = (), **changed: Any
+) -> dict[str, Any]:
+    composed = configured(f"deepspeed={option}", *overrides)
+    optimizer, scheduler = optimizer_and_scheduler(composed)
     given: dict[str, Any] = {
-        "optimizer": asdict(OptimizerConfig(**optimizer)),
-        "zero": asdict(DeepSpeedConfig(**zero)),
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "total_steps": 100,
+        "zero": asdict(composed.deepspeed),
         "batches": Batches(micro=2, accumulation=8, processes=1),
         "precision": "bf16",
         "gradient_clipping": 1.0,
@@ -46,7 +49,8 @@ def test_every_option_of_the_group_is_known_here() -> None:
 
 @pytest.mark.parametrize("option", SHARDING)
 def test_deepspeed_reads_each_option_as_it_is_meant(option: str) -> None:
-    parsed = Parsed(json.loads(json.dumps(config(option))))
+    fp32 = ["sft.precision=fp32"]  # with which alone zero0 composes
+    parsed = Parsed(json.loads(json.dumps(config(option, fp32))))
     zero = parsed.zero_config
 
     assert (
@@ -80,23 +84,24 @@ def test_the_study_s_optimizer_and_schedule_reach_deepspeed() -> None:
     }
 
 
-def test_the_rate_stands_in_both_places() -> None:
-    optimizer = {
-        "lr": 3e-4,
-        "betas": [0.9, 0.95],
-        "eps": 1e-6,
-        "weight_decay": 0.1,
-        "warmup_min_lr": 1e-6,
-        "warmup_num_steps": 7,
-        "warmup_type": "linear",
-    }
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("warmup_decay", {"warmup_min_lr": 0.0, "warmup_max_lr": 3e-4, "total_num_steps": 40}),
+        ("warmup_cosine", {"warmup_min_ratio": 0.0, "cos_min_ratio": 1e-4, "total_num_steps": 40}),
+        ("constant", {"warmup_min_lr": 3e-4, "warmup_max_lr": 3e-4}),
+    ],
+)
+def test_a_scheduler_is_told_the_highest_rate_and_the_length_of_the_training(
+    option: str, given: dict[str, Any]
+) -> None:
+    found = config(overrides=[f"scheduler={option}", "optimizer.lr=3e-4"], total_steps=40)
 
-    found = config(optimizer=optimizer)
-
+    kind = {"warmup_decay": "WarmupDecayLR", "warmup_cosine": "WarmupCosineLR"}
+    assert found["scheduler"]["type"] == kind.get(option, "WarmupLR")
+    assert found["scheduler"]["params"].items() >= given.items()
     assert found["optimizer"]["params"]["lr"] == 3e-4
-    assert found["scheduler"]["params"]["warmup_max_lr"] == 3e-4
-    assert found["scheduler"]["params"]["warmup_min_lr"] == 1e-6
-    assert found["scheduler"]["params"]["warmup_type"] == "linear"
+    assert Parsed(found).scheduler_params == found["scheduler"]["params"]
 
 
 def test_the_global_batch_is_the_product_of_its_parts() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from tests.sft.attempts import (
+    ADAMW,
     LORA,
-    OPTIMIZER,
     OPTIONS,
     SETTINGS,
     Attempt,
@@ -30,7 +30,9 @@ def failing(attempts: Attempts) -> dict[str, Future[Attempt]]:
     example = {"id": "long", "instruction": "Count.", "input": "", "output": "one " * 4000}
     write_jsonl(long / "examples.jsonl", [example])
     return {
-        "diverging": attempts.one(optimizer=OPTIMIZER | {"lr": 1e30}, checkpoint_steps=1),
+        "diverging": attempts.one(
+            optimizer={"type": "AdamW", "params": ADAMW | {"lr": 1e30}}, checkpoint_steps=1
+        ),
         "too long": attempts.one(
             meanwhile=(on_step, (0, 0, allow_no_more_memory)), data=long, max_length=10_000
         ),

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from tests.sft.attempts import EXAMPLES, LAUNCH, OPTIMIZER, OPTIONS, SETTINGS, TINY, Attempts
+from tests.sft.attempts import (
+    ADAMW,
+    EXAMPLES,
+    LAUNCH,
+    OPTIONS,
+    SETTINGS,
+    TINY,
+    WARMUP,
+    Attempts,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainingArguments
 
 from mini_lima import sft
@@ -21,6 +30,7 @@ from mini_lima.files import read_json, read_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
 from mini_lima.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import flatten, render
+from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import MicroBatches, Order
@@ -93,8 +103,8 @@ def conversations() -> list[Conversation]:
 
 def rate(update: int) -> float:
     """DeepSpeed's logarithmic warm-up: none in the first two updates, then ln(k−1)/ln(n)."""
-    part = math.log(max(update - 1, 1)) / math.log(OPTIMIZER["warmup_num_steps"])
-    return OPTIMIZER["lr"] * min(part, 1.0)
+    part = math.log(max(update - 1, 1)) / math.log(WARMUP["warmup_num_steps"])
+    return ADAMW["lr"] * min(part, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +113,9 @@ def plain_loop(conversations: list[Conversation]) -> tuple[list[float], dict[str
     model: Any = load_model(TINY, None, 0, torch.float32)
     adam = torch.optim.AdamW(
         model.parameters(),
-        betas=tuple(OPTIMIZER["betas"]),
-        eps=OPTIMIZER["eps"],
-        weight_decay=OPTIMIZER["weight_decay"],
+        betas=tuple(ADAMW["betas"]),
+        eps=ADAMW["eps"],
+        weight_decay=ADAMW["weight_decay"],
     )
     order = Order(len(conversations), 8, SETTINGS["seed"])
     losses = []
@@ -214,7 +224,9 @@ def test_what_deepspeed_was_given_is_kept(runs: dict[str, Future[Run]]) -> None:
     kept = read_json(runs[LAUNCHED].result().folder / "deepspeed.json")
 
     assert kept == deepspeed_config(
-        optimizer=OPTIMIZER,
+        optimizer=Choice(**SETTINGS["optimizer"]),
+        scheduler=Choice(**SETTINGS["scheduler"]),
+        total_steps=STEPS,
         zero=SETTINGS["deepspeed"],
         batches=Batches(micro=MICRO_BATCH, accumulation=1, processes=2),
         precision="fp32",

@@ -8,9 +8,9 @@ from datetime import date
 from math import inf
 
 from mini_lima import arms, declared
+from mini_lima.config import judges
 from mini_lima.config.schema import (
     AdapterMethod,
-    AnnotatorConfig,
     Config,
     Engine,
     Precision,
@@ -19,6 +19,8 @@ from mini_lima.config.schema import (
 )
 from mini_lima.devices import AUTO
 from mini_lima.errors import UserError
+from mini_lima.evaluation import metrics
+from mini_lima.sft import choices
 
 
 def faults(config: Config) -> list[str]:
@@ -29,9 +31,6 @@ def faults(config: Config) -> list[str]:
 def _out_of_range(config: Config) -> Iterator[str]:
     positive = {
         "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-        "optimizer.lr": config.optimizer.lr,
-        "optimizer.eps": config.optimizer.eps,
-        "optimizer.warmup_num_steps": config.optimizer.warmup_num_steps,
         "sft.epochs": config.sft.epochs,
         "sft.global_batch_size": config.sft.global_batch_size,
         "sft.max_length": config.sft.max_length,
@@ -71,28 +70,25 @@ def _out_of_range(config: Config) -> Iterator[str]:
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
     yield from _money(config)
-    if config.optimizer.weight_decay < 0:
-        yield f"optimizer.weight_decay={config.optimizer.weight_decay}: must be 0 or greater"
-    betas = list(config.optimizer.betas)
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        yield f"optimizer.betas={betas}: must be two numbers, each at least 0 and below 1"
+    yield from _metrics(config)
+    yield from choices.faults(config.optimizer, config.scheduler, optimizer_place(config))
+    if not 0 <= config.sft.held_out < 1:
+        yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
         yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
-    yield from _judging("annotator", config.annotator)
-    for name, judge in config.other_annotators.items():
-        yield from _judging(f"other_annotators.{name}", judge)
+    yield from judges.faults(config)
     if not 0 < config.evaluation.confidence < 1:
         yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
     if config.evaluation.temperature < 0:
         yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
 
 
-def _judging(key: str, judge: AnnotatorConfig) -> Iterator[str]:
-    for name in ("repeats", "reading_attempts"):
-        if not 1 <= getattr(judge, name) <= 1000:
-            yield f"{key}.{name}={getattr(judge, name)}: must be 1 to 1000"
-    if not 0 <= judge.most_failed <= 1:
-        yield f"{key}.most_failed={judge.most_failed}: must lie between 0 and 1"
+def _metrics(config: Config) -> Iterator[str]:
+    for name, given in config.metrics.items():
+        try:
+            metrics.resolve({name: given})
+        except UserError as error:
+            yield str(error)
 
 
 def _money(config: Config) -> Iterator[str]:
@@ -122,6 +118,16 @@ def _is_day(text: str | None) -> bool:
     except ValueError:
         return False
     return True
+
+
+def optimizer_place(config: Config) -> choices.Place:
+    """Where the optimizer is to work."""
+    return choices.Place(
+        zero_stage=config.deepspeed.zero_stage,
+        offload=config.deepspeed.offload_optimizer,
+        precision=config.sft.precision,
+        device=config.launch.device,
+    )
 
 
 def global_batch_fault(config: Config, processes: int) -> Iterator[str]:
@@ -196,6 +202,11 @@ def _contradictions(config: Config) -> Iterator[str]:
         references.length_difficulties_sha256,
     )
     yield from _engine(config)
+    if config.annotator is None and config.other_annotators:
+        names = ", ".join(config.other_annotators)
+        yield f"annotator=none with other_annotators ({names}): the first judge is annotator=…"
+    if config.annotator is None and not any(config.metrics.values()):
+        yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
     if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):

@@ -39,7 +39,10 @@ folders: list[Path] = []
 def register() -> None:
     """Give Hydra the schema and the resolvers that name folders."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
+    schema = OmegaConf.structured(Config)
+    for key in keys.OPEN:
+        OmegaConf.set_struct(schema[key], False)
+    store.store(name="schema", node=schema)
     OmegaConf.register_new_resolver("cell_name", names.cell_name, replace=True)
     OmegaConf.register_new_resolver("run_name", names.run_name, replace=True)
     # Hydra copies the whole store for each group it lists, 0.4 s for a --help, and copies once more

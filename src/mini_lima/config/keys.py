@@ -9,9 +9,19 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
+from mini_lima.sft import choices
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Any: "anything",
+}
 
+
+OPEN = (choices.OPTIMIZER, choices.SCHEDULER)
+"""Groups that take any key: which ones there are depends on ``type`` or ``_target_``."""
 
 GROUPS = ("experiment",)
 """What is chosen from as other groups are, and leaves no key of its own."""
@@ -30,7 +40,8 @@ def no_such_key(key: str, there_are: Sequence[str] = ()) -> str:
         key: Dotted, as it was written.
         there_are: The dotted keys to choose from, where they are not the schema's.
     """
-    names = there_are or [*known(), *GROUPS]
+    open_keys = [f"{group}.{name}" for group in OPEN for name in choices.keywords(group)]
+    names = there_are or [*known(), *open_keys, *GROUPS]
     if nearest := _nearest(key, names):
         return f"{key}: no such key; did you mean {_either(nearest)}?"
     group = _group(key)
@@ -52,6 +63,15 @@ def expected(key: str) -> str | None:
 def is_table(key: str) -> bool:
     """Whether the keys below ``key`` are the person's own, such as names of models."""
     return get_origin(known()[key]) is dict
+
+
+def in_table(key: str) -> bool:
+    """Whether ``key`` is below a table: one of the person's own."""
+    while "." in key:
+        key = _group(key)
+        if key in known() and is_table(key):
+            return True
+    return False
 
 
 def group_of_type(name: str) -> str | None:
@@ -97,11 +117,12 @@ def words(kind: Any) -> str:
     if get_origin(kind) is list:
         return f"a list, each {words(get_args(kind)[0])}"
     if get_origin(kind) is dict:
-        return f"a table of {words(get_args(kind)[1])}"
+        inner = get_args(kind)[1]
+        return "a table" if inner is Any else f"a table of {words(inner)}"
     if isinstance(kind, UnionType):
         return _either([words(each) for each in get_args(kind)])
     if kind is Any:
-        return "anything"
+        return WORDS[kind]
     if is_dataclass(kind):
         return f"a group of keys ({', '.join(get_type_hints(kind))})"
     if issubclass(kind, Enum):

@@ -147,12 +147,15 @@ def _value(error: OmegaConfBaseException, override: str = "") -> str:
 
 
 def _no_such_key(key: str, error: BaseException | None) -> str:
-    """As `keys.no_such_key`; beside one of Hydra's own keys stand Hydra's."""
+    """As `keys.no_such_key`; beside one of Hydra's own, or a person's, stand those there are."""
     parent = getattr(error, "parent_node", None)
-    if not key.startswith("hydra.") or not isinstance(parent, DictConfig):
+    if not isinstance(parent, DictConfig) or not (key.startswith("hydra.") or keys.in_table(key)):
         return keys.no_such_key(key)
-    group = key.rpartition(".")[0]
-    return keys.no_such_key(key, [f"{group}.{each}" for each in map(str, parent)])
+    parts, failed = key.split("."), str(getattr(error, "key", ""))
+    wrong = ".".join(parts[: parts.index(failed) + 1]) if failed in parts else key
+    group = wrong.rpartition(".")[0]
+    said = keys.no_such_key(wrong, [f"{group}.{each}" for each in map(str, parent)])
+    return f"{said}; +{key}=… adds it" if keys.in_table(key) else said
 
 
 def _file(error: HydraException, besides: Sequence[str] = ()) -> str:

@@ -55,6 +55,20 @@ def with_experiments_joined(arguments: Sequence[str]) -> list[str]:
     return [*rest[: at[0]], joined, *rest[at[0] :]]
 
 
+def packages_beside(arguments: Sequence[str]) -> list[str]:
+    """The folders in which a person's own functions are looked for, besides Python's.
+
+    The one that the command was started in, and the one in which a ``--config-dir`` lies.
+    """
+    places = ["."]
+    for number, each in enumerate(arguments):
+        flag, _, given = each.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = given or next(iter(arguments[number + 1 :]), "")
+            places.append(os.path.join(folder, os.pardir))
+    return list(dict.fromkeys(map(os.path.abspath, places)))
+
+
 def _experiments(overrides: Sequence[str]) -> list[str]:
     """The names in every ``experiment=``; one without brackets is one name, commas and all."""
     values = [each.removeprefix("experiment=") for each in overrides if _key(each) == "experiment"]

@@ -20,13 +20,6 @@ class Weights(StrEnum):
     random = "random"
 
 
-class WarmupType(StrEnum):
-    """DeepSpeed's two shapes of warm-up."""
-
-    log = "log"
-    linear = "linear"
-
-
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
 
@@ -39,6 +32,13 @@ class Overlong(StrEnum):
 
     refuse = "refuse"
     drop = "drop"
+
+
+class Turns(StrEnum):
+    """Which answers of a conversation of several turns are supervised."""
+
+    all = "all"
+    last = "last"
 
 
 class LossReduction(StrEnum):
@@ -101,6 +101,15 @@ class Until(StrEnum):
     data = "data"
     sft = "sft"
     outputs = "outputs"
+
+
+class Reading(StrEnum):
+    """How the answer to a judge's prompt of one's own is read."""
+
+    named = "named"
+    exact = "exact"
+    last = "last"
+    weighted = "weighted"
 
 
 class TrackingMode(StrEnum):
@@ -210,19 +219,6 @@ class DataConfig:
 
 
 @dataclass
-class OptimizerConfig:
-    """DeepSpeed's AdamW with WarmupLR, in DeepSpeed's own words."""
-
-    lr: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    betas: tuple[float, float] = MUST_BE_GIVEN  # type: ignore[assignment]
-    eps: float = 1e-8
-    weight_decay: float = MUST_BE_GIVEN  # type: ignore[assignment]
-    warmup_num_steps: int = MUST_BE_GIVEN  # type: ignore[assignment]
-    warmup_min_lr: float = 0.0
-    warmup_type: WarmupType = WarmupType.log
-
-
-@dataclass
 class DeepSpeedConfig:
     """Which states ZeRO shards, and which live in the host's memory."""
 
@@ -241,8 +237,13 @@ class SftConfig:
     max_length: int = MUST_BE_GIVEN  # type: ignore[assignment]
     """Tokens of prompt and response together."""
     overlong: Overlong = Overlong.refuse
+    turns: Turns = Turns.all
+    """Which answers of a conversation are supervised: each is trained on, or the last alone."""
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
     gradient_clipping: float = 1.0
+    held_out: float = 0.0
+    """Share of the tasks whose examples are kept from training, to see the loss on them after each
+    epoch. Which ones depends on the tasks' names alone, so all arms hold out the same."""
     loss_reduction: LossReduction = LossReduction.global_batch
     activation_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
@@ -295,8 +296,8 @@ class EvaluationConfig:
     """The instructions, the answers to compare with, and how the model answers."""
 
     reference_outputs: str = MUST_BE_GIVEN
-    """AlpacaEval's JSON: ``hub:<data set>/<file>``, a local file, an http(s) address, or
-    ``embedded:<file>``."""
+    """AlpacaEval's JSON, or JSON Lines: ``hub:<data set>/<file>``, a local file, an http(s)
+    address, or ``embedded:<file>``. Rows without an ``output`` are for metrics alone."""
     reference_outputs_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
     reference_answers_sha256: str | None = None
@@ -322,10 +323,19 @@ class EvaluationConfig:
 
 @dataclass
 class AnnotatorConfig:
-    """The judge: one of alpaca_eval's annotators and, if it needs one, the model behind it."""
+    """The judge: a prompt and the model it is put to, or a rule; docs/judges.md."""
 
-    name: str = MUST_BE_GIVEN
-    """``longest``, ``coin``, or an annotator config that alpaca_eval ships."""
+    name: str | None = None
+    """An annotator config of AlpacaEval's. With ``prompt`` or ``rule``: what tables call that."""
+    prompt: str | None = None
+    """A file of yours with {instruction}, {output_1} and {output_2}, in place of AlpacaEval's."""
+    reading: Reading = Reading.named
+    """What answers ``prompt`` asks for: Output (a) or (b); one of ``answers`` and nothing else; one
+    of them at the end of a reasoning; or one of two tokens, weighted with their probabilities."""
+    answers: list[str] = field(default_factory=list)
+    """What means the first output is better, what the second, and, if there is a third, a tie."""
+    rule: dict[str, Any] = field(default_factory=dict)
+    """``_target_`` and keywords of a function that judges, in place of a model."""
     orders: Orders = Orders.both
     """``random`` is the single order that alpaca_eval draws for an instruction."""
     repeats: int = 1
@@ -337,6 +347,11 @@ class AnnotatorConfig:
     seed: int = 0
     """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether ``chat`` is of any use: a rule asks nobody."""
+        return not self.rule
 
 
 @dataclass
@@ -385,14 +400,22 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     teacher: ChatConfig = field(default_factory=ChatConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    """``type``, one of DeepSpeed's, or ``_target_``, the dotted name of a class or function; the
+    keywords stand beside it."""
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    """As ``optimizer``."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    annotator: AnnotatorConfig = field(default_factory=AnnotatorConfig)
+    annotator: AnnotatorConfig | None = field(default_factory=AnnotatorConfig)
+    """The judge; null (annotator=none): metrics alone."""
     other_annotators: dict[str, AnnotatorConfig] = field(default_factory=dict)
     """Further judges of the same answers, by a name of yours: +annotator@other_annotators.x=…"""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """By a name of yours: a function as ``_target_``, its keywords, ``_unit_`` and ``_better_``, or
+    null; +metric@metrics.x=… adds an option, docs/metrics.md says what there is."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
@@ -416,8 +439,15 @@ class Config:
 
     def chats(self) -> dict[str, ChatConfig]:
         """Every model that is asked over an endpoint, by the key under which it is configured."""
-        judges = {"annotator": self.annotator} | {
-            f"other_annotators.{name}": judge for name, judge in self.other_annotators.items()
+        found = {
+            f"{key}.chat": judge.chat
+            for key, judge in self.judges().items()
+            if judge.chat and judge.asks_model
         }
-        found = {f"{key}.chat": judge.chat for key, judge in judges.items() if judge.chat}
         return {"teacher": self.teacher} | found
+
+    def judges(self) -> dict[str, AnnotatorConfig]:
+        """Every judge, by the key under which it is configured."""
+        first = {} if self.annotator is None else {"annotator": self.annotator}
+        others = self.other_annotators.items()
+        return first | {f"other_annotators.{name}": judge for name, judge in others}

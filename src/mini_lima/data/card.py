@@ -41,7 +41,11 @@ def _head(stats: Mapping[str, Any]) -> Iterator[str]:
     sources = ", ".join(f"{count} from {source}" for source, count in stats["by_source"].items())
     yield f"# Data set: {_cell(stats['step'])}\n"
     before = stats["before"]
-    made_of = "" if before["step"] is None else f" Made of {before['examples']} examples of the step {_cell(before['step'])}."
+    made_of = (
+        ""
+        if before["step"] is None
+        else f" Made of {before['examples']} examples of the step {_cell(before['step'])}."
+    )
     teacher = "" if stats["teacher"] is None else f" The teacher was {_code(stats['teacher'])}."
     yield f"{stats['examples']} examples ({_cell(sources)}).{made_of}{teacher}\n"
     if stats["cost"] is not None:

@@ -1,7 +1,7 @@
 """A data set: its examples, each with where it came from, and all that was not used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,4 +129,9 @@ def example_of(row: Mapping[str, Any]) -> Example:
 
 def write_examples(data_set: Path, examples: Sequence[Example]) -> None:
     """Write ``examples`` as the data set's; what a step has to leave."""
-    write_jsonl(data_set / EXAMPLES, map(asdict, examples))
+    write_jsonl(data_set / EXAMPLES, map(row_of, examples))
+
+
+def row_of(example: Example) -> dict[str, Any]:
+    """Return the row of examples.jsonl that ``example`` is; `asdict` would copy every text."""
+    return {**vars(example), "earlier": [vars(each) for each in example.earlier]}

@@ -49,7 +49,9 @@ def read_template(path: Path, *, fields: Collection[str], needs: Collection[str]
     found = set(FIELD.findall(text))
     there_are = ", ".join(f"{{{name}}}" for name in sorted(fields))
     if unknown := sorted(found - set(fields)):
-        raise UserError(f"{path}: {{{unknown[0]}}} is no field of this prompt; there are {there_are}")
+        raise UserError(
+            f"{path}: {{{unknown[0]}}} is no field of this prompt; there are {there_are}"
+        )
     if lacking := sorted(set(needs) - found):
         raise UserError(f"{path}: the prompt has no {{{lacking[0]}}}; there are {there_are}")
     return Template(text)

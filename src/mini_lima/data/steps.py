@@ -218,4 +218,3 @@ def _example(
             request=None if mine else example.request,
         )
     return replace(example, task=example.task or example.id, source=example.source or name)
-

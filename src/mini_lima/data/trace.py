@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.chat import CassetteEntry, ResponseCache
-from mini_lima.data.examples import Earlier, Example, read_examples
+from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
 
@@ -22,11 +22,10 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
     """Return the chain of ``example_id`` in the finished ``data_set``.
 
     Raises:
-        UserError: there is no such data set, example or cache.
+        UserError: there is no such data set or example, or no cache of the replies it is from.
     """
-    for file in (data_set / "examples.jsonl",):
-        if not file.is_file():
-            raise UserError(f"{file}: no such file")
+    if not (data_set / EXAMPLES).is_file():
+        raise UserError(f"{data_set / EXAMPLES}: no such file")
     examples = read_examples(data_set)
     example = next((each for each in examples if each.id == example_id), None)
     if example is None:
@@ -34,6 +33,8 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
             f"{data_set}: no example {example_id!r}; the first is {examples[0].id!r}, and"
             " rejects.jsonl says of the others why they are not there"
         )
+    if not cache.is_file() and any(_requests(example)):
+        raise UserError(f"{cache}: no such file")
     endpoints = read_json(data_set / "stats.json")["endpoints"]
 
     def look_up(key: str) -> CassetteEntry | None:
@@ -75,6 +76,11 @@ def chain(example: Example, look_up: Lookup) -> Iterator[str]:
         else:
             yield from _exchange(each.request, look_up)
         yield from _quoted("output", each.output)
+
+
+def _requests(example: Example) -> Iterator[str | None]:
+    """The keys of the requests behind ``example``; None where nobody was asked."""
+    yield from (example.task_request, example.request, *(e.request for e in example.earlier))
 
 
 def newest_data_set(store: Path, example_id: str) -> Path:

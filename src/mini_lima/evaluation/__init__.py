@@ -1,15 +1,15 @@
-"""Evaluation: model outputs, the annotator's verdicts on them, and what they are worth."""
+"""Evaluation: model outputs, what metrics and annotators make of them, and what that is worth."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from mini_lima import launch
 from mini_lima.devices import process_count
-from mini_lima.files import read_json
+from mini_lima.evaluation.measuring import measure
+from mini_lima.evaluation.rules import coin, longest
 from mini_lima.launch import Nodes
 
-log = logging.getLogger(__name__)
+__all__ = ["coin", "generate", "generate_by_server", "longest", "measure"]
 
 
 def generate(
@@ -34,7 +34,6 @@ def generate(
         device=device,
         **given,
     )
-    _warn(output_dir, generator)
 
 
 def generate_by_server(output_dir: Path, *, work_dir: Path, generator: str, **given: Any) -> None:
@@ -49,9 +48,3 @@ def generate_by_server(output_dir: Path, *, work_dir: Path, generator: str, **gi
         generator=generator,
         **given,
     )
-    _warn(output_dir, generator)
-
-
-def _warn(output_dir: Path, generator: str) -> None:
-    if warnings := read_json(output_dir / "health.json")["warnings"]:
-        log.warning("answers of %s: %s", generator, "; ".join(warnings))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mini_lima.chat import Chat, ChatRequest
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotators import load_annotator
 from mini_lima.evaluation.asking import ask, decided, for_reading
 from mini_lima.evaluation.calls import calls
+from mini_lima.evaluation.judges import JudgeChoice, describe, load_annotator
 from mini_lima.evaluation.library import metric
 from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
 from mini_lima.evaluation.verdicts import judge_all, present
@@ -35,7 +35,7 @@ def annotate(
     model_outputs: Path,
     reference_outputs: Path,
     limit: int | None,
-    annotator: str,
+    judge: JudgeChoice,
     chat: Chat | None,
     orders: str,
     repeats: int,
@@ -44,6 +44,7 @@ def annotate(
     seed: int,
     bootstrap_samples: int,
     confidence: float,
+    prompt: Path | None = None,
     difficulties: Path | None = None,
 ) -> None:
     """Write annotations.json and leaderboard.json into ``output_dir``.
@@ -53,7 +54,7 @@ def annotate(
         model_outputs: Directory with a model_outputs.json.
         reference_outputs: File in AlpacaEval's schema.
         limit: Only the first so many instructions were answered.
-        annotator: See `load_annotator`. ``longest`` is a control that asks no model.
+        judge: A prompt that is put to ``chat``, or a rule.
         chat: The model that judges, sampled as it says: what it leaves open is not sent.
         orders: Who is shown first; see `present`.
         repeats: Verdicts on each pair in each order.
@@ -63,6 +64,7 @@ def annotate(
             bootstrap.
         bootstrap_samples: Resamples behind the interval.
         confidence: Of the interval, for example 0.95.
+        prompt: File of a judge's prompt that is not AlpacaEval's.
         difficulties: AlpacaEval's file, for its length-controlled win rate.
 
     Raises:
@@ -71,22 +73,23 @@ def annotate(
         ArithmeticError: the win rate is not alpaca_eval's.
     """
     pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
-    judge = load_annotator(annotator)
+    annotator = load_annotator(judge, prompt)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
-    if judge.decide is not None:
-        answers = decided(presentations, judge, seed)
+    if annotator.decide is not None:
+        answers = decided(presentations, annotator, seed)
     elif chat is None:
-        raise UserError(f"annotator {annotator} needs a model that judges: give annotator.chat")
+        raise UserError(f"the judge {judge.name} needs a model to ask: give it a chat")
     else:
-        asked = calls(presentations, judge, seed=seed)
-        answers = ask(asked, judge, chat, output_dir, attempts=reading_attempts)
-    rows = judge_all(presentations, answers, annotator=judge.name)
+        asked = calls(presentations, annotator, seed=seed)
+        answers = ask(asked, annotator, chat, output_dir, attempts=reading_attempts)
+    judged_by = describe(judge, annotator, chat)
+    rows = judge_all(presentations, answers, annotator=judged_by.name)
     write_json(output_dir / "annotations.json", rows)
     leaderboard = {
         "generator": _generators([pair.model for pair in pairs]),
         "reference": _generators([pair.reference for pair in pairs]),
-        "annotator": judge.name,
-        "model": chat.model.model if judge.decide is None and chat else None,
+        "annotator": judged_by.name,
+        "judge": asdict(judged_by),
         "orders": orders,
         "repeats": repeats,
         **_figures(
@@ -113,11 +116,12 @@ def expected_requests(
     model_outputs: Path | None,
     reference_outputs: Path,
     limit: int | None,
-    annotator: str,
+    judge: JudgeChoice,
     chat: Chat,
     orders: str,
     repeats: int,
     seed: int,
+    prompt: Path | None = None,
     **_: Any,
 ) -> list[ChatRequest]:
     """The requests of `annotate`, given its keywords, if all answers can be read: for a plan.
@@ -129,11 +133,11 @@ def expected_requests(
         pairs = [Pair(each, replace(each, output=f"{each.output} ")) for each in references]
     else:
         pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
-    judge = load_annotator(annotator)
+    annotator = load_annotator(judge, prompt)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     return [
-        for_reading(judge, chat).model.request(call.messages, sample=call.repeat)
-        for call in calls(presentations, judge, seed=seed)
+        for_reading(annotator, chat).model.request(call.messages, sample=call.repeat)
+        for call in calls(presentations, annotator, seed=seed)
     ]
 
 

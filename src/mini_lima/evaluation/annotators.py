@@ -1,8 +1,6 @@
-"""Who judges: the annotators that alpaca_eval ships, and controls that need no model.
+"""What a judge does: it puts a pair into its prompt and reads the answer, or decides by a rule.
 
-A win rate can be compared with published ones only if the prompt is AlpacaEval's own, so it is
-taken from the installed library by the name of its annotator config (see `shipped`). The model is
-named by the run, for the models that these configs name are mostly gone.
+Which judges there are, and what tells them apart, is in `judges`.
 
 Text of models and users never becomes part of the template. The library fills prompts by repeated
 replacement and splits the result into chat messages afterwards: an instruction that contains
@@ -14,17 +12,18 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from mini_lima.evaluation.library import Shown
 
-PLACEHOLDER = re.compile(r"\{(instruction|output_1|output_2)\}")
-LONGEST, COIN = "longest", "coin"
+PLACEHOLDERS = ("instruction", "output_1", "output_2")
+PLACEHOLDER = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What an annotator said; a control says its verdict.
+    """What an annotator said; a rule says its preference.
 
     Attributes:
         text: As it was written.
@@ -52,16 +51,17 @@ class Annotator:
     """A judge.
 
     Attributes:
-        name: The name of alpaca_eval's config, of a control, or of a member.
+        name: Of its prompt, of its rule, or of the member of a pool.
         prompt: (role, template) pairs with the placeholders ``{instruction}``, ``{output_1}`` and
-            ``{output_2}``, each ``batch`` times; empty for a control that asks no model.
+            ``{output_2}``, each for one pair after the other; empty for a rule.
         votes: The preferences in a completion in their order, each from 1 (the first output) to 2
             (the second), None for one that cannot be read. Never raises.
         batch: How many pairs one prompt asks about.
         extra: Parameters of the request that the reading depends on.
         max_tokens: What the config allows for an answer to several pairs; 0 to one.
-        decide: A control's verdict on what is shown, given the name of the occasion.
+        decide: A rule's preference on what is shown, given the name of the occasion.
         members: The annotators of a pool, of which each instruction has one; empty for no pool.
+        prompt_sha256: Of the prompt's file, in hex; of a pool, of its members' together.
     """
 
     name: str
@@ -70,16 +70,17 @@ class Annotator:
     batch: int = 1
     extra: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = 0
-    decide: Callable[[Shown, str], str] | None = None
+    decide: Callable[[Shown, str], float | None] | None = None
     members: tuple["Annotator", ...] = ()
+    prompt_sha256: str | None = None
 
     def messages(self, *shown: Shown) -> tuple[tuple[str, str], ...]:
         """Return the (role, content) pairs that ask about ``shown``, as many as a batch has."""
         assert len(shown) == self.batch
         texts = {
-            "instruction": iter([each.instruction for each in shown]),
-            "output_1": iter([each.first for each in shown]),
-            "output_2": iter([each.second for each in shown]),
+            "instruction": cycle([each.instruction for each in shown]),
+            "output_1": cycle([each.first for each in shown]),
+            "output_2": cycle([each.second for each in shown]),
         }
         return tuple(
             (role, PLACEHOLDER.sub(lambda found: next(texts[found[1]]), template))
@@ -107,39 +108,3 @@ class Annotator:
         if not self.members:
             return self
         return random.Random(f"annotator{instruction}{seed}").choices(self.members)[0]
-
-
-def longest(shown: Shown, occasion: str = "") -> str:
-    """Prefer the output with more characters; equal lengths are a tie.
-
-    AlpacaEval lists this control among its annotators but ships no config for it. Its own analysis
-    gives equal lengths to the second output, which would favour whichever model stands there.
-    """
-    first, second = len(shown.first), len(shown.second)
-    return "1.5" if first == second else "1" if first > second else "2"
-
-
-def coin(shown: Shown, occasion: str) -> str:
-    """Toss a coin on each ``occasion``: what a judge without any opinion looks like."""
-    return random.Random(f"{occasion} {shown.instruction}").choice(["1", "2"])
-
-
-CONTROLS: Mapping[str, Callable[[Shown, str], str]] = {LONGEST: longest, COIN: coin}
-"""Annotators that need no model, no key and no money."""
-
-
-def load_annotator(name: str) -> Annotator:
-    """Return a control, or the annotator that alpaca_eval ships under ``name``.
-
-    Raises:
-        UserError: there is no such config, or it asks for something that is not followed here.
-    """
-    if name in CONTROLS:
-        return Annotator(name, prompt=(), votes=_verdict_itself, decide=CONTROLS[name])
-    from mini_lima.evaluation.shipped import load_shipped
-
-    return load_shipped(name, controls=tuple(CONTROLS))
-
-
-def _verdict_itself(completion: Completion) -> list[float | None]:
-    return [float(completion.text)]

@@ -1,4 +1,4 @@
-"""Putting the questions: to a control, or to a model until its answer can be read.
+"""Putting the questions: to a rule, or to a model until its answer can be read.
 
 An answer that cannot be read is asked for again a bounded number of times and then kept as a
 failure, with its words. One about several pairs is read as a whole or not at all.
@@ -21,13 +21,15 @@ MOST_REPEATS = 1000
 def decided(
     presentations: Sequence[Presentation], judge: Annotator, seed: int
 ) -> dict[int, Judged]:
-    """Return the verdicts of a control by number of presentation."""
+    """Return the verdicts of a rule by number of presentation."""
     assert judge.decide is not None
     found = {}
     for number, each in enumerate(presentations):
         if each.pair.differs:
-            said = Completion(judge.decide(each.shown, f"{each.occasion}, {seed}"))
-            found[number] = Judged(said, judge.read(said))
+            preference = judge.decide(each.shown, f"{each.occasion}, {seed}")
+            error = "no preference" if preference is None else None
+            said = Completion("" if preference is None else f"{preference:g}", error=error)
+            found[number] = Judged(said, preference)
     return found
 
 

@@ -87,7 +87,7 @@ def generate(
             number=number,
             ids=question.prompt,
             limit=question.room,
-            seed=f"{seed} {question.repeat} {question.reference.instruction}",
+            seed=f"{seed} {question.repeat} {question.row.instruction}",
         )
         for number, question in enumerate(questions)
     ]
@@ -120,9 +120,7 @@ def generate(
             )
             for number in range(len(questions))
         ]
-        write_outputs(
-            output_dir, questions, outputs, generator=generator, max_new_tokens=max_new_tokens
-        )
+        write_outputs(output_dir, questions, outputs, generator=generator)
 
 
 def _network(

@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.evaluation.questions import Output, Question
-from mini_lima.evaluation.signs import leaks_turns, repeats_itself, starts_with_role
-from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, languages
+from mini_lima.evaluation.metrics import AnsweredInstruction
+from mini_lima.evaluation.signs import (
+    keeps_language,
+    leaks_turns,
+    repeats_itself,
+    starts_with_role,
+)
 
 
 @dataclass(frozen=True)
@@ -36,44 +40,49 @@ FAULTS = {
 QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1}
 
 
-def faults(question: Question, output: Output, max_new_tokens: int) -> list[str]:
-    """Return the names of what is wrong with ``output``."""
-    if output.error is not None:
+def faults(answer: AnsweredInstruction, *, error: str | None, shortened: bool) -> list[str]:
+    """Return the names of what is wrong with ``answer``.
+
+    Args:
+        answer: It, with what was asked.
+        error: Why there is none; None if there is one.
+        shortened: Whether it had less room than the length limit allows.
+    """
+    if error is not None:
         return ["failed"]
-    text, instruction, reference = output.text, question.reference.instruction, question.reference
-    expected = languages([instruction, reference.output])
+    text, instruction, reference = answer.output, answer.instruction, answer.reference
     # Whoever is asked for a dialogue may write one.
-    is_dialogue = leaks_turns(f"{instruction}\n{reference.output}")
-    # A word that is said again says nothing more about the language.
-    words = " ".join(dict.fromkeys(text.split()))
+    is_dialogue = leaks_turns(f"{instruction}\n{reference or ''}")
     found = {
-        "shortened": question.room < max_new_tokens,
-        "cut_at_limit": output.cut,
+        "shortened": shortened,
+        "cut_at_limit": answer.cut,
         "empty": not text.strip(),
         "starts_with_role": not is_dialogue and starts_with_role(text),
         "leaks_turns": not is_dialogue and leaks_turns(text),
         "repeats_itself": repeats_itself(text),
-        "other_language": is_foreign(words, expected) and not NAMES_A_LANGUAGE.search(instruction),
+        "other_language": keeps_language(text, instruction, reference) is False,
     }
     return [name for name, is_so in found.items() if is_so]
 
 
-def summary(outputs: Sequence[Output], found: Sequence[Sequence[str]]) -> dict[str, Any]:
+def summary(
+    answers: Sequence[AnsweredInstruction], found: Sequence[Sequence[str]]
+) -> dict[str, Any]:
     """Return what ``health.json`` says: counts of faults, lengths, and warnings as sentences.
 
     Args:
-        outputs: At least one.
+        answers: At least one.
         found: The faults of each.
     """
     import numpy as np
 
     counted = Counter(name for each in found for name in each)
     lengths = {
-        "characters": [len(output.text) for output in outputs],
-        "tokens": [output.tokens for output in outputs],
+        "characters": [len(answer.output) for answer in answers],
+        "tokens": [answer.tokens for answer in answers],
     }
     return {
-        "n": len(outputs),
+        "n": len(answers),
         **{name: counted[name] for name in FAULTS},
         **{f"mean_length_{unit}": float(np.mean(values)) for unit, values in lengths.items()},
         "lengths": {
@@ -81,8 +90,8 @@ def summary(outputs: Sequence[Output], found: Sequence[Sequence[str]]) -> dict[s
             for unit, values in lengths.items()
         },
         "warnings": [
-            f"{counted[name]} of {len(outputs)} ({counted[name] / len(outputs):.1%}) {fault.words}"
+            f"{counted[name]} of {len(answers)} ({counted[name] / len(answers):.1%}) {fault.words}"
             for name, fault in FAULTS.items()
-            if counted[name] > fault.threshold * len(outputs)
+            if counted[name] > fault.threshold * len(answers)
         ],
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.pairs import Answer, read_answers
+from mini_lima.evaluation.pairs import EvaluationRow, read_rows
 from mini_lima.rendering import ChatTemplate
 
 
@@ -20,13 +20,13 @@ class Question:
     """One instruction.
 
     Attributes:
-        reference: The row it is from, with the reference's answer.
+        row: The row it is from.
         repeat: How many earlier rows have the same instruction.
         prompt: Its tokens.
         room: Tokens that the answer may have.
     """
 
-    reference: Answer
+    row: EvaluationRow
     repeat: int
     prompt: list[int]
     room: int
@@ -60,7 +60,7 @@ def read_questions(
     """Read the first ``limit`` instructions.
 
     Args:
-        reference_outputs: File in AlpacaEval's schema.
+        reference_outputs: An evaluation file, see `read_rows`.
         limit: None for all.
         template: Renders the prompts.
         context: Tokens of prompt and answer that the model can look at; None if there is no end.
@@ -69,7 +69,7 @@ def read_questions(
     Raises:
         UserError: the file is not in the schema; prompts that leave no room for an answer.
     """
-    rows = read_answers(reference_outputs, unnamed="reference")[:limit]
+    rows = read_rows(reference_outputs)[:limit]
     prompts = [template.prompt(row.instruction) for row in rows]
     if context is not None:
         _check_that_all_fit([len(prompt) for prompt in prompts], context, reference_outputs)

@@ -89,7 +89,7 @@ def generate(
         requests = [
             ChatRequest(
                 model=server.model,
-                messages=(("user", question.reference.instruction),),
+                messages=(("user", question.row.instruction),),
                 temperature=temperature,
                 top_p=1.0,
                 max_tokens=question.room,
@@ -117,9 +117,7 @@ def generate(
         )
         for reply in replies
     ]
-    write_outputs(
-        output_dir, questions, outputs, generator=generator, max_new_tokens=max_new_tokens
-    )
+    write_outputs(output_dir, questions, outputs, generator=generator)
     write_ledger(output_dir / "ledger.json", ledger)
 
 
@@ -134,7 +132,7 @@ def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -
     rows = [
         row
         for row, question in enumerate(questions, start=1)
-        if chat.spells_control_tokens(question.reference.instruction)
+        if chat.spells_control_tokens(question.row.instruction)
     ]
     if rows:
         raise UserError(

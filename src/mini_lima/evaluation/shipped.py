@@ -12,10 +12,11 @@ here all go to the model of the run, sampled as the run says. The labels that Al
 random when it trains are no part of its evaluation.
 """
 
-import re
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,11 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import reading
 from mini_lima.evaluation.annotators import Annotator, Completion
 from mini_lima.evaluation.library import undisturbed
+from mini_lima.evaluation.prompts import Votes, messages_of
 
+FOLDER = "evaluators_configs"
 CONFIGS = "*/config*.yaml"
 """One of the library's, which it cannot load itself, lacks the s of the others."""
-TURN = re.compile(
-    r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*(.*?)\s*(?:<\|eot_id\|>|$)", re.DOTALL
-)
-"""A turn in a prompt that is written in Llama 3's tokens."""
 NAMES_A = r"\(a\)"
 UNDERSTOOD = {
     "prompt_template",
@@ -47,56 +46,78 @@ SENT = ("tools", "tool_choice", "logprobs", "top_logprobs")
 """What of a config's sampling goes with the prompt; the rest belongs to the model."""
 
 
-def load_shipped(name: str, *, controls: Sequence[str]) -> Annotator:
-    """Return the annotator that alpaca_eval ships under ``name``; ``controls`` are named in errors.
+@cache
+def names() -> Mapping[str, Path]:
+    """Return the file of each config by its name; the library itself is not loaded.
 
     Raises:
-        UserError: there is no such config, or it asks for something that is not followed here.
+        UserError: it is not installed.
     """
-    with undisturbed():
-        from alpaca_eval import constants, utils
+    package = find_spec("alpaca_eval")
+    if package is None or package.submodule_search_locations is None:
+        raise UserError("alpaca_eval is not installed: install the project's requirements again")
+    folder = Path(package.submodule_search_locations[0]) / FOLDER
+    return {path.parent.name: path for path in sorted(folder.glob(CONFIGS))}
 
-        folder = Path(constants.EVALUATORS_CONFIG_DIR)
-        shipped = {path.parent.name: path for path in sorted(folder.glob(CONFIGS))}
-        if name not in shipped:
-            raise UserError(
-                f"there is no annotator {name!r}: choose {' or '.join(controls)}, or one that "
-                f"alpaca_eval ships ({', '.join(shipped)})"
-            )
-        configs = utils.load_configs(shipped[name])
-        members = [_annotator(each, config, folder) for each, config in configs.items()]
+
+def load_shipped(name: str) -> Annotator:
+    """Return the annotator that alpaca_eval ships under ``name``, one of `names`.
+
+    Raises:
+        UserError: it asks for something that is not followed here.
+    """
+    path = names()[name]
+    with undisturbed():
+        from alpaca_eval import utils
+
+        configs = utils.load_configs(path)
+        members = [_annotator(each, config, path.parents[1]) for each, config in configs.items()]
     if len(members) == 1:
         return replace(members[0], name=name)
     if any(member.extra != members[0].extra for member in members):
         raise UserError(f"the members of {name!r} need different requests, which is not supported")
+    prompts = "\n".join(str(member.prompt_sha256) for member in members)
     return Annotator(
-        name, prompt=(), votes=_nothing, extra=members[0].extra, members=tuple(members)
+        name,
+        prompt=(),
+        votes=_nothing,
+        extra=members[0].extra,
+        members=tuple(members),
+        prompt_sha256=hashlib.sha256(prompts.encode()).hexdigest(),
     )
+
+
+def weighted(first: str, second: str) -> tuple[Votes, Mapping[str, Any]]:
+    """Read one token, weighted with the probabilities of both, as AlpacaEval 2 does.
+
+    Returns:
+        What reads an answer, and the parameters of the request that it needs.
+    """
+    with undisturbed():
+        from alpaca_eval import completion_parsers
+
+    tokens = {"numerator_token": first, "denominator_tokens": [first, second], "is_binarize": False}
+    read = partial(_weighed, parse=completion_parsers.logprob_parser, settings=tokens)
+    return read, {"logprobs": True, "top_logprobs": 5}
 
 
 def _annotator(name: str, config: Mapping[str, Any], folder: Path) -> Annotator:
     """Read one of the library's configs."""
-    from alpaca_eval import completion_parsers, utils
+    from alpaca_eval import completion_parsers
 
     if unknown := config.keys() - UNDERSTOOD:
         raise UserError(
             f"the annotator {name!r} has settings that are not supported: "
             f"{', '.join(sorted(unknown))}"
         )
-    prompt = (folder / config["prompt_template"]).read_text(encoding="utf-8")
-    if prompt.startswith("<|im_start|>"):
-        messages = [(part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)]
-    elif prompt.startswith("<|start_header_id|>"):
-        messages = [(role, text) for role, text in TURN.findall(prompt) if text]
-    else:
-        messages = [("user", prompt.removeprefix("\n\nHuman: ").removesuffix("\n\nAssistant:"))]
+    prompt = folder / config["prompt_template"]
     sampling = config["completions_kwargs"]
     settings = config.get("completion_parser_kwargs", {})
     extra = {key: sampling[key] for key in SENT if key in sampling}
     parser = config.get("fn_completion_parser", "regex_parser")
     batch = config.get("batch_size", 1)
     limit = sampling.get("max_tokens", 0) if batch > 1 else 0
-    read: Callable[[Completion], Sequence[float | None]]
+    read: Votes
     if parser == "logprob_parser" and settings["is_binarize"] and "log_prob_index" not in settings:
         first, known = settings["numerator_token"], settings["denominator_tokens"]
         read, extra = partial(_token, first=first, known=known), {}
@@ -106,7 +127,15 @@ def _annotator(name: str, config: Mapping[str, Any], folder: Path) -> Annotator:
         read = _named if batch == 1 else _listed
     else:
         read = partial(_parsed, parse=getattr(completion_parsers, parser), settings=settings)
-    return Annotator(name, tuple(messages), read, batch=batch, extra=extra, max_tokens=limit)
+    return Annotator(
+        name,
+        messages_of(prompt.read_text(encoding="utf-8")),
+        read,
+        batch=batch,
+        extra=extra,
+        max_tokens=limit,
+        prompt_sha256=hashlib.sha256(prompt.read_bytes()).hexdigest(),
+    )
 
 
 def _names_outputs(settings: Mapping[str, Any]) -> bool:

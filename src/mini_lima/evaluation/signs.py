@@ -1,4 +1,4 @@
-"""Signs of illness in an answer, from its text alone.
+"""Signs of illness in an answer, from its text and from what was asked.
 
 What a template without the assistant header, a missing stop token or a training that diverged leave
 behind can be seen afterwards. Each sign has false alarms, such as a dialogue that was asked for.
@@ -6,6 +6,8 @@ behind can be seen afterwards. Each sign has false alarms, such as a dialogue th
 
 import re
 import zlib
+
+from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, languages
 
 ROLE = r"(?:assistant|user|system|human|ai|bot)"
 STARTS_WITH_ROLE = re.compile(rf"\s*(?:<\|im_start\|>|<\|)?\s*{ROLE}(?:\s*:|\s*\n|\|>|\s*$)", re.I)
@@ -34,3 +36,18 @@ def repeats_itself(text: str) -> bool:
     """Whether ``text`` says the same again and again; never of a short one."""
     written = text.encode(errors="replace")
     return len(written) >= SHORT and len(zlib.compress(written, 9)) < REPETITIVE * len(written)
+
+
+def keeps_language(text: str, instruction: str, reference: str | None) -> bool | None:
+    """Whether ``text`` is in a language that instruction or reference is in.
+
+    Returns:
+        None where that is no question: the instruction names a language, or neither of the two is
+        plainly in one.
+    """
+    expected = languages([instruction, reference or ""])
+    if not expected or NAMES_A_LANGUAGE.search(instruction):
+        return None
+    # A word that is said again says nothing more about the language.
+    words = " ".join(dict.fromkeys(text.split()))
+    return not is_foreign(words, expected)

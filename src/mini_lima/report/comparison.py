@@ -219,7 +219,7 @@ def _contamination(results: Sequence[Result]) -> list[str]:
     if not by_arm:
         return []
     told = ", ".join(
-        f"{arm} {len({hit.instruction for hit in found.hits})} of {found.instructions}"
+        f"{arm} {len(found.instructions_hit)} of {found.instructions}"
         for arm, found in by_arm.items()
     )
     line = f"Evaluation instructions that are, or nearly are, in the training data: {told}."

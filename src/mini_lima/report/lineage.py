@@ -22,12 +22,13 @@ TYPES = {
     "data": "dataset",
     "sft": "model",
     "outputs": "model-outputs",
+    "metrics": "metrics",
     "annotations": "annotations",
 }
 COUNTS: Mapping[str, tuple[str, Sequence[str]]] = {
     "data": ("stats.json", ("examples", "by_source", "mean_output_characters")),
     "sft": ("summary.json", ("parameters", "examples", "supervised_tokens", "steps", "last_loss")),
-    "outputs": ("health.json", ("n", "empty", "cut_at_limit", "mean_length_characters")),
+    "metrics": ("health.json", ("n", "empty", "cut_at_limit", "mean_length_characters")),
     "annotations": ("leaderboard.json", ("n_total", "n_failed", "win_rate", "low", "high")),
 }
 """The file of a stage that counts what is in it, and what is taken from there."""
@@ -61,8 +62,8 @@ def artifact(stage: Path, *, used: bool) -> Artifact:
     record = read_json(stage / "stage.json")
     identity = record["identity"]
     name = identity["name"]
-    file, figures = COUNTS[name]
-    counts = read_json(stage / file)
+    file, figures = COUNTS.get(name, (None, ()))
+    counts = {} if file is None else read_json(stage / file)
     return Artifact(
         name=re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{record['provenance']['label']}")[:120],
         type=TYPES[name],

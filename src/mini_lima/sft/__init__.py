@@ -8,6 +8,8 @@ from mini_lima.devices import process_count
 from mini_lima.launch import Nodes, WorkerKilled
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
+from mini_lima.sft.choices import Choice
+from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
 
@@ -22,6 +24,7 @@ def train(
     rendezvous: str | None,
     starter: str | None,
     device: str,
+    optimizer: dict[str, Any],
     deepspeed: dict[str, Any],
     **given: Any,
 ) -> None:
@@ -32,8 +35,9 @@ def train(
     each = process_count(processes, device)
     if found := checkpoints.last(work_dir):
         checkpoints.refuse_other_launch(found, Launch(each * nodes, device))
-    environment = surroundings(device, offload_optimizer=deepspeed["offload_optimizer"])
-    settings = {**given, "device": device, "deepspeed": deepspeed}
+    offload = deepspeed["offload_optimizer"]
+    environment = surroundings(device, Choice(**optimizer), offload_optimizer=offload)
+    settings = {**given, "device": device, "optimizer": optimizer, "deepspeed": deepspeed}
     try:
         launch.run(
             "mini_lima.sft.training",
@@ -49,7 +53,8 @@ def train(
         raise WorkerKilled(f"{killed}; if it was memory, {less_memory(settings)}") from killed
 
 
-def surroundings(device: str, *, offload_optimizer: bool) -> dict[str, str]:
+def surroundings(device: str, optimizer: Choice, *, offload_optimizer: bool) -> dict[str, str]:
     """Return the environment variables of a worker, once DeepSpeed's extensions are compiled."""
-    ops = compiled_ops(device, offload_optimizer=offload_optimizer)
+    needed = builders(optimizer.type, optimizer.params, offload=offload_optimizer, device=device)
+    ops = compiled_ops(device, needed)
     return {"DS_ACCELERATOR": device, **ops}

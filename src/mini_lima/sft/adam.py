@@ -8,18 +8,19 @@ instead, which rounds differently: equal to seven digits, and not to the last bi
 from typing import Any
 
 import torch
-from deepspeed.ops.adam import DeepSpeedCPUAdam
+from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
 
 
 def remember(optimizer: Any, steps: int) -> None:
     """Bring the memory of ``optimizer`` to where it was after ``steps`` updates.
 
     Args:
-        optimizer: DeepSpeed's; its parameters are not touched. On a GPU it remembers nothing.
+        optimizer: Any; its parameters are not touched. None but DeepSpeed's Adams on a CPU
+            remember anything.
         steps: Updates made.
     """
     on_cpu = all(each.device.type == "cpu" for each in optimizer.param_groups[0]["params"])
-    if not on_cpu:
+    if not on_cpu or not isinstance(optimizer, DeepSpeedCPUAdam | FusedAdam):
         return
     group = optimizer.param_groups[0]
     rates = (group["lr"], *group["betas"], group["eps"])

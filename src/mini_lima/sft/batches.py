@@ -1,11 +1,11 @@
 """Examples as token ids, and the flattened batches that the model sees: no padding anywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.rendering import ChatTemplate, Conversation, Turns
 
 IGNORED = -100
 """Label of a position that is not supervised, as PyTorch's cross entropy spells it."""
@@ -21,15 +21,21 @@ class Rendered:
 
 
 def render(
-    rows: Sequence[dict[str, str]], template: ChatTemplate, *, max_length: int, overlong: str
+    rows: Sequence[Mapping[str, Any]],
+    template: ChatTemplate,
+    *,
+    max_length: int,
+    overlong: str,
+    turns: Turns = "all",
 ) -> Rendered:
     """Render the data set's rows, whole: an answer that is cut off would teach not to stop.
 
     Raises:
         UserError: an example is longer than ``max_length`` tokens and ``overlong`` is ``refuse``,
-            none is left, or an answer does not end in a supervised end-of-turn token.
+            none is left, an answer does not end in a supervised end-of-turn token, or the template
+            cannot render one (see `ChatTemplate.conversation`).
     """
-    rendered = [template.conversation(r["instruction"], r["input"], r["output"]) for r in rows]
+    rendered = [conversation(row, template, turns) for row in rows]
     for row, each in zip(rows, rendered, strict=True):
         if each.response[-1:] != [template.end_of_turn]:
             raise UserError(f"example {row['id']}: its end-of-turn token is not supervised")
@@ -46,6 +52,25 @@ def render(
     return Rendered([rows[i]["id"] for i in fitting], [rendered[i] for i in fitting], dropped)
 
 
+def conversation(row: Mapping[str, Any], template: ChatTemplate, turns: Turns) -> Conversation:
+    """Render a row of examples.jsonl; one without system message and history may lack them.
+
+    Raises:
+        UserError: as `ChatTemplate.conversation`, with the example's id.
+    """
+    try:
+        return template.conversation(
+            row["instruction"],
+            row.get("input", ""),
+            row["output"],
+            system=row.get("system", ""),
+            history=row.get("history", ()),
+            turns=turns,
+        )
+    except UserError as error:
+        raise UserError(f"example {row['id']}: {error}") from error
+
+
 def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
     """Lay the conversations of a micro-batch end to end.
 
@@ -55,7 +80,7 @@ def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
     Returns:
         ``input_ids``, ``position_ids`` (starting again at 0 with each conversation) and ``labels``,
         tensors of shape (1, tokens), and ``sequence_lengths``, the tokens of each conversation. A
-        label is the position's own token if it belongs to a response, else `IGNORED`.
+        label is the position's own token if it belongs to a supervised answer, else `IGNORED`.
     """
     import torch
 
@@ -67,7 +92,10 @@ def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
         tokens = each.prompt + each.response
         ids += tokens
         positions += range(len(tokens))
+        start = len(labels)
         labels += [IGNORED] * len(each.prompt) + each.response
+        for first, end in each.earlier:
+            labels[start + first : start + end] = each.prompt[first:end]
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from mini_lima.sft.choices import Choice
+from mini_lima.sft.deepspeed_types import HIGHEST_RATE, OPTIMIZERS, WHOLE_TRAINING
+
 BUCKET = 50_000_000
 """Elements that are reduced or gathered at once. A buffer for as many float32 gradients lies in the
 device's memory: DeepSpeed's own 500 million would take 2 GB of a card to save a few calls."""
@@ -25,7 +28,9 @@ class Batches:
 
 def deepspeed_config(
     *,
-    optimizer: dict[str, Any],
+    optimizer: Choice,
+    scheduler: Choice,
+    total_steps: int,
     zero: dict[str, Any],
     batches: Batches,
     precision: str,
@@ -35,8 +40,10 @@ def deepspeed_config(
     """Return the configuration.
 
     Args:
-        optimizer: The fields of the optimizer group; WarmupLR's ``warmup_max_lr`` is its ``lr``,
-            since DeepSpeed's scheduler replaces the optimizer's rate with its own.
+        optimizer: One that is not DeepSpeed's is left out: Trainer makes it.
+        scheduler: The same. A ``warmup_max_lr`` is the optimizer's ``lr``, since DeepSpeed's
+            schedulers replace the optimizer's rate with their own.
+        total_steps: Optimizer steps of the whole training.
         zero: The fields of the deepspeed group.
         batches: Division of the global batch.
         precision: ``fp32`` or ``bf16``.
@@ -55,7 +62,7 @@ def deepspeed_config(
         sharding["offload_param"] = in_host_memory
     if zero["zero_stage"] == 3:
         sharding["stage3_gather_16bit_weights_on_model_save"] = True
-    return {
+    config = {
         "train_micro_batch_size_per_gpu": batches.micro,
         "gradient_accumulation_steps": batches.accumulation,
         "train_batch_size": batches.micro * batches.accumulation * batches.processes,
@@ -65,17 +72,18 @@ def deepspeed_config(
         "bf16": {"enabled": precision == "bf16", "immediate_grad_update": True},
         # Micro-batches' gradients would otherwise be added up in bf16, 8 bits of mantissa.
         "data_types": {"grad_accum_dtype": "fp32"},
-        "optimizer": {
-            "type": "AdamW",
-            "params": {key: optimizer[key] for key in ("lr", "betas", "eps", "weight_decay")},
-        },
-        "scheduler": {
-            "type": "WarmupLR",
-            "params": {
-                "warmup_min_lr": optimizer["warmup_min_lr"],
-                "warmup_max_lr": optimizer["lr"],
-                "warmup_num_steps": optimizer["warmup_num_steps"],
-                "warmup_type": optimizer["warmup_type"],
-            },
-        },
     }
+    if optimizer.type:
+        config["optimizer"] = {"type": optimizer.type, "params": dict(optimizer.params)}
+    if optimizer.type is None or not OPTIMIZERS[optimizer.type].tested:
+        config["zero_allow_untested_optimizer"] = True
+    if optimizer.type is None and zero["offload_optimizer"]:
+        config["zero_force_ds_cpu_optimizer"] = False  # it would put one of its own in its place
+    if scheduler.type:
+        params = dict(scheduler.params)
+        if scheduler.type in HIGHEST_RATE:
+            params["warmup_max_lr"] = optimizer.params["lr"]
+        if scheduler.type in WHOLE_TRAINING:
+            params["total_num_steps"] = total_steps
+        config["scheduler"] = {"type": scheduler.type, "params": params}
+    return config

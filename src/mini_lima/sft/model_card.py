@@ -13,7 +13,16 @@ from typing import Any
 
 from mini_lima.files import read_json
 
-SHOWN = ("epochs", "max_length", "overlong", "precision", "gradient_clipping", "seed", "device")
+SHOWN = (
+    "epochs",
+    "max_length",
+    "overlong",
+    "turns",
+    "precision",
+    "gradient_clipping",
+    "seed",
+    "device",
+)
 LIBRARIES = ("torch", "transformers", "deepspeed")
 
 
@@ -90,6 +99,8 @@ def _origin(lineage: Lineage) -> Iterator[str]:
     yield f"- base model: `{lineage.base}`{commit}{drawn}"
     yield f"- data set: `{lineage.data}`{known}"
     yield f"- {figures['examples']} examples, {dropped} more left out as too long"
+    if "held_out_examples" in figures:
+        yield f"- {figures['held_out_examples']} examples held out, which it has not seen"
     yield f"- {figures['tokens']} tokens, of which {figures['supervised_tokens']} are supervised"
     if adapter := settings["adapter"]:
         layers = ", ".join(adapter["target_modules"])
@@ -106,6 +117,8 @@ def _training(lineage: Lineage) -> Iterator[str]:
     yield "| | |\n|---|---|"
     yield f"| first loss | {figures['first_loss']:.4f} |"
     yield f"| last loss | {figures['last_loss']:.4f} |"
+    if "held_out_loss" in figures:
+        yield f"| loss on the examples held out, at the end | {figures['held_out_loss']:.4f} |"
     yield f"| optimizer steps | {figures['steps']} |"
     yield f"| examples per step | {settings['global_batch_size']} |"
     for key in SHOWN:

@@ -28,6 +28,9 @@ OPS = {
     "ShareMemCommBuilder": "deepspeed_shm_comm",
     "CPUAdamBuilder": "cpu_adam",
     "FusedAdamBuilder": "fused_adam",
+    "CPULionBuilder": "cpu_lion",
+    "FusedLionBuilder": "fused_lion",
+    "CPUAdagradBuilder": "cpu_adagrad",
 }
 """DeepSpeed's name of each builder, and of the extension that it makes."""
 
@@ -42,10 +45,14 @@ def missing_tools() -> list[str]:
     return lacking
 
 
-def compiled_ops(device: str, *, offload_optimizer: bool) -> dict[str, str]:
+def compiled_ops(device: str, builders: Iterable[str]) -> dict[str, str]:
     """Compile what is not compiled yet and return the environment variables that workers need.
 
     The first call on a machine compiles; calls at the same time wait for it.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        builders: Keys of `OPS`; `mini_lima.sft.deepspeed_types.builders` says what is needed.
 
     Raises:
         UserError: no compiler, or the compilation failed (its output is in the log).
@@ -56,7 +63,7 @@ def compiled_ops(device: str, *, offload_optimizer: bool) -> dict[str, str]:
     def compile_one(builder: str) -> None:
         _compile(builder, {**os.environ, **environment, "DS_ACCELERATOR": device})
 
-    build_once(folder, _builders(device, offload_optimizer), compile_one)
+    build_once(folder, builders, compile_one)
     return environment
 
 
@@ -79,12 +86,12 @@ def build_once(folder: Path, builders: Iterable[str], build: Callable[[str], Non
                 _mark(folder, builder).touch()
 
 
-def load(device: str, *, offload_optimizer: bool) -> None:
+def load(device: str, builders: Iterable[str]) -> None:
     """Give DeepSpeed, in a worker, the extensions that `compiled_ops` has compiled."""
     import torch  # noqa: F401 - the extensions link against its libraries
     from deepspeed.ops.op_builder.builder import OpBuilder
 
-    for builder in _builders(device, offload_optimizer):
+    for builder in builders:
         name = OPS[builder]
         spec = importlib.util.spec_from_file_location(name, _folder(device) / name / f"{name}.so")
         assert spec is not None
@@ -92,12 +99,6 @@ def load(device: str, *, offload_optimizer: bool) -> None:
         extension = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(extension)
         OpBuilder._loaded_ops[name] = extension
-
-
-def _builders(device: str, offload_optimizer: bool) -> list[str]:
-    """What an engine on ``device`` needs; DeepSpeed picks the Adam by where the optimizer is."""
-    adam = "CPUAdamBuilder" if offload_optimizer else "FusedAdamBuilder"
-    return ["ShareMemCommBuilder", adam] if device == "cpu" else [adam]
 
 
 def _compile(builder: str, environment: dict[str, str]) -> None:

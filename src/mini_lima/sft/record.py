@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,32 @@ class Record(TrainerCallback):
 
     A row has ``step``, ``loss``, ``learning_rate``, ``tokens`` (of the global batch),
     ``tokens_per_second``, ``grad_norm`` and ``epoch``; loss and norm are those before the update.
+    The last of an epoch has ``held_out_loss`` too, after the update, where examples are held out.
     """
 
-    def __init__(self, label: str, tokens: Sequence[int], live: Path) -> None:
+    def __init__(
+        self,
+        label: str,
+        tokens: Sequence[int],
+        live: Path,
+        epoch_ends: Collection[int] = (),
+        held_out_loss: Callable[[], float] | None = None,
+    ) -> None:
         """Show the progress as ``label``, and have all rows so far in the file ``live``.
 
         Args:
             label: What is going on.
             tokens: Those of the global batch of each step.
             live: File that others may follow while the run goes on.
+            epoch_ends: The last steps of the epochs.
+            held_out_loss: Computes it, in all processes together; None: nothing is held out.
         """
         self.label = label
         self.tokens = tokens
         self.rows: list[dict[str, float]] = []
         self._live = live
+        self._epoch_ends = epoch_ends
+        self._held_out_loss = held_out_loss
         self._rate = self._began = 0.0
         self._bar: Bar | None = None
         self._open = ExitStack()
@@ -63,7 +75,7 @@ class Record(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Note the rate of the coming update: Trainer logs that of the one after it."""
-        self._rate = given["optimizer"].param_groups[0]["lr"]
+        self._rate = float(given["optimizer"].param_groups[0]["lr"])
         self._began = time.perf_counter()
 
     def on_log(
@@ -86,6 +98,8 @@ class Record(TrainerCallback):
             "tokens_per_second": tokens / (time.perf_counter() - self._began),
         }
         row |= {key: logs[key] for key in ("grad_norm", "epoch") if key in logs}
+        if self._held_out_loss and state.global_step in self._epoch_ends:
+            row["held_out_loss"] = self._held_out_loss()
         self.rows.append(row)
         if self._bar:
             with self._live.open("a", encoding="utf-8") as file:

@@ -52,6 +52,8 @@ def save_record(
         engine_config: What DeepSpeed was given.
     """
     losses = {"first_loss": rows[0]["loss"], "last_loss": rows[-1]["loss"]}
+    if "held_out_loss" in rows[-1]:
+        losses["held_out_loss"] = rows[-1]["held_out_loss"]
     summary = {**figures, "steps": len(rows), **losses}
     write_jsonl(folder / METRICS, rows)
     write_json(folder / "deepspeed.json", engine_config)

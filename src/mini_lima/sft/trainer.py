@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from accelerate.utils import DeepSpeedSchedulerWrapper
 from deepspeed import DeepSpeedEngine
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
@@ -17,7 +18,9 @@ from mini_lima.errors import UserError
 from mini_lima.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
+from mini_lima.sft.choices import OPTIMIZER, SCHEDULER, Choice, make_optimizer, make_scheduler
 from mini_lima.sft.copies import spare_copies
+from mini_lima.sft.deepspeed_types import implementation
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.memory import KeepMemory
 from mini_lima.sft.norms import spare_normal_values
@@ -35,6 +38,8 @@ class SftTrainer(Trainer):
         train_dataset: Sequence[Conversation],
         micro_batches: MicroBatches,
         loss_reduction: str = "global_batch",
+        optimizer: Choice | None = None,
+        scheduler: Choice | None = None,
         **given: Any,
     ) -> None:
         """Prepare ``model``, which attends per sequence from now on.
@@ -47,6 +52,8 @@ class SftTrainer(Trainer):
             loss_reduction: ``global_batch``, the mean over its supervised tokens; ``micro_batch``,
                 the mean of each micro-batch, and the mean of those: there a token counts for more
                 the fewer stand beside it, and accumulation and processes change the result.
+            optimizer: What is to be made here if it is not DeepSpeed's.
+            scheduler: The same.
             **given: For Trainer.
 
         Raises:
@@ -60,7 +67,53 @@ class SftTrainer(Trainer):
         self.add_callback(KeepMemory())
         self._micro_batches = micro_batches
         self.loss_reduction = loss_reduction
+        self._optimizer_choice = optimizer
+        self._scheduler_choice = scheduler
+        self._made: dict[str, Any] = {}  # transformers makes a scheduler in a copy of its trainer
         self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us
+
+    def classes(self, *, offload: bool) -> tuple[str, str]:
+        """Return the names of the optimizer's and the scheduler's classes that are to train.
+
+        Args:
+            offload: Whether the optimizer is in the host's memory.
+        """
+        optimizer, scheduler = self._optimizer_choice, self._scheduler_choice
+        assert optimizer is not None
+        assert scheduler is not None
+        made = implementation(optimizer.type, optimizer.params, offload=offload)
+        return (
+            made.name if made else type(self._made[OPTIMIZER]).__name__,
+            scheduler.type or type(self._made[SCHEDULER]).__name__,
+        )
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer; DeepSpeed's own it makes itself, and this is not called."""
+        if self.optimizer is None:
+            assert self._optimizer_choice is not None
+            network: Any = self.model
+            trained = [each for each in network.parameters() if each.requires_grad]
+            self.optimizer = make_optimizer(self._optimizer_choice, trained)
+            self._made[OPTIMIZER] = self.optimizer
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Make the scheduler, unless it is DeepSpeed's.
+
+        It acts on the optimizer inside DeepSpeed's, and DeepSpeed's engine steps and saves it: an
+        engine that makes its own optimizer asks for it with that, the other is given it here.
+        """
+        if self.lr_scheduler is None:
+            assert self._scheduler_choice is not None
+            engine = self.accelerator.deepspeed_engine_wrapped
+            basic = optimizer or engine.engine.basic_optimizer
+            made = make_scheduler(self._scheduler_choice, basic, num_training_steps)
+            self._made[SCHEDULER] = made
+            if optimizer is not None:
+                return made
+            engine.engine.lr_scheduler = made
+            self.lr_scheduler = DeepSpeedSchedulerWrapper(made, self.optimizer)
+        return self.lr_scheduler
 
     def get_train_dataloader(self) -> DataLoader[Conversation]:
         """Return this process's micro-batches; accelerate would share them out in its own way."""

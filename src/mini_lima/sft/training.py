@@ -5,6 +5,7 @@ model is saved with everything that generation needs.
 """
 
 import os
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from transformers import TrainingArguments
 from mini_lima import launch
 from mini_lima.files import read_jsonl
 from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
 from mini_lima.sft.checkpoints import Launch
+from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.divergence import Divergence
 from mini_lima.sft.engine import EngineCheck
 from mini_lima.sft.failures import in_words
+from mini_lima.sft.held_out import HeldOutLoss, divide
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
@@ -40,6 +44,7 @@ def train(
     init_seed: int | None,
     data: Path,
     optimizer: dict[str, Any],
+    scheduler: dict[str, Any],
     deepspeed: dict[str, Any],
     adapter: dict[str, Any] | None,
     micro_batch_size_per_gpu: int,
@@ -47,8 +52,10 @@ def train(
     epochs: int,
     max_length: int,
     overlong: str,
+    turns: Turns,
     precision: str,
     gradient_clipping: float,
+    held_out: float,
     seed: int,
     loss_reduction: str,
     activation_checkpointing: bool,
@@ -68,7 +75,8 @@ def train(
         revision: Commit on the hub; None for a folder.
         init_seed: Seed of random weights; None reads the model's own.
         data: A finished data set.
-        optimizer: Fields of the optimizer group.
+        optimizer: Fields of a `Choice`.
+        scheduler: The same.
         deepspeed: Fields of the deepspeed group.
         adapter: Fields of the adapter group; None trains all weights.
         micro_batch_size_per_gpu: Examples per forward pass on one device.
@@ -76,8 +84,11 @@ def train(
         epochs: Passes over the data.
         max_length: Tokens of prompt and response together.
         overlong: ``refuse`` or ``drop`` longer examples.
+        turns: ``all`` answers of a conversation are supervised, or the ``last`` alone.
         precision: ``fp32`` or ``bf16``.
         gradient_clipping: Largest norm of the gradient.
+        held_out: Share of the tasks that are kept from training, and their loss looked at after
+            each epoch; 0 for none.
         seed: Draws the order of the examples, and an adapter's weights and dropout.
         checkpoint_steps: Optimizer steps between checkpoints; None writes one on SIGTERM alone.
         loss_reduction: ``global_batch`` or ``micro_batch``; see `SftTrainer`.
@@ -94,14 +105,27 @@ def train(
     settings = dict(locals())
     transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     with in_words(settings), stop_request() as stop:
-        ops.load(device, offload_optimizer=deepspeed["offload_optimizer"])
+        chosen, schedule = Choice(**optimizer), Choice(**scheduler)
+        offload = deepspeed["offload_optimizer"]
+        ops.load(device, builders(chosen.type, chosen.params, offload=offload, device=device))
         tokenizer = load_tokenizer(model, revision, chat_template)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
-        rendered = render(rows, template, max_length=max_length, overlong=overlong)
+        tasks = {row["id"]: row.get("task") or row["id"] for row in rows}
+        rendered, kept = divide(
+            render(rows, template, max_length=max_length, overlong=overlong, turns=turns),
+            tasks,
+            held_out,
+        )
         batches = _batches(micro_batch_size_per_gpu, global_batch_size)
+        lengths = [each.tokens for each in rendered.conversations]
+        order = Order(len(lengths), global_batch_size, seed)
+        in_epochs = [order.global_batches(epoch) for epoch in range(epochs)]
+        steps = [members for epoch in in_epochs for members in epoch]
         engine_config = deepspeed_config(
-            optimizer=optimizer,
+            optimizer=chosen,
+            scheduler=schedule,
+            total_steps=len(steps),
             zero=deepspeed,
             batches=batches,
             precision=precision,
@@ -112,6 +136,7 @@ def train(
         # Drawn before ZeRO-3 is announced: in shards, random weights would not be the baseline's.
         network = None if init_seed is None else load_model(model, revision, init_seed, dtype)
         arguments = _arguments(work_dir, settings, engine_config, batches)
+        rank = int(os.environ["RANK"])
         init_distributed()  # or ZeRO-3 takes itself for the only process
         network = network or load_model(model, revision, init_seed, dtype)
         stops = template.stops(network.generation_config.eos_token_id)
@@ -119,25 +144,31 @@ def train(
         network.generation_config.pad_token_id = tokenizer.pad_token_id
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
-        lengths = [each.tokens for each in rendered.conversations]
-        order = Order(len(lengths), global_batch_size, seed)
-        steps = [members for epoch in range(epochs) for members in order.global_batches(epoch)]
+        evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer.model_wrapped)
         record = Record(
             f"SFT of {sum(sizes) / 1e6:.3g}M parameters",
             tokens=[sum(lengths[i] for i in members) for members in steps],
             live=work_dir / METRICS,
+            epoch_ends=list(accumulate(map(len, in_epochs))),
+            held_out_loss=evaluate if kept.ids else None,
         )
         trainer = ResumingTrainer(
             work_dir=work_dir,
             launch=Launch(batches.processes, device),
             record=record,
-            micro_batches=MicroBatches(order, batches, lengths, rank=int(os.environ["RANK"])),
+            micro_batches=MicroBatches(order, batches, lengths, rank=rank),
             loss_reduction=loss_reduction,
+            optimizer=chosen,
+            scheduler=schedule,
             model=lora.added(network, adapter, seed) if adapter else network,
             args=arguments,
             train_dataset=rendered.conversations,
             callbacks=[
-                EngineCheck(lambda: trainer.model_wrapped, engine_config),
+                EngineCheck(
+                    lambda: trainer.model_wrapped,
+                    engine_config,
+                    lambda: trainer.classes(offload=offload),
+                ),
                 record,
                 Divergence(
                     [[rendered.ids[i] for i in members] for members in steps],
@@ -157,8 +188,10 @@ def train(
                 "examples": len(lengths),
                 "examples_dropped_as_too_long": rendered.dropped,
                 "tokens": sum(lengths),
-                "supervised_tokens": sum(len(e.response) for e in rendered.conversations),
+                "supervised_tokens": sum(each.supervised for each in rendered.conversations),
             }
+            if kept.ids:
+                figures["held_out_examples"] = len(kept.ids)
             save_record(output_dir, record.rows, figures, settings, engine_config)
         torch.distributed.barrier()  # no rank leaves while another still talks to it
         torch.distributed.destroy_process_group()
@@ -175,7 +208,15 @@ def _arguments(
     work_dir: Path, settings: dict[str, Any], engine_config: dict[str, Any], batches: Batches
 ) -> TrainingArguments:
     """Trainer's settings: what is DeepSpeed's is said twice, since Trainer compares the two."""
-    optimizer = settings["optimizer"]
+    told = engine_config.get("optimizer", {}).get("params", {})
+    warmup = engine_config.get("scheduler", {}).get("params", {}).get("warmup_num_steps", 0)
+    repeated: dict[str, Any] = {
+        name: told[key]
+        for name, key in (("adam_epsilon", "eps"), ("weight_decay", "weight_decay"))
+        if key in told
+    }
+    if "betas" in told:
+        repeated["adam_beta1"], repeated["adam_beta2"] = told["betas"]
     return TrainingArguments(
         output_dir=str(work_dir),
         deepspeed=engine_config,
@@ -184,14 +225,11 @@ def _arguments(
         per_device_train_batch_size=batches.micro,
         gradient_accumulation_steps=batches.accumulation,
         num_train_epochs=settings["epochs"],
-        learning_rate=optimizer["lr"],
-        adam_beta1=optimizer["betas"][0],
-        adam_beta2=optimizer["betas"][1],
-        adam_epsilon=optimizer["eps"],
-        weight_decay=optimizer["weight_decay"],
+        learning_rate=settings["optimizer"]["params"]["lr"],
+        **repeated,
         max_grad_norm=settings["gradient_clipping"],
         activation_checkpointing=settings["activation_checkpointing"],
-        warmup_steps=optimizer["warmup_num_steps"],
+        warmup_steps=warmup,
         seed=settings["seed"],
         average_tokens_across_devices=True,
         logging_steps=1,

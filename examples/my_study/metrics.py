@@ -1,0 +1,10 @@
+"""A metric: a number for every answer."""
+
+from collections.abc import Sequence
+
+from mini_lima.evaluation.metrics import AnsweredInstruction
+
+
+def exclamation_marks(answers: Sequence[AnsweredInstruction]) -> list[float | None]:
+    """Count the exclamation marks of each answer."""
+    return [float(answer.output.count("!")) for answer in answers]

@@ -1,0 +1,181 @@
+"""Rows of a data set's file, whatever its format: JSON, JSON Lines, CSV or Parquet.
+
+A row that cannot be read stands in its place as a `Malformed`; what makes the file as a whole
+unreadable is a UserError.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mini_lima.errors import UserError
+
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+"""What an escape such as ``\\ud83d`` that stands alone becomes; no file in UTF-8 can hold it."""
+PARQUET_BATCH = 1_000
+"""Rows of a Parquet file that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """What is wrong with a row that is none, and its text."""
+
+    reason: str
+    detail: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a file.
+
+    Attributes:
+        number: The first is 1; in JSON Lines it is the number of the line.
+        value: What is there: an object by column, or anything else that JSON can hold.
+        line: On which it begins, where the format has lines.
+    """
+
+    number: int
+    value: Any
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is in its file."""
+        return f"row {self.number}" if self.line is None else f"line {self.line}"
+
+
+def read_rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of ``file``, one after the other.
+
+    Raises:
+        UserError: it is of none of the formats, or damaged.
+    """
+    suffix = file.suffix.lower()
+    if file.is_dir() or suffix not in FORMATS:
+        kind = "a folder" if file.is_dir() else f"a file {suffix or 'without a suffix'}"
+        raise UserError(
+            f"{file}: a data set is read from a file {', '.join(FORMATS)}; this is {kind}"
+        )
+    try:
+        yield from FORMATS[suffix](file)
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: it is not a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{file}: it cannot be read: {error.strerror or error}") from None
+
+
+def _json(file: Path) -> Iterator[Row]:
+    text = file.read_text(encoding="utf-8-sig")
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise UserError(f"{file}: it is nested too deeply") from None
+    except ValueError as error:
+        # JSON Lines under the name of JSON is usual on the hub.
+        first, _, more = text.lstrip().partition("\n")
+        if more and isinstance(_parsed(first), dict):
+            yield from _lines(file)
+            return
+        raise UserError(f"{file}: it is not JSON: {error}") from None
+    rows = document.get("data", [document]) if isinstance(document, dict) else document
+    if not isinstance(rows, list):
+        raise UserError(f'{file}: a list of rows was expected, or {{"data": [...]}}')
+    for number, value in enumerate(rows, start=1):
+        yield Row(number, value)
+
+
+def _lines(file: Path) -> Iterator[Row]:
+    # newline: U+2028 and its like are ordinary characters inside a JSON string.
+    with file.open(encoding="utf-8-sig", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield Row(number, _parsed(line), number)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Malformed("not JSON", f"not JSON: {error}", line)
+
+
+def _csv(file: Path, delimiter: str = ",") -> Iterator[Row]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        cells = csv.reader(opened, delimiter=delimiter, strict=True)
+        try:
+            header = next(cells, [])
+            if twice := sorted({name for name in header if header.count(name) > 1}):
+                raise UserError(f"{file}: line 1: two columns are called {twice[0]!r}")
+            number, end = 0, cells.line_num
+            for found in cells:
+                start, end = end + 1, cells.line_num
+                if not found:
+                    continue
+                number += 1
+                value: Any = dict(zip(header, found, strict=False))
+                if len(found) != len(header):
+                    told = f"{len(found)} cells, where the header has {len(header)}"
+                    value = Malformed("not as many cells as columns", told, json.dumps(found))
+                yield Row(number, value, start)
+        except csv.Error as error:
+            raise UserError(f"{file}: line {cells.line_num}: it is not CSV: {error}") from None
+
+
+def _tsv(file: Path) -> Iterator[Row]:
+    return _csv(file, "\t")
+
+
+def _parquet(file: Path) -> Iterator[Row]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        with ParquetFile(file) as opened:
+            for batch in opened.iter_batches(PARQUET_BATCH):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield Row(number, value)
+    except ArrowException as error:
+        told = str(error).partition("\n")[0]
+        raise UserError(f"{file}: it is not a whole Parquet file: {told}") from None
+
+
+FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".json": _json,
+    ".jsonl": _lines,
+    ".ndjson": _lines,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}
+"""Readers by the suffix of the file's name."""
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it; of bytes, how many there are."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return plain_text(value)
+        case Mapping():
+            return {plain_text(str(key)): plain(each) for key, each in value.items()}
+        case bytes():
+            return f"{len(value)} bytes"
+        case Iterable():
+            return [plain(each) for each in value]
+    return str(value)  # a date, a decimal number
+
+
+def plain_text(text: str) -> str:
+    """Return ``text`` as a file in UTF-8 can hold it."""
+    return HALF_A_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)

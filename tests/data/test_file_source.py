@@ -1,0 +1,288 @@
+"""A data set of the user's own as an arm: what is read in each format and layout, and refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mini_lima.data import from_file, run_step
+from mini_lima.data.examples import read_examples
+from mini_lima.data.file_source import expected
+from mini_lima.errors import UserError
+from mini_lima.files import read_json, read_jsonl, write_jsonl
+
+ALPACA = [
+    {"instruction": "Name a river.", "input": "", "output": "The Nile.", "topic": "rivers"},
+    {
+        "instruction": "Name a river.",
+        "input": "in France",
+        "output": "The Loire.",
+        "topic": "rivers",
+    },
+    {
+        "instruction": "Add \u2028 up.",
+        "input": "1, 2",
+        "output": 'It is "3",\nsurely.',
+        "topic": "",
+    },
+]
+
+
+def write(file: Path, rows) -> Path:
+    if file.suffix == ".json":
+        file.write_text(json.dumps(rows), encoding="utf-8")
+    elif file.suffix == ".jsonl":
+        write_jsonl(file, rows)
+    elif file.suffix in (".csv", ".tsv"):
+        with file.open("w", encoding="utf-8", newline="") as opened:
+            delimiter = "\t" if file.suffix == ".tsv" else ","
+            writer = csv.DictWriter(opened, rows[0], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        from pyarrow import Table
+        from pyarrow.parquet import write_table
+
+        write_table(Table.from_pylist(rows), file)
+    return file
+
+
+def examples_of(tmp_path: Path, rows, name="rows.jsonl", **options):
+    from_file(tmp_path, file=write(tmp_path / name, rows), **options)
+    return read_examples(tmp_path)
+
+
+def complaint(tmp_path: Path, rows, name="rows.jsonl", **options) -> str:
+    with pytest.raises(UserError) as found:
+        from_file(tmp_path, file=write(tmp_path / name, rows), **options)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "tsv", "parquet"])
+def test_every_format_says_the_same(tmp_path, suffix):
+    found = examples_of(tmp_path, ALPACA, f"rows.{suffix}")
+    assert [(e.instruction, e.input, e.output) for e in found] == [
+        (row["instruction"], row["input"], row["output"]) for row in ALPACA
+    ]
+    assert [each.fields for each in found] == [{"topic": row["topic"]} for row in ALPACA]
+    assert found[0].task == found[1].task != found[2].task
+
+
+def test_json_may_hold_its_rows_under_data_or_line_by_line(tmp_path):
+    plainly = examples_of(tmp_path, ALPACA, "a.json")
+    assert examples_of(tmp_path, {"data": ALPACA}, "b.json") == plainly
+    lines = tmp_path / "c.json"
+    write_jsonl(lines, ALPACA)
+    from_file(tmp_path, file=lines)
+    assert read_examples(tmp_path) == plainly
+
+
+def messages(*texts: str, system: str = ""):
+    said = [("system", system)] if system else []
+    said += [(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
+    return [{"role": role, "content": text} for role, text in said]
+
+
+def sharegpt(*texts: str, system: str = ""):
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    return [
+        {"from": names[each["role"]], "value": each["content"]}
+        for each in messages(*texts, system=system)
+    ]
+
+
+def in_layouts(turns, system):
+    """The same conversation in every layout that can hold it."""
+    flat = [text for turn in turns for text in turn]
+    *history, (instruction, output) = turns
+    yield {"messages": messages(*flat, system=system)}
+    yield {"conversations": messages(*flat), "system": system}
+    yield {"conversations": sharegpt(*flat, system=system)}
+    yield {"prompt": messages(*flat[:-1], system=system), "completion": messages("", output)[1:]}
+    alpaca = {"instruction": instruction, "output": output, "system": system}
+    yield {**alpaca, "history": [list(each) for each in history]}
+    if not history:
+        yield {"prompt": instruction, "response": output, "system": system, "input": None}
+
+
+said = st.text(
+    st.characters(exclude_categories=["Cs"], include_characters="\u2028\ufeff\n<|>"), max_size=20
+).filter(str.strip)
+
+
+@settings(deadline=None, max_examples=40)
+@given(turns=st.lists(st.tuples(said, said), min_size=1, max_size=3), system=st.just("") | said)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_every_layout_says_the_same(tmp_path_factory, suffix, turns, system):
+    for row in in_layouts(turns, system):
+        [found] = examples_of(tmp_path_factory.mktemp("set"), [row], f"rows.{suffix}")
+        assert (*found.history, (found.instruction, found.output)) == tuple(turns)
+        assert found.system == system
+        assert set(found.fields) <= {"input"}
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=4) | st.just("\ud83d"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "type", "text"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+rows_of_anything = st.dictionaries(
+    st.sampled_from(["id", "instruction", "input", "output", "history", "system", "messages"])
+    | st.sampled_from(["conversations", "prompt", "completion", "tools", "more"]),
+    anything | said,
+)
+
+
+GOOD = {
+    "alpaca": {"instruction": "a", "output": "b"},
+    "prompt_completion": {"prompt": "a", "completion": "b"},
+    "messages": {"messages": messages("a", "b")},
+    "sharegpt": {"conversations": sharegpt("a", "b")},
+}
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from([*GOOD]), st.lists(rows_of_anything | anything, max_size=4))
+def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout, rows):
+    folder = tmp_path_factory.mktemp("set")
+    file = folder / "rows.json"
+    file.write_text(json.dumps([GOOD[layout], *rows]))
+    report = from_file(folder, file=file, layout=layout, unreadable="drop")
+    found = read_examples(folder)
+    assert len(found) + len(report.rejects) == len(rows) + 1
+    assert len({each.id for each in found}) == len(found)
+    assert all(each.instruction.strip() and each.output.strip() for each in found)
+    write_jsonl(folder / "rejects.jsonl", [vars(each) for each in report.rejects])
+    if report.rejects:
+        with pytest.raises(UserError, match=f"{len(report.rejects)} of {len(rows) + 1} rows"):
+            from_file(folder, file=file, layout=layout)
+
+
+Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "told"),
+    [
+        ([A], "messages[0]: the user's turn"),
+        ([Q, A, Q], "messages[2]: the assistant does not answer"),
+        ([Q, Q, A], "messages[1]: the user has just spoken"),
+        ([Q, A, A], "messages[2]: the assistant has just spoken"),
+        ([Q, {"role": "system", "content": "S"}, A], "messages[1]: a system message only"),
+        ([Q, {"role": "tool", "content": "1"}, A], "messages[1].role: 'tool' is none of"),
+        ([Q, {**A, "tool_calls": [{"name": "f"}]}], "messages[1].tool_calls: "),
+        ([Q, {**A, "content": None}], "messages[1].content: a text was expected, found null"),
+        ([Q, {**A, "content": " "}], "messages[1]: it is empty"),
+        ([Q, {**A, "content": "\ud83d"}], "messages[1].content: half of a character"),
+        ([Q, {**A, "weight": 0}], "messages[1].weight: 0"),
+        ([{**Q, "content": [{"type": "image"}]}, A], "messages[0].content[0]: a text was"),
+        ([Q, "A"], "messages[1]: an object was expected, found a text"),
+        ([], "messages: there is no turn in it"),
+    ],
+)
+def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
+    tmp_path, turns, told
+):
+    file = tmp_path / "rows.jsonl"
+    rows = [{"messages": [Q, A]}, {"messages": turns}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError) as found:
+        from_file(tmp_path, file=file)
+    assert f"{file}: line 2: {told}" in str(found.value)
+
+
+def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
+    parts = [{"type": "text", "text": "Name "}, {"type": "text", "text": "a river."}]
+    rows = [{"messages": [{**Q, "content": parts}, {**A, "model": "m", "tool_calls": None}]}]
+    [found] = examples_of(tmp_path, rows)
+    assert found.instruction == "Name a river."
+    assert found.fields == {"turn_fields": [{}, {"model": "m"}]}
+
+
+def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
+    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
+    told = complaint(tmp_path, [*ALPACA, *bad])
+    assert "8 of 11 rows" in told
+    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: it is empty"
+    assert len(told.splitlines()) == 7
+    assert told.endswith("and 3 more")
+    file = tmp_path / "rows.jsonl"
+    report = from_file(tmp_path, file=file, unreadable="drop")
+    assert len(read_examples(tmp_path)) == 3
+    assert [each.reason for each in report.rejects].count("empty text") == 4
+    assert report.rejects[0].detail == "line 4: output: it is empty"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.jsonl", "{}\n{", "columns are"),
+        ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
+        ("a.json", "[1", "not JSON"),
+        ("a.json", "[]", "no row"),
+        ("a.csv", "", "no row"),
+        ("a.csv", "instruction,output\na,b,c\n", "a.csv: line 2: 3 cells, where the header has 2"),
+        ("a.csv", 'instruction,output\na,"b\n', "not CSV"),
+        ("a.csv", "output,output\na,b\n", "two columns"),
+        ("a.parquet", "PAR1", "not a whole Parquet"),
+        ("a.txt", "a", "a file .txt"),
+        ("a.jsonl", '{"question": "a", "answer": "b"}', "columns are question, answer"),
+        ("a.json", '[{"instruction": "a", "output": "b", "prompt": "a", "response": "b"}]', "or"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path, name, text, told):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as found:
+        from_file(tmp_path, file=tmp_path / name)
+    assert name in str(found.value)
+    assert told in str(found.value)
+
+
+def test_columns_of_other_names_are_named(tmp_path):
+    rows = [{"instruction": "Sum up.", "context": "a b c", "response": "abc", "input": "7"}]
+    named = {"input": "context", "output": "response"}
+    [found] = examples_of(tmp_path, rows, columns=named)
+    assert (found.input, found.output, found.fields) == ("a b c", "abc", {"input": "7"})
+    assert "columns.output=reply" in complaint(tmp_path, rows, columns={"output": "reply"})
+    assert "columns.answer" in complaint(tmp_path, rows, columns={"answer": "response"})
+
+
+def test_ids_are_the_files_own_where_they_tell_the_rows_apart(tmp_path):
+    def ids(*values):
+        rows = [{**row, "id": id} for row, id in zip(ALPACA, values, strict=False)]
+        return [each.id for each in examples_of(tmp_path, rows, step_name="mine")]
+
+    assert ids("x", "y") == ["x", "y"]
+    assert ids(7, 8) == ["7", "8"]
+    assert ids("x", "x") == ids("x", None) == ids(1, "1") == ["mine.1", "mine.2"]
+
+
+def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
+    file = write(tmp_path / "rows.jsonl", [*ALPACA, {"instruction": "a", "output": None}])
+    made = tmp_path / "made"
+    made.mkdir()
+    keywords = {"unreadable": "drop"}
+    run_step(made, step="mini_lima.data.from_file", name="mine", keywords=keywords, file=file)
+    found = read_examples(made)
+    assert [each.source for each in found] == ["mine"] * 3
+    assert read_json(made / "stats.json")["examples"] == 3
+    assert [each["reason"] for each in read_jsonl(made / "rejects.jsonl")] == ["no text"]
+    foreseen = expected(file=file, **keywords).examples
+    assert [each.output for each in foreseen] == [each.output for each in found]
+
+
+def test_system_messages_may_be_left_out_and_are_counted(tmp_path):
+    rows = [{"messages": messages("Q", "A", system="Be brief.")}]
+    file = write(tmp_path / "rows.jsonl", rows)
+    report = from_file(tmp_path, file=file, system="drop")
+    [found] = read_examples(tmp_path)
+    assert (found.system, found.fields["system"]) == ("", "Be brief.")
+    assert report.figures["systems_dropped"] == 1

@@ -51,9 +51,9 @@ def test_what_a_metric_is_asked_is_named_as_it_is_configured(tmp_path):
         files={"reference_outputs": tmp_path / "set.json"},
     )
     found = recipe_of({"sft_metrics": stage})
-    assert found["metrics.chrf.keywords.order"] == 6
+    assert found["metrics.chrf.order"] == 6
     assert set(found) == {
-        *("metrics.chrf.keywords.order", "metrics.chrf.unit", "evaluation.reference_outputs"),
+        *("metrics.chrf.order", "metrics.chrf.unit", "evaluation.reference_outputs"),
     }
 
 

@@ -61,6 +61,7 @@ def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) ->
         seed=config.sft.seed,
         overrides=list(overrides),
         config=resolved,
+        until=None if config.until is None else str(config.until),
     )
 
 

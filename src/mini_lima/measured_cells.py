@@ -32,14 +32,14 @@ def told_apart(cells: Sequence[CellRecord]) -> list[CellRecord]:
     known: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
         for judge in cell.result.judges if cell.result else ():
-            if judge.sft.identity not in known[judge.name]:
-                known[judge.name].append(judge.sft.identity)
+            if judge.sft.judge not in known[judge.name]:
+                known[judge.name].append(judge.sft.judge)
 
     def name_of(judge: Judgement) -> str:
         if len(known[judge.name]) == 1:
             return judge.name
         flat = [_flat(each) for each in known[judge.name]]
-        own = _flat(judge.sft.identity)
+        own = _flat(judge.sft.judge)
         telling = [k for k in own if len({each.get(k) for each in flat}) > 1]
         told = [f"{key.rpartition('.')[2]}={own[key]:.{LONGEST_VALUE}}" for key in telling]
         return ", ".join([judge.name, *told])

@@ -54,8 +54,7 @@ def steps_of(data: Stage) -> dict[str, Recipe]:
     while stage is not None:
         before = stage.inputs.get("data") or next(iter(stage.inputs.values()), None)
         name = str(stage.params.get("name") or stage.label)
-        given = _named(stage, "", without=("name", "inputs"))
-        own = {key.removeprefix("keywords."): value for key, value in given.items()}
+        own = _named(stage, "", without=("name", "inputs"))
         others = {k: each.key for k, each in stage.inputs.items() if each is not before}
         steps[name] = dict(sorted((own | others).items()))
         stage = before
@@ -77,7 +76,12 @@ def _named(stage: Stage, prefix: str, without: tuple[str, ...] = ()) -> Recipe:
         found |= dict(_leaves(_prefix(key, prefix) + key, value))
     for key, sha256 in stage.identity["files"].items():
         found[_prefix(key, prefix) + key] = sha256.removeprefix("tree:")[:DIGITS]
-    return {NAMED.get(key, key): value for key, value in found.items()}
+    return {NAMED.get(key, _configured(key)): value for key, value in found.items()}
+
+
+def _configured(key: str) -> str:
+    """Return ``key`` without the levels that a configuration does not have."""
+    return ".".join(part for part in key.split(".") if part not in ("keywords", "params"))
 
 
 def _prefix(key: str, prefix: str) -> str:

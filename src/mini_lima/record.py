@@ -50,7 +50,6 @@ class Judged(WinRate):
         generator: Whose answers.
         reference: Whose answers they were compared with.
         annotator: The judge's name, for people.
-        model: The model that judges; None where none does.
         orders: Who was shown first.
         repeats: Verdicts on each pair in each order.
         incomplete: Too many verdicts failed.
@@ -62,7 +61,6 @@ class Judged(WinRate):
     generator: str
     reference: str
     annotator: str
-    model: str | None
     orders: str
     repeats: int
     incomplete: bool
@@ -73,14 +71,7 @@ class Judged(WinRate):
     failures: dict[str, int]
     avg_length: float
     avg_length_reference: float
-    judge: dict[str, Any] | str | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells the judge from any other, as flat as it is."""
-        if isinstance(self.judge, dict):
-            return self.judge
-        return {"judge": self.judge or self.annotator, "model": self.model}
+    judge: dict[str, Any]
 
 
 @dataclass(frozen=True)

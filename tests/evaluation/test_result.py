@@ -24,7 +24,7 @@ JUDGES = {"annotator": "longest", "other_annotators.tossing": "coin"}
 def cell(tmp_path):
     """A finished cell whose tuned model answers with ``length`` characters; its record."""
 
-    def finish(model, arm, length, *, judges=JUDGES, hits=(), metrics=True, **about):
+    def finish(model, arm, length, *, judges=JUDGES, hits=(), metrics=None, **about):
         root = tmp_path / f"{model}-{arm}"
         written = {"reference": "r" * 50, "baseline": "b" * 20, "sft": "s" * length}
         folders = {}
@@ -36,12 +36,9 @@ def cell(tmp_path):
                 for k in range(N)
             ]
             write_json(folders[who] / "model_outputs.json", rows)
-            health = {"n": N, "cut_at_limit": 0, "warnings": []}
-            health |= {"mean_length_characters": 50.0, "mean_length_tokens": 9.0}
-            write_json(folders[who] / "health.json", health)
             folders[f"{who}_metrics"] = root / f"{who}-metrics"
             folders[f"{who}_metrics"].mkdir()
-            measure(folders[f"{who}_metrics"], rows)
+            measure(folders[f"{who}_metrics"], rows, UNITS if metrics is None else metrics)
         for which in ("baseline", "sft"):
             for key, judge in judges.items():
                 folders[which, key] = root / f"{which}-{key.rpartition('.')[2]}"
@@ -64,12 +61,20 @@ def cell(tmp_path):
         write_json(root / "stats.json", {"examples": 9, "mean_output_characters": None})
         trained = {"parameters": 1, "examples": 9, "steps": 3, "tokens": 90}
         write_json(root / "summary.json", trained | {"first_loss": 2.0, "last_loss": 1.0})
-        found = [{"instruction": text, "example": "7", "reason": "ROUGE-L 0.9"} for text in hits]
-        contamination = {"checked": 9, "instructions": N, "hits": found}
+        found = [
+            {"instruction": text, "example": "7", "part": "text", "reason": "ROUGE-L 0.9"}
+            for text in hits
+        ]
+        contamination = {
+            "checked": 9,
+            "instructions": N,
+            "rouge_l": 0.7,
+            "ngram": 13,
+            "hits": found,
+        }
         write_json(root / "contamination.json", contamination)
         given = {f"{w}_outputs": folders[w] for w in ("baseline", "sft")}
-        if metrics:
-            given |= {f"{w}_metrics": folders[f"{w}_metrics"] for w in ("baseline", "sft")}
+        given |= {f"{w}_metrics": folders[f"{w}_metrics"] for w in ("baseline", "sft")}
         for key in judges:
             for which in ("baseline", "sft"):
                 name = "_annotations" if key == "annotator" else f" by {key.rpartition('.')[2]}"
@@ -102,9 +107,7 @@ def cell(tmp_path):
                 key: Folders(str(folders["baseline", key]), str(folders["sft", key]))
                 for key in judges
             },
-            scores=Folders(str(folders["baseline_metrics"]), str(folders["sft_metrics"]))
-            if metrics
-            else None,
+            scores=Folders(str(folders["baseline_metrics"]), str(folders["sft_metrics"])),
             folder=root.name,
         )
         return replace(record, **about)
@@ -112,9 +115,11 @@ def cell(tmp_path):
     return finish
 
 
-def measure(folder, answers):
-    """What the stage of the metrics leaves: a share that fails on one, a length, one in ten."""
-    units = {"short": ("percent", "higher"), "characters": ("characters", None)}
+UNITS = {"short": ("percent", "higher"), "characters": ("characters", None)}
+
+
+def measure(folder, answers, units):
+    """What the stage of the metrics leaves: a share that does not apply to, or fails on, some."""
     told = {name: {"unit": unit, "better": better} for name, (unit, better) in units.items()}
     write_json(folder / "metrics.json", told)
     rows = [
@@ -268,7 +273,7 @@ def test_nobody_need_judge_and_nothing_need_be_measured(cell):
     alone = cell("m", "naive", 40, judges={})
     assert {row.measure for row in alone.result.measurements} == {"short", "characters"}
     assert {each.measure for each in contrasts([alone]).contrasts} == {"short", "characters"}
-    neither = cell("n", "naive", 40, judges={}, metrics=False)
+    neither = cell("n", "naive", 40, judges={}, metrics={})
     assert neither.result.measurements == []
     assert contrasts([neither]).contrasts == []
 

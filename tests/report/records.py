@@ -42,7 +42,7 @@ def judged(win_rate=8.08, generator="small-baseline", annotator="judge-1", **cha
         generator=generator,
         reference="ref-1",
         annotator=annotator,
-        model=None,
+        judge={"name": annotator},
         orders="both",
         repeats=1,
         incomplete=False,

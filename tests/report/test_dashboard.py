@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from dataclasses import fields, is_dataclass
+from typing import get_origin
 
 from tests.report.tracked import RUN, track
 
@@ -69,7 +70,9 @@ def test_the_workspace_shows_what_cells_have_logged(server, finished, capsys):
 def is_setting(key, within=Config):
     name, _, rest = key.partition(".")
     found = {each.name: each.type for each in fields(within)}.get(name)
-    return found is not None and (not rest or (is_dataclass(found) and is_setting(rest, found)))
+    if found is None or not rest or get_origin(found) is dict:
+        return found is not None
+    return is_dataclass(found) and is_setting(rest, found)
 
 
 def test_what_has_the_same_figures_is_one_mark():

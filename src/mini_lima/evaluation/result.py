@@ -41,10 +41,10 @@ def summarise(
     sft: Path,
     baseline_outputs: Path,
     sft_outputs: Path,
+    baseline_metrics: Path,
+    sft_metrics: Path,
     baseline_annotations: Path | None = None,
     sft_annotations: Path | None = None,
-    baseline_metrics: Path | None = None,
-    sft_metrics: Path | None = None,
     contamination: Path | None = None,
     seed: int,
     bootstrap_samples: int,
@@ -62,11 +62,11 @@ def summarise(
         sft: The tuned model.
         baseline_outputs: The untuned model's outputs.
         sft_outputs: The tuned model's outputs.
+        baseline_metrics: The health of the first, and what metrics say of them.
+        sft_metrics: The same of the second.
         baseline_annotations: The first judge's verdicts on the untuned model's outputs; None where
             nobody judges.
         sft_annotations: Its verdicts on the tuned model's outputs.
-        baseline_metrics: What metrics say of the untuned model's outputs; None without metrics.
-        sft_metrics: What they say of the tuned model's.
         contamination: Which instructions are in the data set; None where nobody looked.
         seed: Of the bootstrap.
         bootstrap_samples: Resamples behind intervals.
@@ -81,8 +81,7 @@ def summarise(
         "confidence": confidence,
         "samples": bootstrap_samples,
     }
-    outputs: Folders = {"baseline": baseline_outputs, "sft": sft_outputs}
-    scored = _pair(baseline_metrics, sft_metrics)
+    scored: Folders = {"baseline": baseline_metrics, "sft": sft_metrics}
     judged = {FIRST: first} if (first := _pair(baseline_annotations, sft_annotations)) else {}
     for key, folder in others.items():
         which, _, name = key.partition(" by ")
@@ -119,7 +118,7 @@ def summarise(
             seed=seed,
             data=typed(data / "stats.json", DataSet),
             training=typed(sft / "summary.json", Training),
-            health={which: _health(outputs[which], scored.get(which)) for which in outputs},
+            health={w: Health.of(read_json(scored[w] / "health.json")) for w in scored},
             judges=judges,
             measurements=measurements,
             differences=differences,
@@ -130,12 +129,6 @@ def summarise(
 
 def _pair(baseline: Path | None, sft: Path | None) -> dict[Which, Path]:
     return {} if baseline is None or sft is None else {"baseline": baseline, "sft": sft}
-
-
-def _health(outputs: Path, scores: Path | None) -> Health:
-    """What is wrong with the answers, which whoever measures them says."""
-    folder = scores if scores and (scores / "health.json").is_file() else outputs
-    return Health.of(read_json(folder / "health.json"))
 
 
 def _judges(judged: Mapping[str, Folders], drawn: Mapping[str, Any]) -> list[Judgement]:
@@ -199,8 +192,6 @@ def _metrics(
     """
     from mini_lima.evaluation.scores import read_metrics, read_scores, table_of
 
-    if not scored:
-        return
     metrics = {which: read_metrics(folder) for which, folder in scored.items()}
     if metrics["baseline"] != metrics["sft"]:
         raise UserError(

@@ -47,10 +47,10 @@ def track(
     result: Path,
     baseline_outputs: Path,
     sft_outputs: Path,
+    baseline_metrics: Path,
+    sft_metrics: Path,
     baseline_annotations: Path | None = None,
     sft_annotations: Path | None = None,
-    baseline_metrics: Path | None = None,
-    sft_metrics: Path | None = None,
 ) -> None:
     """Log the cell, online or to ``output_dir/wandb``.
 
@@ -65,10 +65,10 @@ def track(
         result: The cell's result.
         baseline_outputs: The untuned model's answers.
         sft_outputs: The tuned model's answers.
+        baseline_metrics: Health and numbers of the first.
+        sft_metrics: The same of the second.
         baseline_annotations: The verdicts on the first; None where nobody judges.
         sft_annotations: The verdicts on the second.
-        baseline_metrics: What metrics say of the first; None where there are none.
-        sft_metrics: What they say of the second.
 
     Raises:
         NotTracked: W&B refused, or did not take it in time.
@@ -83,8 +83,8 @@ def track(
     if verdicts:
         shown["answers"] = table(verdicts)
     write_json(tables, {name: each for name, each in shown.items() if each["rows"]})
-    used = [data, baseline_outputs, baseline_annotations, baseline_metrics]
-    made = [sft, sft_outputs, sft_annotations, sft_metrics]
+    used = [data, baseline_outputs, baseline_metrics, baseline_annotations]
+    made = [sft, sft_outputs, sft_metrics, sft_annotations]
     stages = [
         artifact(stage, used=stage in used)
         for stage in (*used, *made)

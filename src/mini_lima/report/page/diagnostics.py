@@ -45,9 +45,7 @@ def training(material: Material) -> Html:
         [
             f"{row}: {labelled(column, seed)}",
             *map(figure, (done.parameters, done.examples, done.steps, done.tokens)),
-            figure(done.first_loss, 3),
-            figure(done.last_loss, 3),
-            figure(done.held_out_loss, 3),
+            *(figure(loss, 3) for loss in (done.first_loss, done.last_loss, done.held_out_loss)),
         ]
         for row, column, seed, cell in placed(material.comparison.cells)
         if cell.result and (done := cell.result.training)

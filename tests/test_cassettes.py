@@ -23,7 +23,7 @@ def data_sets(store, server_url):
         ),
         "tracking=disabled",
     )
-    return [each for each in walk([pipeline.build_cell(config, {}).last]) if each.name == "data"]
+    return [each for each in walk(pipeline.build_cell(config, {}).last) if each.name == "data"]
 
 
 @pytest.fixture(scope="module")

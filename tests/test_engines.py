@@ -22,7 +22,7 @@ SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0
 def outputs(*overrides):
     """The stages of model outputs: the baseline's and the tuned model's."""
     cell = pipeline.build_cell(configured("experiment=embedded", *overrides), resolved={})
-    baseline, tuned = (stage for stage in walk([cell.last]) if stage.name == "outputs")
+    baseline, tuned = (stage for stage in walk(cell.last) if stage.name == "outputs")
     return baseline, tuned
 
 

@@ -247,7 +247,7 @@ def planned(grids, *changes):
         *("model=qwen-tiny", "data=naive", *changes),
     )
     plan = Plan()
-    stages = walk([pipeline.build_cell(config, {}).last])
+    stages = walk(pipeline.build_cell(config, {}).last)
     plan.add("cell", stages, Store(grids.store))
     return plan, {row.stage.name: row for row in plan.rows.values() if not row.done}
 

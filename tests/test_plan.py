@@ -33,7 +33,7 @@ def laid_out(tmp_path, monkeypatch):
             ),
             *overrides,
         )
-        stages = walk([pipeline.build_cell(config, {}).last])
+        stages = walk(pipeline.build_cell(config, {}).last)
         return stages, Store(tmp_path / "store")
 
     return lay_out
@@ -121,7 +121,7 @@ def test_without_any_earlier_run_tokens_are_guessed_and_no_time_is(tmp_path):
         "experiment=embedded", "data=naive", "tracking=disabled", f"store={tmp_path / 'store'}"
     )
     plan = Plan()
-    plan.add("cell", walk([pipeline.build_cell(config, {}).last]), Store(tmp_path / "store"))
+    plan.add("cell", walk(pipeline.build_cell(config, {}).last), Store(tmp_path / "store"))
     [sft] = [row for row in plan.rows.values() if row.stage.name == "sft"]
     assert 3 * 10_000 < sft.tokens.value < 3 * 40_000  # three epochs of some 190 examples
     assert plan_table.lines(plan)[-1][4] == "not known"

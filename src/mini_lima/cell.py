@@ -11,14 +11,16 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mini_lima import arms, experience, inventory, pipeline, preflight
 from mini_lima.chat import LEDGER
-from mini_lima.config.schema import Config
+from mini_lima.config.schema import Config, Until
 from mini_lima.errors import Stopped, UserError
 from mini_lima.evaluation.result import FIRST
+from mini_lima.experience import Forecasts
 from mini_lima.files import read_json
 from mini_lima.plan import Plan
 from mini_lima.recipe import recipe_of, steps_of
@@ -49,6 +51,13 @@ PACKAGES = (
     "numpy",
 )
 """Packages whose versions are kept with every stage."""
+UP_TO: dict[Until | None, tuple[str, ...]] = {
+    Until.data: ("data", "teacher"),
+    Until.sft: ("data", "teacher", "sft"),
+    Until.outputs: ("data", "teacher", "sft", "outputs"),
+    None: ("data", "teacher", "sft", "outputs", "annotations", "tracking"),
+}
+"""What a cell may lack something for, by where it stops."""
 said: set[str] = set()
 """What `say` has logged: the cells of a grid mostly lack the same."""
 
@@ -127,7 +136,7 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
-        stages = walk([pipeline.build_cell(config, resolved).last])
+        stages = walk(pipeline.build_cell(config, resolved).last)
         onto.add(name, stages, store)
         onto.budget_usd = config.budget_usd
         onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
@@ -138,7 +147,7 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     """Say what the cell is made of, and where each part of it is or will be."""
-    inputs = cell.result.inputs
+    inputs = cell.parts
     annotations = {
         FIRST
         if keyword == "sft_annotations"
@@ -161,8 +170,8 @@ def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellReco
         record,
         recipe=recipe_of(inputs),
         steps=steps_of(inputs["data"]),
-        fingerprint=cell.result.fingerprint,
-        stages={str(each): str(store.path(each)) for each in walk([cell.last])},
+        fingerprint=cell.result.fingerprint if cell.result else cell.last[0].fingerprint,
+        stages={str(each): str(store.path(each)) for each in walk(cell.last)},
         annotations=annotations,
         scores=scores,
     )
@@ -170,15 +179,22 @@ def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellReco
 
 def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     """Build the cell; return what is known then."""
+    result = None
     with _live(cell, store):
-        result = read_result(store.build(cell.result) / RESULT)
-    stages = walk([cell.result])
+        for stage in [cell.result] if cell.result else cell.last:
+            folder = store.build(stage)
+    if cell.result:
+        result = read_result(folder / RESULT)
+    else:
+        made = ", ".join(str(store.path(stage)) for stage in cell.last)
+        log.info("stopped after %s, as until=%s asks: look into %s", record.until, record.until, made)
     record = _laid_out(record, cell, store)  # finished stages may have another label
-    ledgers = {str(stage): store.path(stage) / LEDGER for stage in stages}
+    ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk(cell.last)}
     costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
-        store.build(cell.last)
+        for stage in cell.last:
+            store.build(stage)
     except StageFailed as error:
         # The numbers are there and paid for: they do not depend on whether somebody logs them.
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
@@ -188,25 +204,29 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
 
 def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
     """Show the training in Weights & Biases while it runs, if that is wanted and still to be."""
-    sft, tracked = cell.result.inputs["sft"], cell.last.params.get("run")
-    if tracked is None or tracked.mode != "online" or store.is_finished(sft):
+    (*_, last), sft = cell.last, cell.parts.get("sft")
+    tracked = last.params.get("run")
+    if sft is None or tracked is None or tracked.mode != "online" or store.is_finished(sft):
         return nullcontext()
     folders = [store.path(sft), store.work_dir(sft)]
-    return live.following(tracked, cell.last.settings["config"], folders)
+    return live.following(tracked, last.settings["config"], folders)
 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
     """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
     cell, fault = None, None
-    to_do = {"data", "teacher", "sft", "outputs", "annotations", "tracking"}
+    to_do = set(UP_TO[config.until])
     if not arms.last_step(asdict(config.data)).wants("teacher"):
         to_do.remove("teacher")
+    lookups = pipeline.lookups(config)
     try:
         cell = pipeline.build_cell(config, resolved)
-        to_do = _to_do(walk([cell.last]), store)
+        to_do = _to_do(walk(cell.last), store)
+        # Reads what the steps will read: files, seeds, prompts.
+        lookups.append(partial(Forecasts(store).of, cell.parts["data"]))
     except UserError as error:  # the first of its faults; the lookups below name them all
         fault = error
-    lacking = preflight.missing(config, to_do, pipeline.lookups(config)) if to_do else []
+    lacking = preflight.missing(config, to_do, lookups) if to_do else []
     if lacking:
         raise UserError(
             "before this can run it needs\n  - "

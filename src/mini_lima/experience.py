@@ -95,13 +95,40 @@ class _Work:
         return json.dumps([self.identity["inputs"], files.get("chat_template"), how])
 
 
+class Forecasts:
+    """What the steps of arms will ask and make, each worked out once."""
+
+    def __init__(self, store: Store) -> None:
+        """Look into ``store`` for what is made already."""
+        self._store = store
+        self._found: dict[str, Forecast] = {}
+
+    def of(self, data: Stage) -> Forecast:
+        """Say what a step will ask and make; of a finished one, what it has made.
+
+        Raises:
+            UserError: something that it will read is not as it must be.
+        """
+        if data.fingerprint not in self._found:
+            self._found[data.fingerprint] = self._work_out(data)
+        return self._found[data.fingerprint]
+
+    def _work_out(self, data: Stage) -> Forecast:
+        if self._store.is_finished(data):
+            return Forecast(examples=read_examples(self._store.path(data)))
+        params = data.params
+        before = {keyword: self.of(each) for keyword, each in data.inputs.items()}
+        given = {"teacher": params["teacher"]} if "teacher" in params else {}
+        return steps.forecast(params["step"], params["keywords"], before, **data.files, **given)
+
+
 class Experience:
     """The finished stages of a store, asked about stages that are not finished."""
 
     def __init__(self, store: Store) -> None:
         """Look into ``store``; one that is not there yet knows nothing."""
         self._store = store
-        self._forecasts: dict[str, Forecast] = {}
+        self.forecasts = Forecasts(store)
         items = inventory.take(store.root) if store.root.is_dir() else []
         identities = {item.fingerprint: item.record["identity"] for item in items}
         self._past = [
@@ -116,20 +143,6 @@ class Experience:
             for item in items
         ]
 
-    def forecast(self, data: Stage) -> Forecast:
-        """Say what a step of an arm will ask and make; of a finished one, what it has made."""
-        if data.fingerprint not in self._forecasts:
-            self._forecasts[data.fingerprint] = self._forecast(data)
-        return self._forecasts[data.fingerprint]
-
-    def _forecast(self, data: Stage) -> Forecast:
-        if self._store.is_finished(data):
-            return Forecast(examples=read_examples(self._store.path(data)))
-        params = data.params
-        before = {keyword: self.forecast(each) for keyword, each in data.inputs.items()}
-        given = {"teacher": params["teacher"]} if "teacher" in params else {}
-        return steps.forecast(params["step"], params["keywords"], before, **data.files, **given)
-
     def tokens(self, stage: Stage) -> Amount | None:
         """Return the tokens that ``stage`` will train on, all epochs; None if it trains nothing."""
         if stage.name != "sft":
@@ -140,7 +153,7 @@ class Experience:
             if each.rendered == work.rendered:
                 return Amount(epochs * _summary(each)["tokens"])
         per_byte = [*self._tokens_per_byte(alike)] or [1 / USUAL_BYTES_PER_TOKEN]
-        found = self.forecast(stage.inputs["data"])
+        found = self.forecasts.of(stage.inputs["data"])
         return Amount(epochs * round(median(per_byte) * _bytes(found.examples)), found.longer)
 
     def seconds(self, stage: Stage, requests: int | None) -> Amount | None:

@@ -26,6 +26,7 @@ from mini_lima.config.schema import (
     Config,
     Engine,
     TrackingMode,
+    Until,
 )
 from mini_lima.data import contamination, run_step
 from mini_lima.evaluation import annotation, metrics, result
@@ -35,10 +36,17 @@ from mini_lima.stages import Stage
 
 @dataclass(frozen=True)
 class Cell:
-    """The stages of one cell; building ``last`` builds them all."""
+    """The stages of one cell.
 
-    result: Stage
-    last: Stage
+    Attributes:
+        last: Building them builds all.
+        parts: What the result is made of, by keyword, as far as the cell goes.
+        result: None of a cell that stops before it (``until``).
+    """
+
+    last: tuple[Stage, ...]
+    parts: Mapping[str, Stage]
+    result: Stage | None = None
 
 
 def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
@@ -51,45 +59,40 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     Raises:
         UserError: a file or model that does not exist.
     """
-    base_model = ingredients.base_model(config)
     data_set = _data_set(config, arms.last_step(asdict(config.data)))
+    if config.until is Until.data:
+        return Cell((data_set,), {"data": data_set})
+
+    base_model = ingredients.base_model(config)
     tuned = _sft(config, base_model, data_set)
+    parts = {"data": data_set, "sft": tuned}
+    if config.until is Until.sft:
+        return Cell((tuned,), parts)
 
     template = config.model.baseline_template or config.model.chat_template
     asked = replace(
         base_model, files={**base_model.files, **ingredients.file("template", template)}
     )
-    baseline_outputs = _outputs(config, asked, label=f"{config.model.name}-baseline")
-    tuned_outputs = _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label)
-
-    evaluated = {"baseline": baseline_outputs, "sft": tuned_outputs}
-    measured = {f"{which}_metrics": _metrics(config, each) for which, each in evaluated.items()}
-    judged: dict[str, Stage] = {}
-    if config.annotator is not None:
-        judged = {
-            f"{which}_annotations": _annotations(config, "annotator", outputs)
-            for which, outputs in evaluated.items()
-        }
-    others = {
-        f"{which} by {name}": _annotations(config, f"other_annotators.{name}", outputs)
-        for name in config.other_annotators
-        for which, outputs in evaluated.items()
+    outputs = {
+        "baseline": _outputs(config, asked, label=f"{config.model.name}-baseline"),
+        "sft": _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label),
     }
-    found = _result(
-        config,
-        label=tuned.label,
-        data=data_set,
-        sft=tuned,
-        contamination=_contamination(config, data_set),
-        baseline_outputs=baseline_outputs,
-        sft_outputs=tuned_outputs,
-        **measured,
-        **judged,
-        **others,
-    )
+    parts |= {f"{which}_outputs": each for which, each in outputs.items()}
+    parts |= {f"{which}_metrics": _metrics(config, each) for which, each in outputs.items()}
+    if config.until is Until.outputs:
+        return Cell((parts["baseline_metrics"], parts["sft_metrics"]), parts)
+
+    parts["contamination"] = _contamination(config, data_set)
+    for which, each in outputs.items():
+        if config.annotator is not None:
+            parts[f"{which}_annotations"] = _annotations(config, "annotator", each)
+        for name in config.other_annotators:
+            key = f"other_annotators.{name}"
+            parts[f"{which} by {name}"] = _annotations(config, key, each)
+    found = _result(config, label=tuned.label, **parts)
     if config.tracking.mode is TrackingMode.disabled:
-        return Cell(result=found, last=found)
-    return Cell(result=found, last=_tracking(config, resolved, tuned, found))
+        return Cell((found,), parts, found)
+    return Cell((_tracking(config, resolved, tuned, found),), parts, found)
 
 
 def lookups(config: Config) -> list[Callable[[], object]]:
@@ -104,18 +107,24 @@ def lookups(config: Config) -> list[Callable[[], object]]:
         for who, chat in config.chats().items()
         if chat.cassette and (who != "teacher" or last.wants("teacher"))
     ]
-    return [
-        partial(sources.model, config.model.source, config.model.revision),
+    found: list[Callable[[], object]] = [
         *(
             partial(ingredients.seeds, config, step)
             for step in steps
             if "seeds" in step.target.wants
         ),
-        partial(ingredients.references, config),
-        partial(ingredients.difficulties, config),
-        partial(ingredients.optimizer_and_scheduler, config),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
     ]
+    if config.until is not Until.data:
+        found += [
+            partial(sources.model, config.model.source, config.model.revision),
+            partial(ingredients.optimizer_and_scheduler, config),
+        ]
+    if config.until not in (Until.data, Until.sft) or last.wants("evaluation_set"):
+        found.append(partial(ingredients.references, config))
+    if config.until is None:
+        found.append(partial(ingredients.difficulties, config))
+    return found
 
 
 def _data_set(config: Config, step: arms.Step) -> Stage:

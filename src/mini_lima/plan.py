@@ -90,7 +90,7 @@ def _calls(stage: Stage, store: Store, experience: Experience) -> Estimate | Non
         return None
     assert isinstance(chat, Chat)
     if stage.name == "data":
-        requests = experience.forecast(stage).requests
+        requests = experience.forecasts.of(stage).requests
     else:
         assert stage.function is annotation.annotate
         outputs = stage.inputs["model_outputs"]

@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def make(arm: str) -> list[Example]:
         config = configured("experiment=embedded", f"data={arm}", f"store={root}")
-        stages = walk([pipeline.build_cell(config, {}).last])
+        stages = walk(pipeline.build_cell(config, {}).last)
         [*_, last] = [stage for stage in stages if stage.name == "data"]
         return read_examples(Store(root).build(last))
 

@@ -33,7 +33,7 @@ def data_stages(tmp_path: Path, steps: dict[str, Any], **data: Any) -> list[Stag
     }
     config.data.others = data
     cell = pipeline.build_cell(config, {})
-    return [each for each in walk([cell.last]) if each.name == "data"]
+    return [each for each in walk(cell.last) if each.name == "data"]
 
 
 def built(tmp_path: Path, steps: dict[str, Any]) -> Path:
@@ -78,7 +78,7 @@ def test_arms_share_the_steps_with_which_they_begin(tmp_path: Path) -> None:
     labels = {}
     for arm in ("naive", "improved"):
         config = configured("experiment=embedded", f"data={arm}", f"store={tmp_path}")
-        stages = walk([pipeline.build_cell(config, {}).last])
+        stages = walk(pipeline.build_cell(config, {}).last)
         labels[arm] = [s.fingerprint for s in stages if s.name == "data"]
     assert labels["improved"][:1] == labels["naive"]
 

@@ -8,7 +8,6 @@ them. What is not known is None, never NaN; percentages run from 0 to 100.
 from dataclasses import dataclass, field
 from typing import Literal
 
-Unit = Literal["percent", "points", "characters", "words", "tokens"]
 Better = Literal["higher", "lower"]
 Verdict = Literal["better", "worse", "higher", "lower", "cannot tell"]
 """``higher`` and ``lower`` are said of a measure of which neither is better."""
@@ -29,7 +28,7 @@ class Measurement:
         arm: ``baseline``, or the data it was trained on: the name of the option ``data=``.
         seed: Of the training; None of a baseline.
         measure: What was measured: the metric's name, or by which judge the win rate is.
-        unit: Of the value and of the interval's ends.
+        unit: Of the value and of the interval's ends; only ``percent`` means something here.
         value: The mean over answers or verdicts; None where there is none.
         low: Of its interval over instructions.
         high: Of the same.
@@ -43,7 +42,7 @@ class Measurement:
     arm: str
     seed: int | None
     measure: str
-    unit: Unit
+    unit: str
     value: float | None
     low: float | None
     high: float | None
@@ -230,7 +229,7 @@ class Contrast:
     kind: Literal["sft", "data", "interaction"]
     name: str
     measure: str
-    unit: Unit
+    unit: str
     row: str | None
     terms: dict[str, int]
     difference: float | None
@@ -285,6 +284,6 @@ class Together:
     row: str
     arm: str
     measure: str
-    unit: Unit
+    unit: str
     over: OverSeeds
     difference: PairedDifference

@@ -27,7 +27,7 @@ from mini_lima.config.schema import (
     Engine,
     TrackingMode,
 )
-from mini_lima.data import run_step
+from mini_lima.data import contamination, run_step
 from mini_lima.evaluation import annotation, metrics, result
 from mini_lima.report import errand, tracking
 from mini_lima.stages import Stage
@@ -80,6 +80,7 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         label=tuned.label,
         data=data_set,
         sft=tuned,
+        contamination=_contamination(config, data_set),
         baseline_outputs=baseline_outputs,
         sft_outputs=tuned_outputs,
         **measured,
@@ -140,6 +141,17 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
         params["teacher"] = ingredients.chat(config, config.teacher)
     return Stage(
         name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
+    )
+
+
+def _contamination(config: Config, data_set: Stage) -> Stage:
+    """Whether the data set holds instructions of the evaluation set; every arm is checked."""
+    return Stage(
+        name="contamination",
+        label=data_set.label,
+        function=contamination,
+        inputs={"data": data_set},
+        files={"evaluation_set": ingredients.references(config)},
     )
 
 

@@ -118,7 +118,7 @@ def contrasts(
     hits: dict[str, set[str]] = defaultdict(set)
     for result in results:
         if result.contamination is not None:
-            hits[result.arm] |= {hit.instruction for hit in result.contamination.hits}
+            hits[result.arm] |= result.contamination.instructions_hit
     first = results[0]
     found = compared.contrasts(
         measures,

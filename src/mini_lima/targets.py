@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeGuard, get_args, get_type_hints
 
 from mini_lima.errors import UserError
 from mini_lima.fingerprint import dotted_name
@@ -114,16 +114,20 @@ def find(where: str, name: object, *, classes: bool = False) -> Callable[..., An
             ) from error
     for attribute in attributes:
         if not hasattr(found, attribute):
-            there = [each for each in vars(found) if inspect.isfunction(getattr(found, each))]
+            there = [each for each, value in vars(found).items() if _callable(value, classes)]
             near = get_close_matches(attribute, there, 1)
             perhaps = f"; did you mean {near[0]}?" if near else ""
             raise UserError(
                 f"{where}.{TARGET}={name}: {found.__name__} has no {attribute}{perhaps}"
             )
         found = getattr(found, attribute)
-    if not (inspect.isfunction(found) or (classes and inspect.isclass(found))):
+    if not _callable(found, classes):
         raise UserError(f"{where}.{TARGET}={name}: is no function but a {type(found).__name__}")
     return found
+
+
+def _callable(found: object, classes: bool) -> TypeGuard[Callable[..., Any]]:
+    return inspect.isfunction(found) or (classes and inspect.isclass(found))
 
 
 def _no_module(name: str, missing: str) -> str:

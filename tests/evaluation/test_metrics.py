@@ -137,7 +137,7 @@ def test_what_is_no_number_for_each_answer_is_said(run, returns, complaint):
         ({"_target_": f"{OURS}.word"}, "did you mean words"),
         ({"_target_": f"{OURS}.chrf", "word_order": 3}, r"metrics\.mine\.word_order=3"),
         ({"_target_": f"{OURS}.chrf", "order": 2}, "did you mean word_order"),
-        ({"_target_": f"{OURS}.words", "_unit_": "word"}, r"metrics\.mine\._unit_=word"),
+        ({"_target_": f"{OURS}.words", "_unit_": "<b>"}, r"metrics\.mine\._unit_='<b>'"),
         ({"_target_": f"{OURS}.words", "_better_": "more"}, r"metrics\.mine\._better_=more"),
         ({"_target_": f"{OURS}.words", "_units_": "words"}, r"metrics\.mine\._units_"),
         ("words", "must be a table"),

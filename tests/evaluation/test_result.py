@@ -61,8 +61,17 @@ def cell(tmp_path):
         write_json(root / "stats.json", {"examples": 9, "mean_output_characters": None})
         trained = {"parameters": 1, "examples": 9, "steps": 3, "tokens": 90}
         write_json(root / "summary.json", trained | {"first_loss": 2.0, "last_loss": 1.0})
-        found = [{"instruction": text, "example": "7", "part": "text", "reason": "ROUGE-L 0.9"} for text in hits]
-        contamination = {"checked": 9, "instructions": N, "rouge_l": 0.7, "ngram": 13, "hits": found}
+        found = [
+            {"instruction": text, "example": "7", "part": "text", "reason": "ROUGE-L 0.9"}
+            for text in hits
+        ]
+        contamination = {
+            "checked": 9,
+            "instructions": N,
+            "rouge_l": 0.7,
+            "ngram": 13,
+            "hits": found,
+        }
         write_json(root / "contamination.json", contamination)
         given = {f"{w}_outputs": folders[w] for w in ("baseline", "sft")}
         given |= {f"{w}_metrics": folders[f"{w}_metrics"] for w in ("baseline", "sft")}

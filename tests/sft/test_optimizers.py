@@ -159,6 +159,7 @@ WARMUP = Choice({}, type="WarmupLR")
         ("torch.optim.Sgd", None, 2, "torch.optim has no Sgd"),
         ("torch.nn.Linear", None, 2, "out_features"),
         ("torch.optim.LBFGS", None, 2, "closure"),
+        ("torch.optim.Muon", None, 2, "2D"),
         ("torch.optim.Adagrad", None, 3, "deepspeed=zero2"),
         ("torch.optim.Adafactor", None, 2, "deepspeed=zero0"),
         (f"{MINE}.normed", None, 1, "deepspeed=zero0"),

@@ -51,7 +51,6 @@ from mini_lima.measured import (
     Found,
     LeftOut,
     PairedDifference,
-    Unit,
     Verdict,
 )
 
@@ -77,7 +76,7 @@ class Measure:
     """
 
     name: str
-    unit: Unit
+    unit: str
     better: Better | None
     cells: Mapping[Cell, Seeds]
     judged: bool = False

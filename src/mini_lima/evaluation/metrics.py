@@ -11,6 +11,7 @@ Beside ``_target_`` and the keywords, ``_unit_`` says what the number is and ``_
 numbers are better. Values in ``percent`` are shares from 0 to 1.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from mini_lima.evaluation.instruction_checks import read_checks
 from mini_lima.evaluation.pairs import EvaluationRow
 from mini_lima.evaluation.signs import keeps_language, repeats_itself
 
-UNITS = ("percent", "characters", "words", "tokens", "points")
+UNIT = re.compile(r"[A-Za-z][A-Za-z0-9 /²-]{0,23}")
 BETTER = ("higher", "lower", None)
 ANSWERS = "answers"
 """The argument that a metric is given."""
@@ -57,7 +58,7 @@ class Metric:
     Attributes:
         function: Its dotted name.
         keywords: As the configuration gives them.
-        unit: One of `UNITS`.
+        unit: Of the numbers; ``percent`` if they are shares from 0 to 1.
         better: ``higher`` or ``lower`` numbers; None: neither.
         code: The sha256 of its source file, if it is not ours.
     """
@@ -90,12 +91,10 @@ def _metric(where: str, given: Any) -> Metric:
     if not isinstance(given, Mapping):
         raise UserError(f"{where}={given!r}: must be a table with {targets.TARGET}, or null")
     unit, better = given.get("_unit_", "points"), given.get("_better_")
-    for key, value, choices in (("_unit_", unit, UNITS), ("_better_", better, BETTER)):
-        if value not in choices:
-            names = ["null" if each is None else each for each in choices]
-            raise UserError(
-                f"{where}.{key}={value}: must be {', '.join(names[:-1])} or {names[-1]}"
-            )
+    if not isinstance(unit, str) or not UNIT.fullmatch(unit):
+        raise UserError(f"{where}._unit_={unit!r:.40}: must be a short word; percent is for shares")
+    if better not in BETTER:
+        raise UserError(f"{where}._better_={better}: must be higher, lower or null")
     own = (targets.TARGET, "_unit_", "_better_")
     if unknown := [key for key in given if key.startswith("_") and key not in own]:
         raise UserError(f"{where}.{unknown[0]}: no such key; there are {', '.join(own)}")

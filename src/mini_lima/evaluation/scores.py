@@ -13,7 +13,7 @@ import numpy as np
 
 from mini_lima.evaluation.statistics import Verdicts
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.measured import Better, Unit
+from mini_lima.measured import Better
 
 SCORES, METRICS = "scores.jsonl", "metrics.json"
 Row = Mapping[str, Any]
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 class Metric:
     """What is known of a metric beside its numbers."""
 
-    unit: Unit
+    unit: str
     better: Better | None
 
 

@@ -26,7 +26,7 @@ from mini_lima.evaluation.statistics import (
     widened,
 )
 from mini_lima.evaluation.statistics.table import Floats
-from mini_lima.measured import OverSeeds, Unit
+from mini_lima.measured import OverSeeds
 
 Row = Mapping[str, Any]
 Seeds = Sequence[Verdicts]
@@ -41,9 +41,7 @@ def by_seed(rows: Sequence[Row], read: Callable[[Sequence[Row]], Verdicts]) -> d
     return {seed: read(found[seed]) for seed in sorted(found)}
 
 
-def over_seeds(
-    tables: Mapping[int, Verdicts], *, unit: Unit = "percent", **drawn: Any
-) -> OverSeeds:
+def over_seeds(tables: Mapping[int, Verdicts], *, unit: str = "percent", **drawn: Any) -> OverSeeds:
     """Summarise one measure of a cell; with one seed it is `statistics.win_rate`, or the mean.
 
     Args:
@@ -74,7 +72,7 @@ def over_seeds(
     )
 
 
-def scale_of(unit: Unit) -> float:
+def scale_of(unit: str) -> float:
     """By what a value in a table is multiplied to be in ``unit``."""
     return 100.0 if unit == "percent" else 1.0
 
@@ -154,7 +152,7 @@ def _spread_of(tables: Seeds) -> Spread | None:
 
 
 def _interval(
-    tables: Seeds, unit: Unit, drawn: Mapping[str, Any]
+    tables: Seeds, unit: str, drawn: Mapping[str, Any]
 ) -> tuple[float, float] | tuple[None, None]:
     """Return the interval of the mean over instructions, in the tables' own unit."""
     number = {text: k for k, text in enumerate(tables[0].instructions)}

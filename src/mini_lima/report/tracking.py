@@ -143,9 +143,7 @@ def summary(result: Result) -> dict[str, float | int | None]:
         if not each.judged:
             flat |= _difference(f"{each.measure}/", result.differences[each.measure])
     if result.contamination is not None:
-        flat["data/contaminated_instructions"] = len(
-            {hit.instruction for hit in result.contamination.hits}
-        )
+        flat["data/contaminated_instructions"] = len(result.contamination.instructions_hit)
     flat["data/examples"] = result.data.examples
     flat["data/mean_output_characters"] = result.data.mean_output_characters
     return flat

@@ -83,17 +83,22 @@ class SftTrainer(Trainer):
         assert scheduler is not None
         made = implementation(optimizer.type, optimizer.params, offload=offload)
         return (
-            made.name if made else type(self._made[OPTIMIZER]).__name__,
-            scheduler.type or type(self._made[SCHEDULER]).__name__,
+            made.name if made else type(self._made.get(OPTIMIZER)).__name__,
+            scheduler.type or type(self._made.get(SCHEDULER)).__name__,
         )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Make the optimizer; DeepSpeed's own it makes itself, and this is not called."""
+        """Make the optimizer, unless it is DeepSpeed's, which makes its own.
+
+        Trainer's would be made where DeepSpeed is not at work, and that is refused.
+        """
+        choice = self._optimizer_choice
+        if not self.is_deepspeed_enabled or choice is None or choice.target is None:
+            return super().create_optimizer(model)
         if self.optimizer is None:
-            assert self._optimizer_choice is not None
             network: Any = self.model
             trained = [each for each in network.parameters() if each.requires_grad]
-            self.optimizer = make_optimizer(self._optimizer_choice, trained)
+            self.optimizer = make_optimizer(choice, trained)
             self._made[OPTIMIZER] = self.optimizer
         return self.optimizer
 
@@ -103,11 +108,13 @@ class SftTrainer(Trainer):
         It acts on the optimizer inside DeepSpeed's, and DeepSpeed's engine steps and saves it: an
         engine that makes its own optimizer asks for it with that, the other is given it here.
         """
+        choice = self._scheduler_choice
+        if not self.is_deepspeed_enabled or choice is None or choice.target is None:
+            return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            assert self._scheduler_choice is not None
             engine = self.accelerator.deepspeed_engine_wrapped
             basic = optimizer or engine.engine.basic_optimizer
-            made = make_scheduler(self._scheduler_choice, basic, num_training_steps)
+            made = make_scheduler(choice, basic, num_training_steps)
             self._made[SCHEDULER] = made
             if optimizer is not None:
                 return made

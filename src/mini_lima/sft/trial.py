@@ -33,23 +33,31 @@ STEPS = 3
 SHAPES = ((3, 4), (5,))
 
 
+class FailedHere(UserError):  # noqa: N818 - it reads as the sentence it stands for
+    """What is tried fails on this machine."""
+
+
 def tried(optimizer: Choice, scheduler: Choice, place: Place) -> dict[str, Any]:
     """Return both as they were found.
 
-    What is for a GPU is tried on one; where there is none (on the login node of a cluster), it is
-    looked up and no more.
+    What is for a GPU is tried on one. Where there is none (on the login node of a cluster) it is
+    tried all the same, and what may fail for want of a GPU is let pass.
 
     Raises:
         UserError: one of them is not what it must be.
     """
     optimizer, scheduler = found(OPTIMIZER, optimizer), found(SCHEDULER, scheduler)
     device = "cpu" if place.offload else place.device
-    if device == "cpu" or torch.cuda.is_available():
-        torch.set_default_device(device)
+    there = device == "cpu" or torch.cuda.is_available()
+    torch.set_default_device(device if there else "cpu")
+    try:
         if optimizer.target:
             _try_optimizer(optimizer, place)
         if scheduler.target:
             _try_scheduler(scheduler, optimizer)
+    except FailedHere:
+        if there:
+            raise
     return {OPTIMIZER: asdict(optimizer), SCHEDULER: asdict(scheduler)}
 
 
@@ -114,7 +122,9 @@ def _said(where: str, call: Callable[[], Result]) -> Result:
         raise
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise UserError(f"{where}: {type(error).__name__}: {reason}") from error
+        # A value or a call that is wrong is so everywhere; anything else may be for want of a GPU.
+        kind = UserError if isinstance(error, ValueError | TypeError) else FailedHere
+        raise kind(f"{where}: {type(error).__name__}: {reason}") from error
 
 
 if __name__ == "__main__":

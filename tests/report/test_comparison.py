@@ -200,8 +200,8 @@ def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
     lines = [line for line in found.measures if line.measured.arm == "naive"]
     assert [(line.arm, line.measured.value) for line in lines] == [
         ("naive, seed 1", 14.55),
-        ("naive", 14.5),
         ("naive, seed 2", 14.55),
+        ("naive", 14.5),
     ]
 
 
@@ -282,7 +282,7 @@ def test_other_measures_stand_in_a_table_of_their_own_with_all_that_qualifies_th
     assert (
         "| strict, % | small | naive | 34.5 [33.5, 35.5] | 24 | 0 | +4.5 [−1.0, +9.0] |" in report
     )
-    assert "| words, words | small | baseline | 80.0 [79.0, 81.0] | 24 | 0 | – |" in report
+    assert "| words | small | baseline | 80.0 [79.0, 81.0] | 24 | 0 | – |" in report
     assert "| win rate by judge-2, % | small | naive | 33.2 [28.2, 38.2] |" in report
     assert "win rate by judge-1, %" not in report, "it has the table of the study"
     show(found)

@@ -51,7 +51,7 @@ def test_a_sweep_ends_with_one_run_that_holds_what_no_cell_knows(server, tmp_pat
         (measure, model, arm)
         for measure in (first, second)
         for model in ("other", "qwen-0.5b")
-        for arm in ("baseline", "improved", "naive")
+        for arm in ("baseline", "naive", "improved")
     ]
     assert {
         (row["value"], row["low"], row["high"], row["failed"])

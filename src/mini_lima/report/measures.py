@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
 from mini_lima.record import CellRecord, Result
 from mini_lima.report.figures import NOTHING, figure, interval
-from mini_lima.report.groups import groups_of, labelled, titles_of
+from mini_lima.report.groups import arms_of, groups_of, labelled, titles_of
 
 COLUMNS = (
     *("model", "arm", "seed", "measure", "unit", "value", "low", "high", "n", "failed"),
@@ -68,9 +68,16 @@ def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[
                 if len(results) > 1 and whole is not None:
                     lines.setdefault((row, own.arm, own.measure), _together(line, whole))
     measures = list(dict.fromkeys(line.measured.measure for line in lines.values()))
-    rows = list(dict.fromkeys(line.row for line in lines.values()))
-    place = {name: number for number, name in enumerate(measures)}
-    return sorted(lines.values(), key=lambda x: (place[x.measured.measure], rows.index(x.row)))
+    rows, arms = list(titles.values()), [BASELINE, *arms_of(cells)]
+
+    def place(line: Line) -> tuple[int, int, int, bool]:
+        own = line.measured
+        return (
+            *(measures.index(own.measure), rows.index(line.row), arms.index(own.arm)),
+            line.one_of == 1,  # what seeds come to stands below them
+        )
+
+    return sorted(lines.values(), key=place)
 
 
 def _lines(row: str, result: Result, seeds: int) -> Iterator[Line]:
@@ -128,7 +135,9 @@ def texts(lines: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def titled(measured: Measurement) -> str:
-    """Return what was measured, with its unit."""
+    """Return what was measured, with its unit unless that says it already."""
+    if measured.measure == measured.unit:
+        return measured.measure
     return f"{measured.measure}, {'%' if measured.unit == 'percent' else measured.unit}"
 
 

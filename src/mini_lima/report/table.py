@@ -90,7 +90,8 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Ta
     """Return the measures with the arms beside one another."""
     from rich.table import Table
 
-    table = Table("measure", "model")
+    several = len({line.row for line in lines}) > 1
+    table = Table("measure", *["model"] * several)
     for column in columns:
         table.add_column(column, overflow="fold")
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
@@ -105,5 +106,7 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Ta
             [told, *failed, *([f"Δ {difference}"] if difference else [])]
         )
     for (measure, name), row in rows.items():
-        table.add_row(measure, name, *("\n".join(row.get(column, [])) for column in columns))
+        table.add_row(
+            measure, *[name] * several, *("\n".join(row.get(column, [])) for column in columns)
+        )
     return table

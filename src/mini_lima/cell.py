@@ -187,7 +187,9 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
         result = read_result(folder / RESULT)
     else:
         made = ", ".join(str(store.path(stage)) for stage in cell.last)
-        log.info("stopped after %s, as until=%s asks: look into %s", record.until, record.until, made)
+        log.info(
+            "stopped after %s, as until=%s asks: look into %s", record.until, record.until, made
+        )
     record = _laid_out(record, cell, store)  # finished stages may have another label
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk(cell.last)}
     costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}

@@ -107,7 +107,7 @@ def test_a_cell_follows_the_training_that_it_runs_and_goes_on_in_its_run_when_st
         return pipeline.build_cell(config, {"seed": 1})
 
     online = laid_out("wandb")
-    run = online.last.params["run"].id
+    run = online.last[0].params["run"].id
     training = online.result.inputs["sft"]
     work = store.work_dir(training)
 

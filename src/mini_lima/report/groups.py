@@ -45,11 +45,12 @@ class Group:
 
 
 def arms_of(cells: Sequence[CellRecord]) -> list[str]:
-    """The columns: the study's arms first, if both are there, and the others as they are met."""
-    found = list(dict.fromkeys(cell.arm for cell in cells))
-    if not set(STUDY) <= set(found):
-        return found
-    return [*STUDY, *(arm for arm in found if arm not in STUDY)]
+    """The columns: arms of few steps first, of as many the study's, and then as they are met."""
+    steps: dict[str, int] = {}
+    for cell in cells:
+        configured = cell.config.get("data", {}).get("steps") or {}
+        steps[cell.arm] = max(steps.get(cell.arm, 0), len(cell.steps or configured))
+    return sorted(steps, key=lambda arm: (steps[arm], arm not in STUDY))
 
 
 def rows_of(cells: Sequence[CellRecord]) -> list[str]:

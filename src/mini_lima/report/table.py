@@ -58,6 +58,7 @@ def _escaped(text: str) -> str:
 
 def show(comparison: Comparison) -> None:
     """Print the table on standard output."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -74,9 +75,9 @@ def show(comparison: Comparison) -> None:
         console.print(_side_by_side(others, comparison.columns))
     shown = comparison.lines(short=True)
     if shown:
-        contrasts = Table()
+        contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in shown[0]:
-            contrasts.add_column(name, no_wrap=name not in ("contrast", "measure"))
+            contrasts.add_column(name, no_wrap=name == "verdict")
         for line in shown:
             contrasts.add_row(*line.values())
         console.print(contrasts)
@@ -100,10 +101,12 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Ta
         told = measures.value_of(line.measured)
         if line.one_of > 1:
             told = f"seed {line.measured.seed}: {told}"
-        failed = [f"{line.measured.failed} failed"] if line.measured.failed else []
+        counts = [
+            f"n {line.measured.n}" + f", {line.measured.failed} failed" * bool(line.measured.failed)
+        ]
         difference = measures.difference_of(line)
         row.setdefault(line.measured.arm, []).extend(
-            [told, *failed, *([f"Δ {difference}"] if difference else [])]
+            [told, *counts, *([f"Δ {difference}"] if difference else [])]
         )
     for (measure, name), row in rows.items():
         table.add_row(

@@ -64,11 +64,16 @@ def add_power(commands: "Commands") -> None:
     parser = commands.add_parser(
         "power",
         help="say what differences a design can find, and its cost, before spending",
-        description="For a grid of models × (baseline, naive, improved), the smallest difference "
-        "in win rate that would be found four times in five.",
+        description="For a grid of models × (baseline and arms), the smallest difference in win "
+        "rate that would be found four times in five. The more arms, the more contrasts each "
+        "p-value is corrected for: each arm with the baseline, each two arms, and these between "
+        "models.",
     )
     parser.add_argument("--n", type=int, default=805, help="instructions (default: 805)")
     parser.add_argument("--models", type=int, default=2, help="of the grid (default: 2)")
+    parser.add_argument(
+        "--arms", type=int, default=2, help="data sets beside the baseline (default: 2)"
+    )
     parser.add_argument(
         "--repeats", type=int, nargs="+", default=[1, 2, 4], help="to try (default: 1 2 4)"
     )
@@ -131,6 +136,7 @@ def _power(options: argparse.Namespace) -> str:
         n=options.n,
         repeats=options.repeats,
         models=options.models,
+        arms=options.arms,
         retraining=power.Retraining(options.seeds, options.seed_sd) if several else None,
         usd_per_verdict=price,
     )

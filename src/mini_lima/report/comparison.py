@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
+from mini_lima.measured import (
+    BASELINE,
+    LONGEST,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Together,
+)
 from mini_lima.record import CELL, CellRecord, Result, read_cell
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import NOTHING, figure, interval
@@ -150,8 +158,13 @@ def compare(
         together=list(together),
         measures=lines_of(cells, together),
         left_out=found.left_out,
-        about_length=sentences(found.contrasts),
+        about_length=sentences(found.contrasts, _only_length(_results(cells))),
     )
+
+
+def _only_length(results: Sequence[Result]) -> set[str]:
+    """The measures of judges that look at nothing but length."""
+    return {judge.measure for each in results for judge in each.judges if judge.name == LONGEST}
 
 
 def _results(cells: Sequence[CellRecord]) -> list[Result]:
@@ -221,7 +234,11 @@ def _contamination(results: Sequence[Result]) -> list[str]:
     told = ", ".join(
         f"{arm} {len(found.instructions_hit)} of {found.instructions}"
         for arm, found in by_arm.items()
+        if found.hits
     )
+    clean = [arm for arm, found in by_arm.items() if not found.hits]
+    if clean:
+        told = "; ".join(filter(None, [told, f"none of {', '.join(clean)}" if told else "none"]))
     line = f"Evaluation instructions that are, or nearly are, in the training data: {told}."
     if any(found.hits for found in by_arm.values()):
         line += " Contrasts that such an arm is in are made again without them: without hits."

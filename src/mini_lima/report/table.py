@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING = ["not run"]
+NAME, ENTRY = 14, 22
+"""Characters of a terminal that a row's name and an entry want."""
 
 
 def write_report(folder: Path, comparison: Comparison) -> None:
@@ -62,17 +64,18 @@ def show(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(show_lines=True)
-    for column in ["model", *comparison.columns]:
-        table.add_column(column, overflow="fold")
-    for name, row in comparison.rows.items():
-        entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
-        table.add_row(name, *entries)
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
-    console.print(table)
+    for columns in _that_fit(comparison.columns, console.width - NAME):
+        table = Table(show_lines=True)
+        for column in ["model", *columns]:
+            table.add_column(column, overflow="fold")
+        for name, row in comparison.rows.items():
+            table.add_row(name, *("\n".join(row.get(column, MISSING)) for column in columns))
+        console.print(table)
     if others := measures.others(comparison.measures):
-        console.print(_side_by_side(others, comparison.columns))
+        for columns in _that_fit(comparison.columns, console.width - 2 * NAME):
+            console.print(_side_by_side(others, columns))
     shown = comparison.lines(short=True)
     if shown:
         contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -87,13 +90,19 @@ def show(comparison: Comparison) -> None:
         console.print(note)
 
 
+def _that_fit(columns: Sequence[str], width: int) -> list[Sequence[str]]:
+    """Return ``columns`` in parts, each of as many as have room in ``width``."""
+    most = max(1, width // ENTRY)
+    return [columns[start : start + most] for start in range(0, len(columns), most)]
+
+
 def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Table":
     """Return the measures with the arms beside one another."""
     from rich.table import Table
 
     several = len({line.row for line in lines}) > 1
-    table = Table("measure", *["model"] * several)
-    for column in columns:
+    table = Table()
+    for column in ["measure", *["model"] * several, *columns]:
         table.add_column(column, overflow="fold")
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
     for line in lines:

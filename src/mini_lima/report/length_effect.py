@@ -111,7 +111,10 @@ def _paragraph(contrasts: Sequence[Contrast], *, only_length: bool) -> list[str]
 
 
 def _of_contrast(contrast: Contrast, sign: int) -> _Told:
-    by_length = contrast.by_length and _of_difference(contrast.by_length, sign)
+    alone = contrast.by_length
+    by_length = None
+    if alone is not None and alone.difference is not None:
+        by_length = _of_difference(alone, sign)
     told = _of_difference(contrast, sign)
     if contrast.verdict != "cannot tell" or not told.sign:
         return _Told(told.figures, told.sign, told.left_open, by_length)

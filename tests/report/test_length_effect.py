@@ -44,11 +44,9 @@ def test_all_of_it_is_length():
     assert told.startswith(
         "Length, small: improved − naive is +12.0 points [+10.0, +14.0], better."
     )
-    assert "(improved_cut − naive) it is +0.5 points [−1.5, +2.5]: cannot tell" in told
-    assert "longer training texts are better" in told
-    assert (
-        "the longest half against the shortest half +8.0 points [+6.0, +10.0], which is b" in told
-    )
+    assert "(improved_cut − naive): +0.5 points [−1.5, +2.5], cannot tell." in told
+    assert "(improved − improved_cut): +11.5 points [+9.5, +13.5], better." in told
+    assert "longest − shortest half +8.0 points [+6.0, +10.0], better." in told
     assert "+30.0 points [+29.0, +31.0]" in told
     assert "a judge's liking for length can be behind the difference" in told
 
@@ -63,18 +61,16 @@ def test_all_of_it_is_content_whichever_way_round_the_contrasts_are():
         ]
     )
     assert "improved − naive is +12.0 points [+10.0, +14.0], better" in told
-    assert "it is +11.0 points [+9.0, +13.0]: its content helps" in told
-    assert "it is +1.0 points [−1.0, +3.0]: cannot tell" in told
-    assert (
-        "the shortest half against a random half −5.0 points [−7.0, −3.0], which is worse" in told
-    )
+    assert "(improved_cut − naive): +11.0 points [+9.0, +13.0], better." in told
+    assert "(improved − improved_cut): +1.0 points [−1.0, +3.0], cannot tell." in told
+    assert "shortest − random half −5.0 points [−7.0, −3.0], worse." in told
     assert "would say −30.0 points [−31.0, −29.0]" in told
     assert "the other way: a liking for length does not explain the difference" in told
 
 
 def test_what_the_correction_takes_back_is_not_claimed_and_the_reason_is_said():
     (told,) = sentences([contrast("improved_cut", "naive", 5.0, verdict="cannot tell")])
-    assert "[+3.0, +7.0]: cannot tell, as one of 6 contrasts (p 0.5)" in told
+    assert "[+3.0, +7.0], cannot tell, as one of 6 contrasts (p 0.5)" in told
 
 
 def test_of_a_judge_that_looks_at_length_alone_it_is_said():
@@ -106,22 +102,21 @@ def test_each_row_and_judge_has_a_paragraph():
     ]
 
 
-CLAIMS = ("helps", "harms", "are better", "are worse", "is better", "is worse")
-CLAIMED = {
-    ("improved_cut", "naive"): ("helps", "harms"),
-    ("improved", "improved_cut"): ("are better", "are worse"),
-    ("improved_longest", "improved_random"): ("is better", "is worse"),
-}
-
-
-@pytest.mark.parametrize("pair", CLAIMED)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("improved_cut", "naive"),
+        ("improved", "improved_cut"),
+        ("improved_longest", "improved_random"),
+    ],
+)
 @given(value=st.floats(-50, 50), half=st.floats(0.01, 60))
 def test_nothing_is_claimed_that_the_interval_does_not_hold(pair, value, half):
     told = " ".join(sentences([contrast(*pair, value, half)]))
-    found = [claim for claim in CLAIMS if claim in told]
+    found = [claim for claim in ("better", "worse", "cannot tell") if claim in told]
     if value - half > 0:
-        assert found == [CLAIMED[pair][0]]
+        assert found == ["better"]
     elif value + half < 0:
-        assert found == [CLAIMED[pair][1]]
+        assert found == ["worse"]
     else:
-        assert found == []
+        assert found == ["cannot tell"]

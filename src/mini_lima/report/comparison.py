@@ -84,7 +84,8 @@ class Comparison:
             {
                 "contrast": each.name,
                 "measure": each.measure if several else NOTHING,
-                "difference": _told(each) + ("" if each.unit == "points" else f" {each.unit}"),
+                "difference": _told(each)
+                + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
                 "by length alone": _told(each.by_length),
                 "without hits": _told(each.without_hits),
                 p: f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),

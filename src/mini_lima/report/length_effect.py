@@ -11,15 +11,16 @@ asked takes it back.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from mini_lima.measured import Contrast, PairedDifference
 from mini_lima.report.figures import figure, interval
 
 NAIVE, IMPROVED, CUT = "naive", "improved", "improved_cut"
 HALVES = {
-    "improved_longest": "the longest half",
-    "improved_shortest": "the shortest half",
-    "improved_random": "a random half",
+    "improved_longest": "longest",
+    "improved_shortest": "shortest",
+    "improved_random": "random",
 }
 
 
@@ -58,12 +59,12 @@ class _Told:
 
     figures: str
     sign: int
-    left_open: str
+    left_open: str = "cannot tell"
     by_length: "_Told | None" = None
 
-    def says(self, more: str, less: str) -> str:
-        """Return what the sign means."""
-        return {1: more, -1: less, 0: self.left_open}[self.sign]
+    def __str__(self) -> str:
+        """The figures with the verdict."""
+        return f"{self.figures}, {({1: 'better', -1: 'worse'}).get(self.sign, self.left_open)}"
 
 
 def _paragraph(contrasts: Sequence[Contrast], *, only_length: bool) -> list[str]:
@@ -75,39 +76,28 @@ def _paragraph(contrasts: Sequence[Contrast], *, only_length: bool) -> list[str]
                 return _of_contrast(each, each.terms[one])
         return None
 
-    apart = []
-    if content := between(CUT, NAIVE):
-        effect = content.says("its content helps", "its content harms")
-        apart.append(
-            f"At the naive lengths (improved_cut − naive) it is {content.figures}: {effect}."
-        )
-    if length := between(IMPROVED, CUT):
-        effect = length.says("longer training texts are better", "longer training texts are worse")
-        apart.append(
-            f"Uncut against cut (improved − improved_cut) it is {length.figures}: {effect}."
-        )
+    content, length = between(CUT, NAIVE), between(IMPROVED, CUT)
     halves = [
-        f"{HALVES[one]} against {HALVES[other]} {found.figures}, "
-        + found.says("which is better", "which is worse")
-        for one, other in (
-            ("improved_longest", "improved_shortest"),
-            ("improved_longest", "improved_random"),
-            ("improved_shortest", "improved_random"),
-        )
+        f"{HALVES[one]} − {HALVES[other]} half {found}"
+        for one, other in combinations(HALVES, 2)
         if (found := between(one, other))
     ]
-    if halves:
-        apart.append(f"As many examples of improved: {'; '.join(halves)}.")
+    apart = [
+        *([f"Content, at the naive lengths (improved_cut − naive): {content}."] if content else []),
+        *([f"Length, of the same texts (improved − improved_cut): {length}."] if length else []),
+        *([f"Length, of as many examples: {'; '.join(halves)}."] if halves else []),
+    ]
     if not apart:
         return []
     whole = between(IMPROVED, NAIVE)
     caution = _caution(cut=bool(content or length), halves=bool(halves))
     liking = (
-        "This judge looks at nothing but length: all of this is how long the answers are."
+        "This judge looks at nothing but length: all of this is about how long the answers are."
         if only_length
         else _liking(whole)
     )
-    return [s for s in (_whole(whole), *apart, caution, liking) if s]
+    told = [f"improved − naive is {whole}."] if whole else []
+    return [*told, *apart, *filter(None, [caution, liking])]
 
 
 def _of_contrast(contrast: Contrast, sign: int) -> _Told:
@@ -129,20 +119,14 @@ def _of_difference(found: Contrast | PairedDifference, sign: int) -> _Told:
         low, high = -high, -low
     figures = f"{figure(value, sign='+')} points {interval(low, high, '+', always=True)}"
     if low is None or high is None or low <= 0 <= high:
-        return _Told(figures, 0, "cannot tell")
-    return _Told(figures, 1 if low > 0 else -1, "cannot tell")
-
-
-def _whole(whole: _Told | None) -> str:
-    if whole is None:
-        return ""
-    return f"improved − naive is {whole.figures}, {whole.says('better', 'worse')}."
+        return _Told(figures, 0)
+    return _Told(figures, 1 if low > 0 else -1)
 
 
 def _caution(*, cut: bool, halves: bool) -> str:
     """What else the arms differ in."""
     said = ["a cut text may end in mid-air"] * cut + ["halves hold other instructions"] * halves
-    return f"Besides their length, {' and '.join(said)}." if said else ""
+    return f"Besides, {' and '.join(said)}."
 
 
 def _liking(whole: _Told | None) -> str:

@@ -4,6 +4,7 @@ import html
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING = ["not run"]
+MEASURE = "measure"
 NAME, ENTRY = 14, 22
 """Characters of a terminal that a row's name and an entry want."""
 
@@ -80,9 +82,13 @@ def show(comparison: Comparison) -> None:
     if shown:
         contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in shown[0]:
-            contrasts.add_column(name, no_wrap=name == "verdict")
-        for line in shown:
-            contrasts.add_row(*line.values())
+            if name != MEASURE:
+                contrasts.add_column(name, no_wrap=name in ("difference", "verdict"))
+        for measure, lines in groupby(shown, lambda line: line.pop(MEASURE, None)):
+            if measure is not None:
+                contrasts.add_row(f"{measure}:")
+            for line in lines:
+                contrasts.add_row(*line.values())
         console.print(contrasts)
     if left := len(comparison.contrasts) - len(shown):
         console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")

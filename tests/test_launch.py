@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 LIMIT = 120  # seconds after which a test fails rather than waits
 
+HEED_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""What a shell starts in the background is told to ignore Ctrl-C, and these tests may be."""
 PARENT = f"""
 import logging, sys
 from pathlib import Path
@@ -51,7 +53,7 @@ def run(output_dir: Path, doing: str, *, processes: int = 1, **given: Any) -> No
 def parent_of_two_workers(output_dir: Path) -> Iterator[tuple[Any, list[int]]]:
     """A process that has launched two workers, and the pids of the launcher and the workers."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(output_dir)],
+        [sys.executable, "-c", HEED_SIGINT + PARENT, str(output_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

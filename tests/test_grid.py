@@ -21,12 +21,13 @@ import yaml
 from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
-from mini_lima import pipeline, plan_table
-from mini_lima.experience import Amount
+from mini_lima import pipeline
+from mini_lima.experiment import plan_table
+from mini_lima.experiment.plan import Plan
+from mini_lima.experiment.time_estimates import Amount
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.plan import Plan
 from mini_lima.report.figures import duration
-from mini_lima.stages import Store, walk
+from mini_lima.store.stages import Store, walk
 
 ROOT = Path(__file__).parent.parent
 SMALL = (

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from mini_lima import launch, worker
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
-from mini_lima.launch import Nodes, WorkerFailed
+from mini_lima.workers import launch, worker
+from mini_lima.workers.launch import Nodes, WorkerFailed
 
 HERE = Path(__file__).parent
 SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
@@ -138,7 +138,7 @@ def test_progress_is_shown_and_everything_else_goes_to_the_debug_log(
         run(tmp_path, "show_progress")
 
     shown = [r.getMessage() for r in caplog.records if r.levelno >= logging.INFO]
-    kept = [r.getMessage() for r in caplog.records if r.name == "mini_lima.launch"]
+    kept = [r.getMessage() for r in caplog.records if r.name == "mini_lima.workers.launch"]
     assert shown == ["counting: 3 of 3, loss 1"]
     assert {"hello from a worker", "a bar of a library", "a line without an end"} <= set(kept)
     assert capfd.readouterr() == ("", "")
@@ -247,18 +247,24 @@ def test_two_nodes_find_each_other_and_work_as_one(
                 others.append(subprocess.Popen(shlex.split(command)))
 
     there = AtTheOther()
-    logging.getLogger("mini_lima.launch").addHandler(there)
+    logging.getLogger("mini_lima.workers.launch").addHandler(there)
     try:
         run(tmp_path, "note_what_it_was_given", nodes=nodes)
     finally:
-        logging.getLogger("mini_lima.launch").removeHandler(there)
+        logging.getLogger("mini_lima.workers.launch").removeHandler(there)
 
     assert [other.wait(LIMIT) for other in others] == [0] * (by == "hand")
     assert both_shared_the_machine(tmp_path)
 
 
 def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mini_lima.worker", "launch_job", str(tmp_path / "call.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "mini_lima.workers.worker",
+        "launch_job",
+        str(tmp_path / "call.json"),
+    ]
     finished = subprocess.run(
         command, env={**os.environ, worker.PARENT: "1"}, timeout=LIMIT, check=False
     )

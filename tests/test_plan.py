@@ -7,9 +7,10 @@ from tests.chat.server import Answer, FakeOpenAI
 from tests.composing import configured
 from tests.data.teachers import Teacher
 
-from mini_lima import pipeline, plan_table
-from mini_lima.plan import Plan
-from mini_lima.stages import Stage, Store, walk
+from mini_lima import pipeline
+from mini_lima.experiment import plan_table
+from mini_lima.experiment.plan import Plan
+from mini_lima.store.stages import Stage, Store, walk
 
 PRICES = "{input: 1, output: 10}"
 SEEDS = 24

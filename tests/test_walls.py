@@ -105,7 +105,7 @@ def test_worker_processes_never_come_near_the_configuration(module):
 
 def test_the_page_of_the_pipeline_loads_nothing_heavy():
     program = (
-        "import sys, mini_lima.pipeline, mini_lima.cell;"
+        "import sys, mini_lima.pipeline, mini_lima.experiment.cell;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     loaded = subprocess.run(

@@ -37,12 +37,12 @@ def add_audit(commands: "Commands") -> None:
 
 
 def _audit(options: argparse.Namespace) -> str:
-    from mini_lima.evaluation.audit.document import as_document
-    from mini_lima.evaluation.audit.folder import read_folder
-    from mini_lima.evaluation.audit.page import as_page
-    from mini_lima.evaluation.audit.several import spread
-    from mini_lima.evaluation.audit.single import audit
-    from mini_lima.evaluation.audit.text import as_text
+    from mini_lima.audit.document import as_document
+    from mini_lima.audit.folder import read_folder
+    from mini_lima.audit.page import as_page
+    from mini_lima.audit.several import spread
+    from mini_lima.audit.single import audit
+    from mini_lima.audit.text import as_text
     from mini_lima.evaluation.length_controlled import difficulties_in_hub_cache
 
     folders = [read_folder(path, options.model) for path in options.folders]
@@ -118,7 +118,7 @@ def add_power(commands: "Commands") -> None:
 
 def _power(options: argparse.Namespace) -> str:
     from mini_lima.evaluation import power
-    from mini_lima.evaluation.noise import noise_of_annotator, noise_of_folders
+    from mini_lima.evaluation.judge_variance import noise_of_annotator, noise_of_folders
 
     if options.measured:
         noise = noise_of_folders(options.measured)

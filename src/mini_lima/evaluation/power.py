@@ -13,9 +13,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.noise import Noise
-from mini_lima.evaluation.statistics.seeds import SeedError
-from mini_lima.evaluation.statistics.student import quantile
+from mini_lima.evaluation.judge_variance import Noise
+from mini_lima.statistics.seeds import SeedError
+from mini_lima.statistics.student import quantile
 
 POWER = 0.8
 TOKENS = (1120, 5)

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mini_lima.audit import commands as audit
 from mini_lima.chat import recordings
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.evaluation import commands as evaluation
+from mini_lima.experiment import store_commands
 from mini_lima.models import preview
 from mini_lima.report import dashboard
-from mini_lima.store import commands as store_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_export(commands)
     _add_import(commands)
     store_commands.add(commands)
-    evaluation.add_audit(commands)
+    audit.add_audit(commands)
     evaluation.add_power(commands)
     dashboard.add(commands)
     options = parser.parse_args(arguments)

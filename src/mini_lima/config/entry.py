@@ -50,7 +50,7 @@ def register() -> None:
     vars(store)["__deepcopy__"] = lambda memo: store
 
 
-class Rehearsal(Callback):
+class ValidateAllCells(Callback):
     """Composes and checks every cell before Hydra makes a folder or starts the first of them.
 
     Hydra itself would find a fault of the last cell after the first ones have run.

@@ -21,7 +21,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mini_lima.chat import LEDGER
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_text
 from mini_lima.store.lock import locked, locked_if_free
@@ -81,15 +80,6 @@ class Item:
     def seconds(self) -> float:
         """How long it took to make."""
         return float(self.record["provenance"]["seconds"])
-
-    @property
-    def usd(self) -> float | None:
-        """What the answers in it cost; None if it asked nobody, or the price is not known."""
-        ledger = self.folder / LEDGER
-        if not ledger.is_file():
-            return None
-        value = read_json(ledger)["value"]
-        return None if value["unpriced"] else float(value["usd"])
 
 
 def take(store: Path) -> list[Item]:

@@ -1,9 +1,11 @@
-"""``mini-lima store list | show | prune``: the texts of what `inventory` finds."""
+"""``mini-lima store list | show | prune``: the texts of what `store.index` finds."""
 
 import argparse
 import json
 from pathlib import Path
 
+from mini_lima.chat import LEDGER
+from mini_lima.files import read_json
 from mini_lima.store import index
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -38,7 +40,8 @@ def _list(options: argparse.Namespace) -> str:
     rows = [("stage", "size", "made in", "cost", "used by")]
     items = index.take(options.store)
     for item in items:
-        cost = "" if item.usd is None else f"${item.usd:.2f}"
+        usd = _usd(item)
+        cost = "" if usd is None else f"${usd:.2f}"
         rows.append(
             (item.name, _size(item.size), f"{item.seconds:.0f} s", cost, _users(item.users))
         )
@@ -108,3 +111,12 @@ def _size(number: float) -> str:
             return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     raise AssertionError
+
+
+def _usd(item: index.Item) -> float | None:
+    """What the answers in a stage cost; None if it asked nobody, or the price is not known."""
+    ledger = item.folder / LEDGER
+    if not ledger.is_file():
+        return None
+    value = read_json(ledger)["value"]
+    return None if value["unpriced"] else float(value["usd"])

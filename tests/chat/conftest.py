@@ -31,7 +31,7 @@ class Waiting(logging.Handler):
 @pytest.fixture
 def when_waiting():
     """Has something done as soon as a call waits for another process."""
-    log = logging.getLogger("mini_lima.chat.rounds")
+    log = logging.getLogger("mini_lima.chat.client")
     handlers = []
 
     def attach(then):

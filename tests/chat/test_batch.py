@@ -23,7 +23,7 @@ from mini_lima.chat import (
     unanswered,
 )
 from mini_lima.chat.batch.batch_table import Line
-from mini_lima.chat.batch.submission import MOST_REQUESTS, in_parts
+from mini_lima.chat.batch.poll_batches import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
 from mini_lima.progress import MARKER, WORKER
 

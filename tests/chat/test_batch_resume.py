@@ -18,7 +18,7 @@ from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, comp
 from mini_lima.chat.batch.batch_table import Line
 from mini_lima.errors import UserError
 
-PROCESSES = preloaded("mini_lima.chat.dispatch", "mini_lima.chat.batch.service")
+PROCESSES = preloaded("mini_lima.chat.live", "mini_lima.chat.batch.service")
 TEXTS = [f"<{number}>" for number in range(40)]
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)
 USUAL = (7 * 500 + 5 * 5000) / 1e6
@@ -50,7 +50,7 @@ def test_a_batch_is_followed_by_one_at_a_time_and_by_nobody_after_its_end(cache)
         one.batches.ended(batch, "expired")
         assert other.batches.adopt(batch.tag) is None
         assert one.batches.adopt(batch.tag) is None, "the other has not kept it"
-        assert other.batches.was_in_vain(*questions("a"))
+        assert other.batches.went_unanswered(*questions("a"))
         assert other.claim(*questions("a"))
     with sqlite3.connect(cache) as database:
         assert database.execute("SELECT count(*) FROM claims").fetchone() == (0,)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mini_lima.chat import ResponseCache, cache_journal
-from mini_lima.chat.cache_journal import file_system
+from mini_lima.chat import ResponseCache
+from mini_lima.chat import cache as response_cache
+from mini_lima.chat.cache import file_system
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw,relatime 0 0
@@ -40,7 +41,7 @@ def test_nothing_is_said_where_no_mounts_are_known():
 
 def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_path, monkeypatch):
     path, mounts = tmp_path / "cache.sqlite", tmp_path / "mounts"
-    monkeypatch.setattr(cache_journal, "MOUNTS", mounts)
+    monkeypatch.setattr(response_cache, "MOUNTS", mounts)
 
     def journal_when_opened_on(kind: str) -> str:
         mounts.write_text(f"x / {kind} rw 0 0\n")

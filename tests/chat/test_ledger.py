@@ -22,8 +22,7 @@ from mini_lima.chat import (
     write_cassette,
     write_ledger,
 )
-from mini_lima.chat.latency import Latency
-from mini_lima.chat.ledger import Cost
+from mini_lima.chat.ledger import Cost, Latency
 from mini_lima.files import read_json
 
 PRICES = Prices(input=100, output=1000)

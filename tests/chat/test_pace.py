@@ -9,7 +9,7 @@ from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import FakeOpenAI, refusal
 
 from mini_lima.chat import Endpoint, complete
-from mini_lima.chat.pace import Pace
+from mini_lima.chat.live import Pace
 from mini_lima.chat.tokens import usual_input
 from mini_lima.errors import UserError
 

@@ -12,7 +12,7 @@ from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Endpoint, Ledger, complete
-from mini_lima.chat.retries import pause, retry_after
+from mini_lima.chat.faults import pause, retry_after
 
 DEFAULT = Endpoint("fake")
 

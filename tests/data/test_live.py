@@ -33,7 +33,7 @@ KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"
 KILLS = 20
 TINY = Path(__file__).parents[2] / "src/mini_lima/assets/qwen-tiny"
-PROCESSES = preloaded("tests.data.test_live", "mini_lima.chat.dispatch")
+PROCESSES = preloaded("tests.data.test_live", "mini_lima.chat.live")
 
 
 def patient(server: FakeOpenAI, **changes: object) -> Endpoint:

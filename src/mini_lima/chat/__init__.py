@@ -4,42 +4,42 @@ Teacher and annotator both go through `complete`, whether the answers come from 
 from a cassette of recorded ones. Importing this package costs little: asyncio, openai and its
 transport are loaded when the first request has to be sent.
 
-    session     what a stage is given, and the files that it leaves about its asking
-    client      `complete`: requests in, replies out
-    rounds      what of them is sent, and what others are asking, until all are answered
-    dispatch    many at a time
-    asking      one, until it is answered or given up: pace, retries, faults, adaptation
-    wire        one attempt
+    client      what a stage is given, and `complete`: what is sent, what others are asking
+    live        many requests at a time, each until it is answered or given up
+    faults      what went wrong with an attempt, and when to try again
+    adaptation  parameters that a model refuses
     batch       all together: cheaper, within a day
-    cache       the answers, with the claims of those who are asking
-    cassette    answers that travel, with exchange
-    account     what it takes: ledger, prices, tokens, budget
+    cache       the answers; in_flight says who is asking what at this moment
+    recordings  answers that travel from cache to cache
+    ledger      what it took, with prices, tokens and budget
 
-So it goes from the outside in; `endpoint` and `requests` are known to all of them.
+`endpoint` and `requests` are known to all of them.
 """
 
 from mini_lima.chat.batch.files import import_batch, write_batch_input
 from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
-from mini_lima.chat.cassette import (
-    CassetteEntry,
-    completion_body,
-    read_cassette,
-    read_entries,
-    write_cassette,
-)
-from mini_lima.chat.client import complete
+from mini_lima.chat.client import LEDGER, Chat, Session, complete, user_says
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.exchange import (
+from mini_lima.chat.ledger import Cost, Ledger, merged, read_ledger, warnings, write_ledger
+from mini_lima.chat.prices import Estimate, Prices, estimate
+from mini_lima.chat.recordings import (
+    REQUESTS,
     Imported,
     export_cassette,
     import_cassette,
+    read_cassette,
+    read_entries,
     unanswered,
+    write_cassette,
 )
-from mini_lima.chat.ledger import Cost, Ledger, merged, read_ledger, warnings, write_ledger
-from mini_lima.chat.prices import Estimate, Prices, estimate
-from mini_lima.chat.requests import ChatModel, ChatRequest, Reply
-from mini_lima.chat.session import LEDGER, REQUESTS, Chat, Session, user_says
+from mini_lima.chat.requests import (
+    CassetteEntry,
+    ChatModel,
+    ChatRequest,
+    Reply,
+    completion_body,
+)
 
 __all__ = [
     "LEDGER",

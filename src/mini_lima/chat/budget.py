@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+from mini_lima.chat.ledger import Ledger
+from mini_lima.chat.prices import Prices
 from mini_lima.errors import UserError
 
 
@@ -68,12 +70,12 @@ class Budget:
         return not self.is_limited or committed + most_usd <= self.limit_usd
 
     def set_aside(self, most_usd: float) -> Charge:
-        """Set ``most_usd`` aside for what is going to be paid for, until it is booked."""
+        """Set ``most_usd`` aside for what is going to be paid for, until it is counted."""
         charge = Charge(most_usd)
         self._set_aside[id(charge)] = most_usd
         return charge
 
-    def book(self, charge: Charge) -> None:
+    def count(self, charge: Charge) -> None:
         """Count ``charge``, for which nothing is set aside any more."""
         del self._set_aside[id(charge)]
         if charge.certain:
@@ -88,4 +90,13 @@ class Budget:
         try:
             yield charge
         finally:
-            self.book(charge)
+            self.count(charge)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What calls are charged to: the ledger, the prices, and the budget that may end them."""
+
+    ledger: Ledger
+    prices: Prices | None
+    budget: Budget

@@ -1,18 +1,26 @@
 """The response cache: what was answered once, and perhaps paid for, is never asked again.
 
 SQLite, because parallel processes share one file and a killed process must lose nothing that had
-arrived (`cache_journal`). A row is keyed by who answered (the endpoint's identity) and what was
-asked (the request's key); it holds request and response whole, so that a cache can be exported
-without the run that filled it. Rows are only ever added: the first answer to a request is its
-answer.
+arrived. A row is keyed by who answered (the endpoint's identity) and what was asked (the request's
+key); it holds request and response whole, so that a cache can be exported without the run that
+filled it. Rows are only ever added: the first answer to a request is its answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; the `claims` of processes
-that are asking at this moment; and the `batch.book` of batches.
+parameters, batch), which a ledger wants to know and a reply does not; the claims of processes that
+are asking at this moment (`in_flight`); and the batches (`batch.batch_table`).
+
+The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
+by it; but its index is memory that processes share, so it is for those of one machine alone. On a
+network file system, where another node may have the same file open, SQLite keeps a rollback
+journal: it needs nothing but the locks that the store needs anyhow, and takes some flushes per
+answer, which is little beside the asking. The journal is a property of the file, the same for all
+who open it. So one that is there already changes only towards the safe side: a server's own disk is
+a network file system to its clients.
 """
 
 import hashlib
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -21,14 +29,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mini_lima.chat import cache_journal, in_flight
+from mini_lima.chat import in_flight
 from mini_lima.chat.batch import batch_table
-from mini_lima.chat.cassette import CassetteEntry
-from mini_lima.chat.requests import ChatRequest, canonical_json
+from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 LAYOUT = 1
 SECONDS_TO_WAIT_FOR_OTHERS = 60.0
+MOUNTS = Path("/proc/self/mounts")
+OF_SEVERAL_MACHINES = re.compile(
+    r"nfs4?|lustre|beegfs|gpfs|ceph|cifs|smb3?|smbfs|afs|9p|virtiofs|panfs|pvfs2|orangefs|gfs2"
+    r"|ocfs2|wekafs|fuse\..*"
+)
+
+
 TABLES = (
     """
 CREATE TABLE IF NOT EXISTS responses (
@@ -51,7 +65,7 @@ class ResponseCache:
     """The answers of one endpoint in the cache file ``path``, which is made if it is not there.
 
     Attributes:
-        batches: The book of its batches.
+        batches: The table of its batches.
 
     Raises:
         UserError: ``path`` is no such file, cannot be written, or has another layout.
@@ -68,8 +82,12 @@ class ResponseCache:
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
             self._prepare(path)
-            self._claims = in_flight.Claims(self._database, path.with_name(f"{path.name}-claims"))
-            self.batches = batch_table.BatchBook(self._database, endpoint, self._claims, self._key)
+            self._in_flight = in_flight.InFlight(
+                self._database, path.with_name(f"{path.name}-claims")
+            )
+            self.batches = batch_table.BatchTable(
+                self._database, endpoint, self._in_flight, self._key
+            )
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"the response cache {path} cannot be used ({error}): name another file or move "
@@ -83,7 +101,7 @@ class ResponseCache:
                 f"the response cache {path} has layout {layout}, this program reads {LAYOUT}: use "
                 "the newer program or another file"
             )
-        cache_journal.choose(self._database, path, new=layout == 0)
+        _choose_journal(self._database, path, new=layout == 0)
         for table in TABLES:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
@@ -159,7 +177,7 @@ class ResponseCache:
                     "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
                 )
             self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
-            self._claims.release(key)
+            self._in_flight.release(key)
         return bool(added)
 
     @contextmanager
@@ -176,7 +194,7 @@ class ResponseCache:
 
     def claim(self, request: ChatRequest) -> bool:
         """Whether ``request`` is ours to ask: not answered, not being asked, in no open batch."""
-        if not self._claims.take(self._key(request.key)):
+        if not self._in_flight.take(self._key(request.key)):
             return False
         # Looked at last: only who has the claim can put the request into a batch.
         if self.batches.holds(request):
@@ -186,18 +204,18 @@ class ResponseCache:
 
     def release(self, request: ChatRequest) -> None:
         """Let others ask ``request``."""
-        self._claims.release(self._key(request.key))
+        self._in_flight.release(self._key(request.key))
 
     def is_free(self, request: ChatRequest) -> bool:
         """Whether no one is asking ``request`` now and no open batch holds it."""
-        return self._claims.is_free(self._key(request.key)) and not self.batches.holds(request)
+        return self._in_flight.is_free(self._key(request.key)) and not self.batches.holds(request)
 
     def _key(self, request_key: str) -> str:
         return hashlib.sha256(f"{self._endpoint}\n{request_key}".encode()).hexdigest()
 
     def close(self) -> None:
         """Let go of all claims and the file."""
-        self._claims.close()
+        self._in_flight.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -222,3 +240,34 @@ def _storable(response: Any) -> str:
     """
     text = json.dumps(response, ensure_ascii=False)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _choose_journal(database: sqlite3.Connection, path: Path, *, new: bool) -> None:
+    """Set the journal of ``database``, whose file is ``path``; ``new`` if nobody has used it yet.
+
+    Raises:
+        sqlite3.Error: it would have to change, and another process has the file open.
+    """
+    mounts = MOUNTS.read_text(encoding="utf-8") if MOUNTS.is_file() else ""
+    if OF_SEVERAL_MACHINES.fullmatch(file_system(path, mounts)):
+        database.execute("PRAGMA journal_mode = DELETE")
+    elif new:
+        database.execute("PRAGMA journal_mode = WAL")
+    # A killed process loses nothing in either; in WAL a power failure may cost the last answers,
+    # and a flush per answer would cost every run.
+    database.execute("PRAGMA synchronous = NORMAL")
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Return the type of the file system that ``path`` is on, by the lines of /proc/mounts.
+
+    Empty if they do not say: outside Linux.
+    """
+    found, longest = "", -1
+    for line in mounts.splitlines():
+        _, at, kind, *_ = line.split()
+        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), at))
+        # Of two on the same folder the later one is what is seen.
+        if path.is_relative_to(point) and len(point.parts) >= longest:
+            found, longest = kind, len(point.parts)
+    return found

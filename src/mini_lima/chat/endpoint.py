@@ -42,7 +42,7 @@ class Endpoint:
         total_timeout: Seconds after which no further attempt at one request begins. One that has
             begun is not cut short by it, because it may be paid for.
         max_retries: Attempts beyond the first for what may pass (429, 5xx, lost connections). With
-            the default and the pauses of `retries` they outlast a storm of four to eight minutes.
+            the default and the pauses of `faults` they outlast a storm of four to eight minutes.
         backoff: Seconds; sets the scale of the pauses between attempts.
         requests_per_minute: Attempts that are sent at most; None leaves it to the endpoint.
         tokens_per_minute: The same for tokens, as they are estimated before an attempt.
@@ -98,7 +98,7 @@ class Endpoint:
     def identity(self) -> str:
         """What its answers are cached under: never the key, never a path.
 
-        A cassette counts by its contents: recorded anew, it must not be outlived by old answers.
+        A cassette counts by its contents: answers of an earlier recording must not outlive it.
 
         Raises:
             UserError: the cassette cannot be read.

@@ -1,13 +1,22 @@
-"""What went wrong with one attempt, and what that means for the request and for the run.
+"""What went wrong with one attempt, what that means, and when to try again.
 
 A fault **passes** (a busy or restarting server, a lost connection), or is the request's **own** and
 will meet it again (refused contents, a prompt that is too long), or is **hopeless**: no request can
 be answered before a person does something. Its code is a stable word for counting, its text is for
 people. The credential is in neither, though some servers repeat it.
+
+What passes is tried again after what the endpoint asks for, and later each time. The pauses double
+from ``backoff`` (half a second) to 120 times that (a minute), each shortened by up to a half at
+random so that calls which failed together do not return together. An endpoint that asks for a pause
+gets at least that; where its advice did not help before, the own pause grows past it, or a hundred
+callers told "in a second" would meet again every second.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 
 import httpx2
@@ -15,7 +24,6 @@ import openai
 
 from mini_lima.chat.adaptation import refused_parameter
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.retries import retry_after
 
 RATE_LIMIT = "rate_limit"
 SERVER_ERROR = "server_error"
@@ -27,6 +35,11 @@ NO_COMPLETION = "no_completion"
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 BAD_REQUEST = "bad_request"
+
+LONGEST_PAUSE = 120
+"""In units of ``backoff``."""
+RETRIES_OF_THE_UNREACHABLE = 3
+"""Where no call of a run has met a server at all, waiting for it is waiting for a wrong address."""
 
 NO_CREDIT = "the account behind {key} has no credit left"
 REMEDIES = {
@@ -154,3 +167,55 @@ def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
     if endpoint.api_key_env is not None:
         text = text.replace(credential, "[key]")
     return " ".join(text.split())[:200]
+
+
+def pause(
+    *, endpoint: Endpoint, retries: int, elapsed: float, asked_for: float | None, chance: float
+) -> float | None:
+    """Seconds to wait before the next attempt; None if there is none.
+
+    Args:
+        endpoint: Says how long to go on.
+        retries: How many there were already.
+        elapsed: Seconds since the first attempt.
+        asked_for: Seconds that the endpoint asked for.
+        chance: A random number, 0 to 1.
+    """
+    if retries >= endpoint.max_retries:
+        return None
+    own = endpoint.backoff * min(2.0 ** min(retries, 30), LONGEST_PAUSE) * (1 - chance / 2)
+    seconds = max(own, asked_for or 0.0)
+    return None if elapsed + seconds >= endpoint.total_timeout else seconds
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a response asks to wait, None if it does not; a time in the past is 0.
+
+    Args:
+        headers: ``Retry-After`` holds seconds or a date, ``retry-after-ms`` (OpenAI's)
+            milliseconds. A date is read by the clock of the server, if it sent its ``Date``.
+    """
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(headers.get(name, "")) / unit
+        except ValueError:
+            continue
+        return max(seconds, 0.0) if seconds == seconds else None
+    then = _date(headers.get("retry-after"))
+    if then is None:
+        return None
+    now = _date(headers.get("date")) or datetime.now(UTC)
+    return max((then - now).total_seconds(), 0.0)
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def hopeless_text(endpoint: Endpoint, fault: Fault) -> str:
+    """Say that nothing will be answered before a person does something."""
+    return f"endpoint {endpoint.name!r} refuses every request ({fault.text}): {fault.remedy}"

@@ -19,7 +19,7 @@ from mini_lima.errors import UserError
 TABLE = "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL)"
 
 
-class Claims:
+class InFlight:
     """The claims in ``database``; lock files are in ``folder``, made when the first is taken."""
 
     def __init__(self, database: sqlite3.Connection, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Claims:
         if self._owner is None:
             return
         with contextlib.suppress(sqlite3.Error):  # without its lock a claim is void anyway
-            self._bury(self._owner)
+            self._remove(self._owner)
         os.close(self._lock)
         self._owner = None
 
@@ -73,7 +73,7 @@ class Claims:
         row = self._database.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def _bury(self, owner: str) -> None:
+    def _remove(self, owner: str) -> None:
         self._database.execute("DELETE FROM claims WHERE owner = ?", (owner,))
         self._file(owner).unlink(missing_ok=True)
 
@@ -85,11 +85,11 @@ class Claims:
         try:
             descriptor = os.open(self._file(owner), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            self._bury(owner)
+            self._remove(owner)
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._bury(owner)
+            self._remove(owner)
         except BlockingIOError:
             return False
         finally:

@@ -7,18 +7,20 @@ made, this run or earlier. Ledgers of several calls, stages or runs add up with 
 
 import dataclasses
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mini_lima.chat.latency import Latency
 from mini_lima.chat.prices import Prices
 from mini_lima.chat.requests import ChatRequest, Reply
 from mini_lima.chat.tokens import TokenCount, reported
 from mini_lima.files import read_json, write_json
 
 NOT_SAID = "(not said)"
+GROWTH = 1.05
+SHORTEST = 1e-4
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,36 @@ class Cost:
             self.unpriced += 1
         else:
             self.usd += prices.cost(tokens, batch=batch)
+
+
+@dataclass
+class Latency:
+    """How long answers took: percentiles of any number of calls in a handful of numbers.
+
+    Durations are counted in classes that grow by 5%, so that ledgers of a hundred thousand calls
+    stay small and two of them merge exactly. A percentile read from the classes is within 2.5% of
+    the true one.
+
+    Attributes:
+        classes: Counts of durations in seconds, by the power of `GROWTH` that they lie above; keys
+            are texts because JSON knows no others.
+    """
+
+    classes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, seconds: float) -> None:
+        """Count one call."""
+        number = str(math.floor(math.log(max(seconds, SHORTEST), GROWTH)))
+        self.classes[number] = self.classes.get(number, 0) + 1
+
+    def percentile(self, share: float) -> float | None:
+        """The duration within which ``share`` (0 to 1) of the calls were answered; None of none."""
+        rank = math.ceil(share * sum(self.classes.values()))
+        for number, count in sorted((int(key), count) for key, count in self.classes.items()):
+            rank -= count
+            if rank <= 0:
+                return float(GROWTH ** (number + 0.5))
+        return None
 
 
 @dataclass

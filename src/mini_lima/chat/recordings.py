@@ -1,21 +1,223 @@
-"""What a run was answered, in one file that goes with the paper: taken out, and put in elsewhere.
+"""Recordings: answers that travel, out of a response cache into a file and into another cache.
 
 A stage that asks a model leaves the keys of its requests in ``requests.json``. The answers to them
-are in the response cache; exported, they are a cassette, each line with the endpoint that gave it.
-Imported into the cache of another store, they answer the same configuration there, without network
-and under the same fingerprints.
+are in the response cache; exported, they are a cassette: one portable file that goes with the
+paper. Imported into the cache of another store, it answers the same configuration there, without
+network and under the same fingerprints.
+
+A line of a cassette joins what OpenAI's batch interface calls an input line (``custom_id``,
+``method``, ``url``, ``body``) with its output line (``response``, ``error``), so that either half
+can be cut out and given to any engine that speaks it. ``custom_id`` is the request's key: a line
+proves by itself that its answer belongs to its request. Lines are sorted by key and written in one
+canonical form, so equal recordings are equal files.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from mini_lima.chat import REQUESTS, CassetteEntry, ResponseCache, read_entries, write_cassette
+from mini_lima.chat.cache import ResponseCache
+from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.requests import (
+    METHOD,
+    URL,
+    CassetteEntry,
+    ChatRequest,
+    canonical_json,
+    read_reply,
+    request_key,
+)
 from mini_lima.errors import UserError
-from mini_lima.files import read_json
+from mini_lima.files import read_json, write_text
+
+REQUESTS = "requests.json"
+"""In a stage's folder: whom it asked, and the keys of what was answered."""
 
 
-def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
+def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
+    """Write ``entries`` to ``path``, sorted by key; equal entries count once.
+
+    Raises:
+        ValueError: two entries answer one request differently.
+    """
+    lines: dict[str, str] = {}
+    for entry in entries:
+        line = canonical_json(
+            {
+                "custom_id": entry.key,
+                "method": METHOD,
+                "url": URL,
+                "body": entry.body,
+                "sample": entry.sample,
+                "response": {"status_code": 200, "request_id": None, "body": entry.response},
+                "error": None,
+            }
+            | ({} if entry.endpoint is None else {"endpoint": entry.endpoint})
+        )
+        if lines.setdefault(entry.key, line) != line:
+            raise ValueError(f"two different answers to request {entry.key}")
+    write_text(path, "".join(lines[key] + "\n" for key in sorted(lines)))
+
+
+def read_cassette(path: Path) -> dict[str, dict[str, Any]]:
+    """The response bodies on the cassette at ``path`` by request key; errors as `read_entries`."""
+    return {entry.key: entry.response for entry in read_entries(path)}
+
+
+def read_entries(path: Path) -> list[CassetteEntry]:
+    """All entries of the cassette at ``path``, each checked against its key.
+
+    Raises:
+        UserError: with file and line, for what is no entry, belongs to another request than its key
+            says, or occurs twice.
+    """
+    try:
+        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the cassette {path} cannot be read: {error}") from error
+    entries: list[CassetteEntry] = []
+    first_seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = _entry(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error}") from error
+        if entry.key in first_seen:
+            raise UserError(
+                f"{path}:{number}: request {entry.key} was already answered in line "
+                f"{first_seen[entry.key]}; remove one of the two"
+            )
+        first_seen[entry.key] = number
+        entries.append(entry)
+    return entries
+
+
+def _entry(line: str) -> CassetteEntry:
+    """Read one line; ValueError says what is wrong with it."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    lacking = [name for name in ("custom_id", "body", "response") if name not in row]
+    if lacking:
+        raise ValueError(f"no {' and no '.join(lacking)}: not a line of a cassette")
+    body, sample, response = row["body"], row.get("sample", 0), row["response"]
+    if not isinstance(body, dict) or type(sample) is not int:
+        raise ValueError("body must be a JSON object and sample a whole number")
+    key = request_key(body, sample)
+    if row["custom_id"] != key:
+        raise ValueError(
+            f"custom_id {row['custom_id']!r} is not the key of this body and sample, which is "
+            f"{key}: the request was changed after it was recorded"
+        )
+    answered = isinstance(response, dict) and response.get("status_code") == 200
+    if not answered or row.get("error") is not None:
+        raise ValueError("a failed call: a cassette holds answers only")
+    try:
+        read_reply(key, response.get("body"), cached=True)
+    except ValueError as error:
+        raise ValueError(f"response.body is no chat completion: {error}") from error
+    endpoint = row.get("endpoint")
+    return CassetteEntry(
+        body, response["body"], sample, endpoint if isinstance(endpoint, str) else None
+    )
+
+
+@dataclass
+class Imported:
+    """What an import brought.
+
+    Attributes:
+        new: Answers that the cache did not hold.
+        known: Answers that it held already, which stay.
+        failed: Why a request was not answered, by request key.
+        missing: Keys of requests that nothing was said about.
+    """
+
+    new: int = 0
+    known: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def count(self, *, is_new: bool) -> None:
+        """Count one answer."""
+        self.new += is_new
+        self.known += not is_new
+
+
+def unanswered(
+    requests: Iterable[ChatRequest], *, endpoint: Endpoint, cache: Path
+) -> list[ChatRequest]:
+    """Those of ``requests`` that `complete` would have to send, each once; makes no file.
+
+    None of them if they are recorded: a cassette is asked without sending anything. Nor what stands
+    in an open batch: it was sent already.
+    """
+    distinct = list({request.key: request for request in requests}.values())
+    if endpoint.cassette is not None:
+        return []
+    if not cache.exists():
+        return distinct
+    with ResponseCache(cache, endpoint.identity) as kept:
+        return [
+            request
+            for request in distinct
+            if not kept.has(request) and not kept.batches.holds(request)
+        ]
+
+
+def export_cassette(cache: Path, keys: Iterable[str], *, endpoint: Endpoint, path: Path) -> int:
+    """Write the answers to the requests ``keys`` to the cassette ``path``.
+
+    Equal answers make equal files, byte for byte, whatever the order of ``keys``.
+
+    Args:
+        cache: File of the response cache.
+        keys: Request keys, as replies and the lineage of examples carry them; each counts once.
+        endpoint: Whose answers.
+        path: The file to write; its folder exists.
+
+    Returns:
+        How many answers it holds.
+
+    Raises:
+        UserError: some of them are not in the cache; nothing is written then.
+    """
+    wanted = sorted(set(keys))
+    with ResponseCache(cache, endpoint.identity) as kept:
+        entries = [kept.entry(key) for key in wanted]
+    if missing := [key for key, entry in zip(wanted, entries, strict=True) if entry is None]:
+        raise UserError(
+            f"{len(missing)} of {len(wanted)} requests have no answer of endpoint "
+            f"{endpoint.name!r} in {cache}, the first of them {missing[0]}: nothing was exported"
+        )
+    write_cassette(path, (entry for entry in entries if entry is not None))
+    return len(wanted)
+
+
+def import_cassette(path: Path, *, endpoint: Endpoint, cache: Path) -> Imported:
+    """Put the answers on the cassette ``path`` into ``cache`` as answers of ``endpoint``.
+
+    Raises:
+        UserError: See `read_entries`.
+    """
+    entries = read_entries(path)
+    done = Imported()
+    with ResponseCache(cache, endpoint.identity) as kept:
+        for entry in entries:
+            done.count(is_new=kept.put_entry(entry))
+    return done
+
+
+def export_recordings(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
     """Write the answers that ``folders`` were made with to the file ``cassette``.
 
     Args:
@@ -35,7 +237,7 @@ def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
     for folder in folders:
         if not folder.exists():
             raise UserError(f"{folder}: no such folder")
-        found = list(_requests(folder))
+        found = list(_request_files(folder))
         if not found:
             raise UserError(f"{folder}: no model was asked for this, or it is not finished")
         for file in found:
@@ -52,7 +254,7 @@ def export(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
     return len(entries)
 
 
-def bring_in(cassette: Path, cache: Path, endpoint: str | None = None) -> Counter[str]:
+def import_recordings(cassette: Path, cache: Path, endpoint: str | None = None) -> Counter[str]:
     """Put the answers on ``cassette`` into ``cache``; those that are there already stay.
 
     Args:
@@ -80,7 +282,7 @@ def bring_in(cassette: Path, cache: Path, endpoint: str | None = None) -> Counte
     return counts
 
 
-def _requests(folder: Path) -> Iterator[Path]:
+def _request_files(folder: Path) -> Iterator[Path]:
     """The files with request keys of the stages that ``folder`` is, used, or holds cells of."""
     for cell in (*folder.glob("cell.json"), *folder.glob("*/cell.json")):
         for stage in read_json(cell).get("stages", {}).values():

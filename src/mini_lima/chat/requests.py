@@ -10,7 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
+
+METHOD = "POST"
+URL: Final = "/v1/chat/completions"
 
 
 def canonical_json(document: Any) -> str:
@@ -186,3 +189,28 @@ def _arguments(message: dict[str, Any]) -> str:
         case [{"function": {"arguments": str(arguments)}}, *_]:
             return arguments
     return ""
+
+
+@dataclass(frozen=True)
+class CassetteEntry:
+    """One request (``body`` as it was sent, ``sample`` index) and the body of its response.
+
+    ``endpoint`` is the identity of who answered, where that is known.
+    """
+
+    body: dict[str, Any]
+    response: dict[str, Any]
+    sample: int = 0
+    endpoint: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the request."""
+        return request_key(self.body, self.sample)
+
+
+def completion_body(text: str, *, model: str, finish_reason: str = "stop") -> dict[str, Any]:
+    """The least that is a ``chat.completion``: what ``model`` wrote, and no made-up usage or id."""
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return {"object": "chat.completion", "model": model, "choices": [choice]}

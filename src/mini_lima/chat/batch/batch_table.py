@@ -3,7 +3,7 @@
 A batch takes up to a day, and it is paid for whoever waits for it. So it is written down in the
 cache's file before anything is sent, whole: from then on its requests are no one's to ask, and any
 process that needs one of them can follow the batch to its end, once the process that follows it now
-is gone. Following is itself claimed like a request (`claims`), under the name of the batch.
+is gone. Following is itself claimed like a request (`in_flight`), under the name of the batch.
 
 What is known at which step says what a killed process may have left at the endpoint: nothing at all
 before ``input_file`` is written down, perhaps a batch with our tag from then on, and batch ``id``.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mini_lima.chat.in_flight import Claims
+from mini_lima.chat.in_flight import InFlight
 from mini_lima.chat.requests import ChatRequest, canonical_json, request_of
 
 TABLES = (
@@ -74,23 +74,23 @@ class Line:
     made: dict[str, Any]
 
 
-class BatchBook:
+class BatchTable:
     """The batches of one endpoint in the file of the response cache.
 
     A row of ``batched`` goes when its request is answered (`ResponseCache.put`). One that is still
-    there when its batch has ended tells that the request was in a batch in vain.
+    there when its batch has ended tells that the batch did not answer the request.
     """
 
     def __init__(
         self,
         database: sqlite3.Connection,
         endpoint: str,
-        claims: Claims,
+        in_flight: InFlight,
         key_of: Callable[[str], str],
     ) -> None:
         """Read and write ``database``; ``key_of`` gives the cache's key for that of a request."""
         self._database, self._endpoint = database, endpoint
-        self._claims, self._key_of = claims, key_of
+        self._in_flight, self._key_of = in_flight, key_of
 
     def open(self, lines: Sequence[Line]) -> Batch:
         """Turn our claims on the requests of ``lines`` into a new batch that we follow."""
@@ -108,8 +108,8 @@ class BatchBook:
                     "INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)",
                     (key, batch.tag, *texts),
                 )
-                self._claims.release(key)
-            self._claims.take(_name(batch.tag))
+                self._in_flight.release(key)
+            self._in_flight.take(_name(batch.tag))
         return batch
 
     def uploaded(self, batch: Batch, input_file: str) -> Batch:
@@ -127,9 +127,9 @@ class BatchBook:
         return replace(batch, id=id_)
 
     def ended(self, batch: Batch, how: str) -> None:
-        """Close ``batch``: what of it is not answered now was in it in vain."""
+        """Close ``batch``: what of it is not answered now stays unanswered."""
         self._database.execute("UPDATE batches SET ended = ? WHERE tag = ?", (how, batch.tag))
-        self._claims.release(_name(batch.tag))
+        self._in_flight.release(_name(batch.tag))
 
     def forget(self, batch: Batch) -> None:
         """Strike out ``batch``, which was never worked on; its requests are free."""
@@ -137,11 +137,11 @@ class BatchBook:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM batched WHERE tag = ?", (batch.tag,))
             self._database.execute("DELETE FROM batches WHERE tag = ?", (batch.tag,))
-            self._claims.release(_name(batch.tag))
+            self._in_flight.release(_name(batch.tag))
 
     def adopt(self, tag: str) -> Batch | None:
         """The batch ``tag``, which is ours to follow now; None if another follows it, or no one."""
-        if not self._claims.take(_name(tag)):
+        if not self._in_flight.take(_name(tag)):
             return None
         row = self._database.execute(
             "SELECT tag, begun_at, size, input_file, id FROM batches "
@@ -149,7 +149,7 @@ class BatchBook:
             (tag,),
         ).fetchone()
         if row is None:  # it ended between the caller's look and ours
-            self._claims.release(_name(tag))
+            self._in_flight.release(_name(tag))
             return None
         return Batch(*row)
 
@@ -157,7 +157,7 @@ class BatchBook:
         """Whether ``request`` stands in an open batch."""
         return self._stands_in_a_batch(request, "ended IS NULL")
 
-    def was_in_vain(self, request: ChatRequest) -> bool:
+    def went_unanswered(self, request: ChatRequest) -> bool:
         """Whether the last batch with ``request`` ended without an answer to it."""
         return self._stands_in_a_batch(request, "ended IS NOT NULL")
 

@@ -17,12 +17,20 @@ from typing import IO, Any, Final, TypeVar
 import httpx2
 import openai
 
-from mini_lima.chat import messages, wire
-from mini_lima.chat.batch.state import DAY, RefusedError, State, UnknownError, read_id, read_state
-from mini_lima.chat.cassette import URL
+from mini_lima.chat.batch.files import DAY, RefusedError, State, UnknownError, read_id, read_state
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of
-from mini_lima.chat.retries import RETRIES_OF_THE_UNREACHABLE, pause
+from mini_lima.chat.faults import (
+    RETRIES_OF_THE_UNREACHABLE,
+    UNREACHABLE,
+    Fault,
+    Meaning,
+    cleaned,
+    fault_of,
+    hopeless_text,
+    pause,
+)
+from mini_lima.chat.live import open_blocking_client
+from mini_lima.chat.requests import URL
 from mini_lima.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -44,7 +52,7 @@ class BatchService:
         """Read the key."""
         self._endpoint = endpoint
         self._credential = endpoint.credential()
-        self._client = wire.open_blocking_client(endpoint, self._credential)
+        self._client = open_blocking_client(endpoint, self._credential)
         self._was_met = False
 
     def upload(self, tag: str, file: IO[bytes]) -> str:
@@ -65,7 +73,7 @@ class BatchService:
         try:
             return self._persist(once)
         except UnknownError as error:
-            raise RefusedError(messages.no_batch_interface(self._endpoint, str(error))) from None
+            raise RefusedError(_no_batch_interface(self._endpoint, str(error))) from None
         except UserError as error:
             raise RefusedError(str(error)) from None
 
@@ -94,7 +102,7 @@ class BatchService:
         try:
             return self._persist(once)
         except UnknownError as error:
-            text = messages.no_batch_interface(self._endpoint, str(error))
+            text = _no_batch_interface(self._endpoint, str(error))
             raise (RefusedError if tries == 1 else UserError)(text) from None
         except UserError as error:
             raise (RefusedError if tries == 1 else UserError)(str(error)) from None
@@ -179,9 +187,9 @@ class BatchService:
 
     def _pause(self, fault: Fault, retries: int, elapsed: float) -> float:
         if fault.meaning is Meaning.hopeless:
-            raise UserError(messages.hopeless(self._endpoint, fault))
+            raise UserError(hopeless_text(self._endpoint, fault))
         if fault.meaning is Meaning.own:
-            raise UserError(messages.not_taken(self._endpoint, fault))
+            raise UserError(_not_taken(self._endpoint, fault))
         self._was_met = self._was_met or fault.code != UNREACHABLE
         seconds = pause(
             endpoint=self._endpoint,
@@ -191,7 +199,7 @@ class BatchService:
             chance=0.0,
         )
         if seconds is None or (not self._was_met and retries >= RETRIES_OF_THE_UNREACHABLE):
-            raise ConnectionError(messages.out_of_reach(self._endpoint, fault))
+            raise ConnectionError(_out_of_reach(self._endpoint, fault))
         return seconds
 
     def close(self) -> None:
@@ -204,3 +212,27 @@ def _document(content: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("the response is not a JSON object")
     return document
+
+
+def _no_batch_interface(endpoint: Endpoint, text: str) -> str:
+    """Say that there is nothing to give a batch to."""
+    return (
+        f"endpoint {endpoint.name!r}: this endpoint has no batch interface ({text}): choose "
+        "mode=live"
+    )
+
+
+def _not_taken(endpoint: Endpoint, fault: Fault) -> str:
+    """Say that an endpoint refuses what the batch interface was asked."""
+    return (
+        f"endpoint {endpoint.name!r} does not take the batch ({fault.text}): put right what it "
+        "names, or choose mode=live"
+    )
+
+
+def _out_of_reach(endpoint: Endpoint, fault: Fault) -> str:
+    """Say that the batch interface does not answer now."""
+    return (
+        f"endpoint {endpoint.name!r}: the batch interface is out of reach ({fault.text}); batches "
+        "that were submitted go on there and are kept account of: run the same command again"
+    )

@@ -11,12 +11,17 @@ import time
 
 from mini_lima.chat import Reply
 from mini_lima.data.examples import Example, StepReport
-from mini_lima.data.filters import Filters, RewritingFilters
+from mini_lima.data.filters import (
+    Filters,
+    RewritingFilters,
+    TaskFilter,
+    new_instances,
+    new_tasks,
+    rewriting_objection,
+)
 from mini_lima.data.measures import counts
 from mini_lima.data.parsing import pairs
-from mini_lima.data.screening import Screen, rewriting_objection
 from mini_lima.data.seeds import Instance, Task
-from mini_lima.data.selection import new_instances, new_tasks
 from mini_lima.language import languages
 
 EXAMPLES, PER_TASK, PER_REPLY, REPEATS = 2_000, 5, 6, 3
@@ -63,12 +68,17 @@ def data():
 
 
 def naive(seeds, about_tasks, about_instances):
-    screen, made, used = Screen(Filters(), seeds), [], []
+    task_filter, made, used = TaskFilter(Filters(), seeds), [], []
     for each in about_tasks:
-        made += new_tasks(each, screen=screen, earlier=made, wanted=len(seeds))[0]
+        made += new_tasks(each, task_filter=task_filter, earlier=made, wanted=len(seeds))[0]
     for task, each, seed in zip(made, about_instances, seeds, strict=True):
         fresh, _ = new_instances(
-            each, task=task, wanted=PER_TASK, prompt="prompt 3", screen=screen, example=seed
+            each,
+            task=task,
+            wanted=PER_TASK,
+            prompt="prompt 3",
+            task_filter=task_filter,
+            example=seed,
         )
         used += [(task, instance) for instance in fresh]
     return used

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Asked, Teacher, good_instances, jsonl, seed_rows
 
-from mini_lima.data.histogram import histogram
+from mini_lima.data.card import histogram
 from mini_lima.data.measures import diversity, lengths, tokens
 from mini_lima.data.rouge import words
 

@@ -20,8 +20,13 @@ from tests.data.teachers import (
     seed_rows,
 )
 
-from mini_lima.data.filters import MEANING, Filters, RewritingFilters
-from mini_lima.data.screening import Screen, rewriting_objection
+from mini_lima.data.filters import (
+    MEANING,
+    Filters,
+    RewritingFilters,
+    TaskFilter,
+    rewriting_objection,
+)
 from mini_lima.data.seeds import Instance, Task
 
 STORY = "Write a story about the sea and the people who live from it."
@@ -30,13 +35,13 @@ EXAMPLE = ("It rains.", "It pours, and the whole of the street is a river that c
 
 
 def said_of_task(instruction: str, filters: Filters | None = None) -> str | None:
-    no = Screen(filters or Filters(), [SEED]).task(instruction, [SEED.instruction])
+    no = TaskFilter(filters or Filters(), [SEED]).task(instruction, [SEED.instruction])
     return no.code if no else None
 
 
 def said_of_output(output: str, instruction: str = "Answer.", given_: str = "") -> str | None:
     task = Task("t", "t", instruction, ())
-    no = Screen(Filters(), [SEED]).instance(Instance(given_, output), task)
+    no = TaskFilter(Filters(), [SEED]).instance(Instance(given_, output), task)
     return no.code if no else None
 
 
@@ -124,8 +129,8 @@ GOOD_OUTPUTS = [
 @pytest.mark.parametrize(("output", "code"), OUTPUTS.items())
 def test_an_output_is_objected_to(output: str, code: str) -> None:
     assert said_of_output(output) == code
-    screen = Screen(replace(Filters(), **{code: False}), [SEED])
-    assert screen.instance(Instance("", output), Task("t", "t", "Answer.", ())) is None
+    task_filter = TaskFilter(replace(Filters(), **{code: False}), [SEED])
+    assert task_filter.instance(Instance("", output), Task("t", "t", "Answer.", ())) is None
 
 
 @pytest.mark.parametrize("output", GOOD_OUTPUTS)
@@ -145,9 +150,12 @@ def test_the_language_is_that_of_the_seeds_whichever_it_is() -> None:
     german = Task(
         "s", "s", "Schreib eine Geschichte, die von der See und den Menschen erzählt.", ()
     )
-    screen = Screen(Filters(), [german])
-    assert screen.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", []) is None
-    refused = screen.task("Write a poem for the birthday of a friend.", [])
+    task_filter = TaskFilter(Filters(), [german])
+    assert (
+        task_filter.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", [])
+        is None
+    )
+    refused = task_filter.task("Write a poem for the birthday of a friend.", [])
     assert refused is not None
     assert refused.code == "wrong_language"
 
@@ -195,18 +203,18 @@ def test_a_good_rewriting_passes() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_no_text_makes_a_filter_raise(output: str, given_: str, instruction: str) -> None:
-    screen = Screen(Filters(), [SEED])
-    screen.task(instruction, [output, given_])
-    screen.instance(Instance(given_, output), Task("t", "t", instruction, ()))
+    task_filter = TaskFilter(Filters(), [SEED])
+    task_filter.task(instruction, [output, given_])
+    task_filter.instance(Instance(given_, output), Task("t", "t", instruction, ()))
     said_of_rewriting(output, before=given_, given=instruction)
 
 
 @given(st.text(min_size=1))
 def test_a_filter_that_is_off_never_objects(text: str) -> None:
     off = Filters(**{each.name: False for each in fields(Filters)})
-    screen = Screen(off, [SEED])
-    assert screen.task(text, [text]) is None
-    assert screen.instance(Instance(text, text), SEED) is None
+    task_filter = TaskFilter(off, [SEED])
+    assert task_filter.task(text, [text]) is None
+    assert task_filter.instance(Instance(text, text), SEED) is None
     rewriting_off = RewritingFilters(**{each.name: False for each in fields(RewritingFilters)})
     assert said_of_rewriting(text, before=text, cut=True, on=rewriting_off) is None
 

@@ -12,7 +12,7 @@ are asking at this moment (`in_flight`); and the batches (`batch.batch_table`).
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
 network file system, where another node may have the same file open, SQLite keeps a rollback
-journal: it needs nothing but the locks that the store needs anyhow, and takes some flushes per
+journal: it needs only the locks that the store needs too, and takes some flushes per
 answer, which is little beside the asking. The journal is a property of the file, the same for all
 who open it. So one that is there already changes only towards the safe side: a server's own disk is
 a network file system to its clients.

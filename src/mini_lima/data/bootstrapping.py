@@ -22,11 +22,9 @@ from annotated_types import Ge
 from mini_lima.chat import Chat, Reply, Session, user_says
 from mini_lima.data import prompts
 from mini_lima.data.examples import Example, Reject, StepReport, write_examples
-from mini_lima.data.filters import Filters
+from mini_lima.data.filters import Filters, TaskFilter, new_instances, new_tasks
 from mini_lima.data.prompts import Template, read_template
-from mini_lima.data.screening import Screen
 from mini_lima.data.seeds import Instance, Task, read_seeds
-from mini_lima.data.selection import new_instances, new_tasks
 from mini_lima.data.steps import Forecast, forecast_by
 
 Count = Annotated[int, Ge(0)]
@@ -108,7 +106,7 @@ def self_instruct(
     """
     seed_tasks = read_seeds(seeds)
     asks = _Prompts.read(new_tasks_prompt, more_instances_prompt, new_instances_prompt)
-    screen = Screen(filters or Filters(), seed_tasks)
+    task_filter = TaskFilter(filters or Filters(), seed_tasks)
     wanted = len(seed_tasks) if max_new_tasks is None else max_new_tasks
     with teacher.session(output_dir) as session:
         found = _Found({}, [], [])
@@ -116,16 +114,16 @@ def self_instruct(
             session,
             asks,
             found,
-            screen,
+            task_filter,
             wanted=wanted,
             shuffle_seed=shuffle_seed,
             pairs_per_prompt=pairs_per_prompt,
             max_rounds=max_rounds,
             max_idle_rounds=max_idle_rounds,
         )
-        grown_seeds = _more_instances(session, asks, found, screen, wanted=instances_per_seed)
+        grown_seeds = _more_instances(session, asks, found, task_filter, wanted=instances_per_seed)
         shown = shown_in_prompt_3(grown_seeds, len(made), shuffle_seed)
-        _instances(session, asks, found, screen, made, shown, wanted=instances_per_new_task)
+        _instances(session, asks, found, task_filter, made, shown, wanted=instances_per_new_task)
     write_examples(output_dir, found.examples)
     return StepReport(
         rejects=found.rejects,
@@ -190,7 +188,7 @@ def _new_tasks(
     session: Session,
     asks: _Prompts,
     found: _Found,
-    screen: Screen,
+    task_filter: TaskFilter,
     *,
     wanted: int,
     shuffle_seed: int,
@@ -205,33 +203,35 @@ def _new_tasks(
         before = len(made)
         # A round that happens to deal the same hand again is to get another answer to it.
         replies = session.ask(
-            user_says(asks.for_new_tasks(screen.seeds, pairs_per_prompt, rounds, shuffle_seed)),
+            user_says(
+                asks.for_new_tasks(task_filter.seeds, pairs_per_prompt, rounds, shuffle_seed)
+            ),
             label=f"prompt 1: new tasks, round {rounds + 1}",
             sample=rounds,
         )
         for reply in replies:
-            more, unused = new_tasks(reply, screen=screen, earlier=made, wanted=wanted)
+            more, unused = new_tasks(reply, task_filter=task_filter, earlier=made, wanted=wanted)
             made += more
             found.rejects += unused
         rounds += 1
         idle = 0 if len(made) > before else idle + 1
         found.asked["prompt 1"] += len(replies)
     if len(made) < wanted:
-        counts = (len(made), len(screen.seeds), wanted, rounds)
+        counts = (len(made), len(task_filter.seeds), wanted, rounds)
         log.warning("prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts)
     return made, rounds
 
 
 def _more_instances(
-    session: Session, asks: _Prompts, found: _Found, screen: Screen, *, wanted: int
+    session: Session, asks: _Prompts, found: _Found, task_filter: TaskFilter, *, wanted: int
 ) -> list[Task]:
     """Prompt 2; return the seed tasks with what they gained."""
     grown: list[Task] = []
-    texts = [asks.for_more_instances(task) for task in screen.seeds]
+    texts = [asks.for_more_instances(task) for task in task_filter.seeds]
     replies = session.ask(user_says(texts), label="prompt 2: instances for the seed tasks")
-    for task, reply in zip(screen.seeds, replies, strict=True):
+    for task, reply in zip(task_filter.seeds, replies, strict=True):
         fresh, unused = new_instances(
-            reply, task=task, wanted=wanted, prompt="prompt 2", screen=screen
+            reply, task=task, wanted=wanted, prompt="prompt 2", task_filter=task_filter
         )
         grown.append(replace(task, instances=task.instances + fresh))
         found.examples += _examples(task, fresh, "prompt 2", reply, shown=None)
@@ -244,7 +244,7 @@ def _instances(
     session: Session,
     asks: _Prompts,
     found: _Found,
-    screen: Screen,
+    task_filter: TaskFilter,
     made: Sequence[Task],
     shown: Sequence[Task],
     *,
@@ -257,7 +257,7 @@ def _instances(
     replies = session.ask(user_says(texts), label="prompt 3: instances for the new tasks")
     for task, old, reply in zip(made, shown, replies, strict=True):
         fresh, unused = new_instances(
-            reply, task=task, wanted=wanted, prompt="prompt 3", screen=screen, example=old
+            reply, task=task, wanted=wanted, prompt="prompt 3", task_filter=task_filter, example=old
         )
         found.examples += _examples(task, fresh, "prompt 3", reply, shown=old.id)
         found.rejects += unused

@@ -125,7 +125,7 @@ def _read(
         except Unreadable as fault:
             faults.append((row, fault.malformed))
     if faults and (unreadable == "refuse" or not read):
-        raise UserError(_complaint(file, len(read) + len(faults), faults, unreadable))
+        raise UserError(_summary(file, len(read) + len(faults), faults, unreadable))
     own = _own_ids([row for row, _ in read], columns.get("id", "id"))
     examples: list[Example] = []
     tasks: dict[tuple[str, str], str] = {}
@@ -209,7 +209,7 @@ def _own_ids(rows: Sequence[Row], column: str) -> list[str] | None:
     return ids if usable and len(set(ids)) == len(ids) else None
 
 
-def _complaint(
+def _summary(
     file: Path, rows: int, faults: Sequence[tuple[Row, Malformed]], unreadable: str
 ) -> str:
     counts = Counter(fault.reason for _, fault in faults)

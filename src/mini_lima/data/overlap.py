@@ -10,7 +10,7 @@ Two signs, each of which is enough:
   text shorter than that is looked for as a whole, and 8 words are the least: "Write a poem about
   spring" is in many data sets that have never seen the evaluation set.
 
-A word is what `likeness.words` takes for one: a character of a script without spaces is one too.
+A word is what `rouge.words` takes for one: a character of a script without spaces is one too.
 """
 
 import json

@@ -18,9 +18,8 @@ from mini_lima.data.examples import (
     read_examples,
     write_examples,
 )
-from mini_lima.data.filters import RewritingFilters
+from mini_lima.data.filters import Objection, RewritingFilters, rewriting_objection
 from mini_lima.data.prompts import Template, read_template
-from mini_lima.data.screening import Objection, rewriting_objection
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.language import languages
 

@@ -109,7 +109,7 @@ class _InFloat32(torch.autograd.Function):
     """Attention of bf16 in float32, without keeping anything in float32.
 
     PyTorch's attention on a processor takes twice as long in bf16, and is less precise.
-    It is computed anew in the backward pass, so it must not draw anything by chance.
+    It is computed again in the backward pass, so it must not draw anything by chance.
     """
 
     @staticmethod

@@ -19,7 +19,7 @@ from mini_lima.sft.deepspeed_config import Batches
 
 @dataclass(frozen=True)
 class Order:
-    """The order of the examples: drawn anew for each epoch, the same however it is divided.
+    """The order of the examples: drawn again for each epoch, the same however it is divided.
 
     Attributes:
         examples: How many there are.

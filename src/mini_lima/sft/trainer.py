@@ -28,7 +28,7 @@ from mini_lima.sft.order import MicroBatches
 
 
 class SftTrainer(Trainer):
-    """Trainer with the batches and the loss of this house."""
+    """Trainer with the batches and the loss of Mini-LIMA."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from mini_lima.sft import lora
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.norms import spare_normal_values
+from mini_lima.sft.memory import replace_norms
 from mini_lima.sft.order import Order
 
 Trained = tuple[list[float], dict[str, torch.Tensor]]
@@ -51,7 +51,7 @@ def plain_loop(
     model: Any = load_model(TINY, None, 0, dtype)
     if dtype is torch.bfloat16:  # or each would pass through roundings of its own
         attend_per_sequence(model, torch.device("cpu"))
-        spare_normal_values(model)
+        replace_norms(model)
     if adapter:
         model = lora.added(model, adapter, SETTINGS["seed"])
     parameters = [each for each in model.parameters() if each.requires_grad]

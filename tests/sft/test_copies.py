@@ -7,8 +7,8 @@ import pytest
 import torch
 from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 
-from mini_lima.sft import copies
-from mini_lima.sft.copies import spare_copies
+from mini_lima.sft import memory
+from mini_lima.sft.memory import skip_gradient_copies
 
 SHAPE = (13, 5)
 
@@ -32,9 +32,9 @@ def engine(optimizer: Any, stage: int) -> Any:
 def test_gradients_are_added_up_as_deepspeed_adds_them(
     monkeypatch: pytest.MonkeyPatch, transposed: bool
 ) -> None:
-    monkeypatch.setattr(copies, "PIECE", 7)
+    monkeypatch.setattr(memory, "PIECE", 7)
     theirs, ours = in_bf16(), in_bf16()
-    spare_copies(engine(ours, 1), processes=2)
+    skip_gradient_copies(engine(ours, 1), processes=2)
     for optimizer in (theirs, ours):
         generator = torch.Generator().manual_seed(0)
         parameter = torch.nn.Parameter(torch.zeros(SHAPE, dtype=torch.bfloat16))
@@ -54,7 +54,7 @@ def test_gradients_are_added_up_as_deepspeed_adds_them(
 
 def test_a_parameter_without_a_gradient_adds_nothing() -> None:
     optimizer = in_bf16()
-    spare_copies(engine(optimizer, 1), processes=1)
+    skip_gradient_copies(engine(optimizer, 1), processes=1)
     optimizer._update_hp_grad(torch.nn.Parameter(torch.zeros(SHAPE)), 0, 0, clear_lp_grads=False)
     assert optimizer.fp32_groups_has_gradients == [[False]]
 
@@ -75,5 +75,5 @@ def test_gradients_are_reduced_where_somebody_else_has_some(
 ) -> None:
     found = engine(optimizer, stage)
     for _ in range(2):
-        spare_copies(found, processes)
+        skip_gradient_copies(found, processes)
     assert found.enable_backward_allreduce is reduces

@@ -19,7 +19,7 @@ from tests.sft.attempts import (
 
 from mini_lima.errors import UserError
 from mini_lima.files import write_jsonl
-from mini_lima.sft.failures import in_words, less_memory
+from mini_lima.sft.failures import as_user_errors, less_memory
 from mini_lima.sft.order import Order
 
 
@@ -76,12 +76,12 @@ def test_a_disk_that_is_full_when_the_model_is_saved_is_told(
 
 def test_a_gpu_out_of_memory_is_told_in_the_same_words() -> None:
     told = r"^out of memory \(CUDA out of memory. .*\): try "
-    with pytest.raises(UserError, match=told), in_words(SETTINGS):
+    with pytest.raises(UserError, match=told), as_user_errors(SETTINGS):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
 def test_other_failures_pass_as_they_are() -> None:
-    with pytest.raises(ZeroDivisionError), in_words(SETTINGS):
+    with pytest.raises(ZeroDivisionError), as_user_errors(SETTINGS):
         raise ZeroDivisionError
 
 

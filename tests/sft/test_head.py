@@ -11,10 +11,9 @@ from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from mini_lima.models.rendering import Conversation
-from mini_lima.sft import head
+from mini_lima.sft import loss as sft_loss
 from mini_lima.sft.batches import flatten
-from mini_lima.sft.head import CrossEntropy
-from mini_lima.sft.loss import summed_loss
+from mini_lima.sft.loss import CrossEntropy, summed_loss
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 211
 CONVERSATIONS = [Conversation([3, 4, 5], [6, 7, 8, 9]), Conversation([10, 11], [12, 13])]
@@ -51,7 +50,7 @@ def drawn(*shape: int, seed: int) -> torch.Tensor:
 def test_it_is_pytorchs_cross_entropy_whatever_the_chunks(
     monkeypatch: pytest.MonkeyPatch, rows_at_once: int, rows_in_cache: int, with_bias: bool
 ) -> None:
-    monkeypatch.setattr(head, "IN_CACHE", rows_in_cache * VOCABULARY)
+    monkeypatch.setattr(sft_loss, "IN_CACHE", rows_in_cache * VOCABULARY)
     inputs = [drawn(POSITIONS, WIDTH, seed=0), drawn(VOCABULARY, WIDTH, seed=1)]
     inputs += [drawn(VOCABULARY, seed=2)] if with_bias else []
     bias = inputs[2] if with_bias else None

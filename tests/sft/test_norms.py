@@ -10,7 +10,7 @@ from tests.sft.test_head import SIZE
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from mini_lima.sft.norms import RMSNorm, spare_normal_values
+from mini_lima.sft.memory import RMSNorm, replace_norms
 
 WIDTH = 48
 
@@ -27,7 +27,7 @@ def test_a_models_gradients_stay_the_same(made: Any, checkpointing: bool) -> Non
     loss = padded_loss(model, CONVERSATIONS)
     expected = gradients(model, loss)
 
-    spare_normal_values(model)
+    replace_norms(model)
     if checkpointing:
         model.activation_checkpointing_enable()
         model.train()
@@ -98,6 +98,6 @@ def test_a_norm_of_another_kind_is_left_as_it_is() -> None:
     loss = padded_loss(model, CONVERSATIONS)
     expected = gradients(model, loss)
 
-    spare_normal_values(model)
+    replace_norms(model)
 
     assert_same_to_1e_5(gradients(model, padded_loss(model, CONVERSATIONS)), expected)

@@ -15,7 +15,7 @@ WRITE_FAILED = ("inline_container", *(f"(os error {number})" for number in DISK_
 
 
 @contextmanager
-def in_words(settings: Mapping[str, Any]) -> Iterator[None]:
+def as_user_errors(settings: Mapping[str, Any]) -> Iterator[None]:
     """Turn what ran out during the block into a UserError; other failures pass as they are.
 
     Args:

@@ -3,6 +3,11 @@
 transformers' Trainer finds its place in the data and the random states again, DeepSpeed its
 weights, optimizer and learning rate. What is ours is when to write, that it is whole
 (`checkpoints`), and that all processes stop after the same step.
+
+And what DeepSpeed's Adam for CPUs remembers and no checkpoint holds (`RestoreAdam`). Its C++ keeps
+the powers of the betas, by which it corrects the moments' bias, and multiplies them up step by
+step. A process that goes on from a checkpoint would raise the betas to the power instead, which
+rounds differently: equal to seven digits, and not to the last bit.
 """
 
 from collections.abc import Callable
@@ -10,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from mini_lima.errors import Stopped
 from mini_lima.files import write_jsonl
-from mini_lima.sft import adam, checkpoints
+from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.trainer import SftTrainer
@@ -54,7 +60,7 @@ class Checkpointing(TrainerCallback):
         return bool(asked)
 
 
-class AdamsMemory(TrainerCallback):
+class RestoreAdam(TrainerCallback):
     """Restores, when training goes on, what of the optimizer is in no checkpoint."""
 
     def __init__(self, optimizer: Callable[[], Any]) -> None:
@@ -65,7 +71,7 @@ class AdamsMemory(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """The checkpoint has been read by now."""
-        adam.remember(self._optimizer(), state.global_step)
+        _repeat_steps(self._optimizer(), state.global_step)
 
 
 class ResumingTrainer(SftTrainer):
@@ -76,7 +82,7 @@ class ResumingTrainer(SftTrainer):
         self._work_dir = work_dir
         self._launch = launch
         self._record = record
-        self.add_callback(AdamsMemory(self._basic_optimizer))
+        self.add_callback(RestoreAdam(self._basic_optimizer))
 
     def resume(self) -> None:
         """Train from the last checkpoint on, or from the beginning if there is none."""
@@ -103,3 +109,30 @@ class ResumingTrainer(SftTrainer):
         if self.is_world_process_zero():
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
             write_jsonl(folder / METRICS, self._record.rows)
+
+
+def _repeat_steps(optimizer: Any, steps: int) -> None:
+    """Bring the memory of ``optimizer`` to where it was after ``steps`` updates.
+
+    Args:
+        optimizer: Any; its parameters are not touched. None but DeepSpeed's Adams on a CPU
+            remember anything.
+        steps: Updates made.
+    """
+    on_cpu = all(each.device.type == "cpu" for each in optimizer.param_groups[0]["params"])
+    if not on_cpu or not isinstance(optimizer, DeepSpeedCPUAdam | FusedAdam):
+        return
+    group = optimizer.param_groups[0]
+    rates = (group["lr"], *group["betas"], group["eps"])
+    decay, correction = group["weight_decay"], int(group["bias_correction"])
+    gradient, parameter, mean, square = (torch.zeros(1) for _ in range(4))
+    for step in range(1, steps + 1):
+        if isinstance(optimizer, DeepSpeedCPUAdam):
+            tensors = (parameter, gradient, mean, square)
+            update = optimizer.ds_opt_adam.adam_update
+            update(optimizer.opt_id, step, *rates, decay, correction, *tensors)
+        else:
+            overflow, mode = optimizer._dummy_overflow_buf, optimizer.adam_w_mode
+            lists = [[gradient], [parameter], [mean], [square]]
+            update = optimizer.multi_tensor_adam
+            update(1, overflow, lists, *rates, step, mode, correction, decay)

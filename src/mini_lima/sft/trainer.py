@@ -19,11 +19,9 @@ from mini_lima.models.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
 from mini_lima.sft.choices import OPTIMIZER, SCHEDULER, Choice, make_optimizer, make_scheduler
-from mini_lima.sft.copies import spare_copies
 from mini_lima.sft.deepspeed_types import implementation
 from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.memory import KeepMemory
-from mini_lima.sft.norms import spare_normal_values
+from mini_lima.sft.memory import KeepMemory, replace_norms, skip_gradient_copies
 from mini_lima.sft.order import MicroBatches
 
 
@@ -61,7 +59,7 @@ class SftTrainer(Trainer):
         """
         _check_vocabulary(model, train_dataset)
         attend_per_sequence(model, args.device)
-        spare_normal_values(model)
+        replace_norms(model)
         data = cast("Dataset[Conversation]", train_dataset)
         super().__init__(model=model, args=args, train_dataset=data, **given)
         self.add_callback(KeepMemory())
@@ -144,7 +142,7 @@ class SftTrainer(Trainer):
         """
         if not isinstance(model, DeepSpeedEngine):
             raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
-        spare_copies(model, self.accelerator.num_processes)
+        skip_gradient_copies(model, self.accelerator.num_processes)
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
         if self.loss_reduction == "micro_batch":

@@ -20,12 +20,11 @@ from mini_lima.models.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
 from mini_lima.sft.checkpoints import Launch
+from mini_lima.sft.checks import Divergence, EngineCheck
 from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 from mini_lima.sft.deepspeed_types import builders
-from mini_lima.sft.divergence import Divergence
-from mini_lima.sft.engine import EngineCheck
-from mini_lima.sft.failures import in_words
+from mini_lima.sft.failures import as_user_errors
 from mini_lima.sft.held_out import HeldOutLoss, divide
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.record import METRICS, Record
@@ -104,7 +103,7 @@ def train(
     """
     settings = dict(locals())
     transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
-    with in_words(settings), stop_request() as stop:
+    with as_user_errors(settings), stop_request() as stop:
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]
         ops.load(device, builders(chosen.type, chosen.params, offload=offload, device=device))

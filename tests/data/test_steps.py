@@ -120,6 +120,9 @@ def test_editing_ones_own_function_makes_its_data_again_and_a_file_is_known_by_i
         (json.dumps({"instruction": "a", "output": 3}), "'output' must be a text"),
         (json.dumps({"instruction": "a", "output": "b", "answer": "b"}), "'answer'"),
         ("\n".join([json.dumps({"id": "x", "instruction": "a", "output": "b"})] * 2), "line 1"),
+        (json.dumps({"id": [1], "instruction": "a", "output": "b"}), "'id' must be a text"),
+        (json.dumps({"instruction": "a", "output": "\ud800"}), "surrogate"),
+        (json.dumps({"instruction": "a", "output": "b", "fields": [1]}), "'fields'"),
         ("", "no example"),
     ],
 )

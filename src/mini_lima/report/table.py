@@ -62,17 +62,17 @@ def show(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     table = Table(show_lines=True)
     for column in ["model", *comparison.columns]:
-        table.add_column(column, overflow="fold")
+        table.add_column(_broken(column, comparison.columns, console.width), overflow="fold")
     for name, row in comparison.rows.items():
         entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
         table.add_row(name, *entries)
-    # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     console.print(table)
     if others := measures.others(comparison.measures):
-        console.print(_side_by_side(others, comparison.columns))
+        console.print(_side_by_side(others, comparison.columns, console.width))
     shown = comparison.lines(short=True)
     if shown:
         contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -87,14 +87,20 @@ def show(comparison: Comparison) -> None:
         console.print(note)
 
 
-def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Table":
+def _broken(name: str, columns: Sequence[str], width: int) -> str:
+    """Break ``name`` after its underscores if it is too long for one column beside ``columns``."""
+    fits = len(name) <= width // (len(columns) + 1) - 3
+    return name if fits else name.replace("_", "_\n")
+
+
+def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str], width: int) -> "Table":
     """Return the measures with the arms beside one another."""
     from rich.table import Table
 
     several = len({line.row for line in lines}) > 1
-    table = Table("measure", *["model"] * several)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table()
+    for column in ["measure", *["model"] * several, *columns]:
+        table.add_column(_broken(column, columns, width), overflow="fold")
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
     for line in lines:
         row = rows.setdefault((measures.titled(line.measured), line.row), {})
@@ -110,6 +116,8 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Ta
         )
     for (measure, name), row in rows.items():
         table.add_row(
-            measure, *[name] * several, *("\n".join(row.get(column, [])) for column in columns)
+            _broken(measure, columns, width),
+            *[name] * several,
+            *("\n".join(row.get(column, [])) for column in columns),
         )
     return table

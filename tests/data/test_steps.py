@@ -145,6 +145,8 @@ def test_what_a_step_writes_is_checked(tmp_path: Path, text: str, said: str) -> 
         ({"bare": {"file": "x"}, "keep": {"_target_": f"{OURS}.kep"}}, "did you mean keep?"),
         ({"bare": {"file": "x"}, "keep": {"_target_": f"{OURS}.Path"}}, "no function"),
         ({"bare": {"file": "x"}, "both": {"_inputs_": {"other": "no"}}}, "data.others"),
+        ({"bare": {"file": "x"}, "keep": {"_inputs_": {"dta": "bare"}}}, "_inputs_.dta"),
+        ({"bare": {"file": "x"}, "keep": {"_inputs_": ["bare"]}}, "_inputs_"),
         ({"bare": {"file": "x"}, "written": {"text": ""}}, "no later step reads it"),
         ({"bare": {"file": "x"}, "unforeseen": {}}, "forecast_by"),
         ({"bare": {"file": "x"}, "keep": {"_inputs": {}}}, "_inputs"),

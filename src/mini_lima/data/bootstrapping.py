@@ -66,7 +66,7 @@ def expected(
     ]
     # A step that asks about each example asks once where two are equal: those to come will not be.
     others = [
-        replace(task, id=f"{task.id}_{number}", instruction=f"{task.instruction} {number}")
+        replace(task, id=f"new_{number}", instruction=f"{task.instruction} {number}")
         for number, task in enumerate(new)
     ]
     examples = [
@@ -314,7 +314,7 @@ def _at_most(task: Task, has: int, more: int) -> Iterator[Example]:
             task=task.id,
             name=f"{task.name}_{number}",
             instruction=task.instruction,
-            input=instance.input if known else f"{instance.input} {number}",
-            output=instance.output if known else f"{instance.output} {number}",
+            input=instance.input if known else f"{instance.input} {task.id}.{number}",
+            output=instance.output if known else f"{instance.output} {task.id}.{number}",
             source="seed",
         )

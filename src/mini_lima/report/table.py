@@ -82,7 +82,8 @@ def show(comparison: Comparison) -> None:
             contrasts.add_row(*line.values())
         console.print(contrasts)
     if left := len(comparison.contrasts) - len(shown):
-        console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")
+        told = "contrasts of metrics" if left > 1 else "contrast of a metric"
+        console.print(f"Not shown: {left} {told} without a difference; report.md has all.")
     for note in [*comparison.about_length, *comparison.notes]:
         console.print(note)
 

@@ -25,7 +25,7 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 
 def markdown(comparison: Comparison) -> str:
     """Return the tables as GitHub-flavoured Markdown, then the notes."""
-    header = ["model", *comparison.columns]
+    header = ["model", *map(_escaped, comparison.columns)]
     lines = [_row(header), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING = ["not run"]
+BESIDE = 16
+"""Characters that a column needs on a terminal; with less each figure would be wrapped."""
 
 
 def write_report(folder: Path, comparison: Comparison) -> None:
@@ -64,15 +66,15 @@ def show(comparison: Comparison) -> None:
 
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
-    table = Table(show_lines=True)
-    for column in ["model", *comparison.columns]:
-        table.add_column(_broken(column, comparison.columns, console.width), overflow="fold")
-    for name, row in comparison.rows.items():
-        entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
-        table.add_row(name, *entries)
-    console.print(table)
-    if others := measures.others(comparison.measures):
-        console.print(_side_by_side(others, comparison.columns, console.width))
+    others = measures.others(comparison.measures)
+    if BESIDE * (1 + len(comparison.columns)) <= console.width:
+        console.print(_entries(comparison))
+        if others:
+            console.print(_side_by_side(others, comparison.columns))
+    else:
+        console.print(_entries_below(comparison))
+        if others:
+            console.print(_below(others))
     shown = comparison.lines(short=True)
     if shown:
         contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -88,20 +90,60 @@ def show(comparison: Comparison) -> None:
         console.print(note)
 
 
-def _broken(name: str, columns: Sequence[str], width: int) -> str:
-    """Break ``name`` after its underscores if it is too long for one column beside ``columns``."""
-    fits = len(name) <= width // (len(columns) + 1) - 3
-    return name if fits else name.replace("_", "_\n")
+def _entries(comparison: Comparison) -> "Table":
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    for column in ["model", *comparison.columns]:
+        table.add_column(column, overflow="fold")
+    for name, row in comparison.rows.items():
+        entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
+        table.add_row(name, *entries)
+    return table
 
 
-def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str], width: int) -> "Table":
+def _entries_below(comparison: Comparison) -> "Table":
+    """Return the entries below one another: there are more arms than fit beside each other."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table("model", "arm", "win rate", box=SIMPLE_HEAD, pad_edge=False)
+    for name, row in comparison.rows.items():
+        for number, column in enumerate(comparison.columns):
+            entry = "; ".join(row.get(column, MISSING))
+            table.add_row("" if number else name, column, entry)
+    return table
+
+
+def _below(lines: Sequence[measures.Line]) -> "Table":
+    """Return the measures with the arms below one another."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    several = len({line.row for line in lines}) > 1
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    left_out = ("measure",) if several else ("measure", "model")
+    measure = ""
+    for row in measures.texts(lines):
+        texts = {name: text for name, text in row.items() if name not in left_out}
+        if not measure:
+            for name in texts:
+                table.add_column(name, overflow="fold")
+        if row["measure"] != measure:
+            measure = row["measure"]
+            table.add_row(f"{measure}:")
+        table.add_row(*texts.values())
+    return table
+
+
+def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Table":
     """Return the measures with the arms beside one another."""
     from rich.table import Table
 
     several = len({line.row for line in lines}) > 1
     table = Table()
     for column in ["measure", *["model"] * several, *columns]:
-        table.add_column(_broken(column, columns, width), overflow="fold")
+        table.add_column(column, overflow="fold")
     rows: dict[tuple[str, str], dict[str, list[str]]] = {}
     for line in lines:
         row = rows.setdefault((measures.titled(line.measured), line.row), {})
@@ -117,7 +159,7 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str], width:
         )
     for (measure, name), row in rows.items():
         table.add_row(
-            _broken(measure, columns, width),
+            measure,
             *[name] * several,
             *("\n".join(row.get(column, [])) for column in columns),
         )

@@ -30,7 +30,7 @@ def test_the_readme_can_be_read_in_a_few_minutes():
 def test_links_and_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    named = re.findall(r"`((?:src|conf|tests|tools|benchmarks|docs)/[\w./-]+)`", text)
+    named = re.findall(r"`((?:src|conf|examples|tests|tools|benchmarks|docs)/[\w./-]+)`", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     assert missing + [name for name in named if not (ROOT / name).exists()] == []
 

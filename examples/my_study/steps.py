@@ -1,4 +1,4 @@
-"""A step: what one's own data method does to the examples before it."""
+"""A step: what one's own arm does to the examples before it."""
 
 from dataclasses import replace
 from pathlib import Path

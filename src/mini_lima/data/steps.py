@@ -218,11 +218,10 @@ def _example(
         raise UserError(f"{where}: {error}") from error
     if old is not None and example.output != old.output and example.earlier == old.earlier:
         was = Earlier(old.output, old.source, old.request)
-        mine = example.source == old.source and example.request == old.request
         example = replace(
             example,
             earlier=(*old.earlier, was),
-            source=name if mine else example.source,
-            request=None if mine else example.request,
+            source=name if example.source == old.source else example.source,
+            request=None if example.request == old.request else example.request,
         )
     return replace(example, task=example.task or example.id, source=example.source or name)

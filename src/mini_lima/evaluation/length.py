@@ -1,6 +1,6 @@
 """How much of a win rate is length: what must be known before a data set is called better.
 
-Annotators prefer longer answers, and a data method that lengthens outputs wins with them whether it
+Annotators prefer longer answers, and an arm that lengthens outputs wins with them whether it
 teaches anything or not. Three views: the win rate among pairs of about the same length; the
 verdicts of an annotator that looks at length alone (`under_longest`, for the statistics that the
 real verdicts go through); and AlpacaEval's regression, in `length_controlled`.

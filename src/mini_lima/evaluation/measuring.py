@@ -107,10 +107,17 @@ def _values(
     where = f"metrics.{name}"
     given = {targets.TARGET: metric.function, **metric.keywords}
     target = targets.load(where, given, provided=(ANSWERS,))
-    returned = target.function(answers, **target.keywords)
-    values = list(returned) if isinstance(returned, Iterable) else []
-    if len(values) != len(answers):
-        raise UserError(f"{where}: {metric.function} must return a number for each answer, a list")
+    try:
+        returned = target.function(answers, **target.keywords)
+    except Exception as error:
+        error.add_note(f"in {metric.function}, the metric {where}")
+        raise
+    if not isinstance(returned, Iterable):
+        raise UserError(f"{where}: {metric.function} returned no list of numbers: {returned!r:.40}")
+    if len(values := list(returned)) != len(answers):
+        raise UserError(
+            f"{where}: {metric.function} returned {len(values)} numbers for {len(answers)} answers"
+        )
     return [_value(f"{where}: {metric.function}", value, metric.unit) for value in values]
 
 

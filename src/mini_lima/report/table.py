@@ -30,7 +30,7 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 def markdown(comparison: Comparison) -> str:
     """Return the tables as GitHub-flavoured Markdown, then the notes."""
     header = ["model", *comparison.columns]
-    lines = [_row(header), _row(["---"] * len(header))]
+    lines = [_row([_escaped(name) for name in header]), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))

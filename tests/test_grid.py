@@ -42,6 +42,7 @@ STAGES_OF_A_GRID = {
     "sft": 4,
     "outputs": 6,
     "metrics": 6,
+    "contamination": 2,
     "annotations": 6,
     "result": 4,
     "tracking": 4,

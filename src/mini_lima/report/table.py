@@ -109,9 +109,9 @@ def _entries_below(comparison: Comparison) -> "Table":
 
     table = Table("model", "arm", "win rate", box=SIMPLE_HEAD, pad_edge=False)
     for name, row in comparison.rows.items():
-        for number, column in enumerate(comparison.columns):
-            entry = "; ".join(row.get(column, MISSING))
-            table.add_row("" if number else name, column, entry)
+        there = [column for column in comparison.columns if column in row]
+        for number, column in enumerate(there):
+            table.add_row("" if number else name, column, "; ".join(row[column]))
     return table
 
 
@@ -122,17 +122,17 @@ def _below(lines: Sequence[measures.Line]) -> "Table":
 
     several = len({line.row for line in lines}) > 1
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    left_out = ("measure",) if several else ("measure", "model")
-    measure = ""
+    heading = ""
     for row in measures.texts(lines):
-        texts = {name: text for name, text in row.items() if name not in left_out}
-        if not measure:
-            for name in texts:
+        measure, model, *texts = row.values()
+        if not heading:
+            for name in [*row][2:]:
                 table.add_column(name, overflow="fold")
-        if row["measure"] != measure:
-            measure = row["measure"]
-            table.add_row(f"{measure}:")
-        table.add_row(*texts.values())
+        above = f"{measure} – {model}" if several else measure
+        if above != heading:
+            heading = above
+            table.add_row(f"{heading}:")
+        table.add_row(*texts)
     return table
 
 

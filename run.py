@@ -13,7 +13,7 @@ from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
 
 if TYPE_CHECKING:
-    from mini_lima.plan import Plan
+    from mini_lima.experiment.plan import Plan
 
 plans: list["Plan"] = []
 
@@ -21,8 +21,8 @@ plans: list["Plan"] = []
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> float | None:
     """Plan or build one cell; return the win rate of its tuned model, for sweepers that search."""
-    from mini_lima import cell
-    from mini_lima.plan import Plan
+    from mini_lima.experiment import cell
+    from mini_lima.experiment.plan import Plan
 
     job = HydraConfig.get()
     composed = entry.named(composed, job.runtime.choices)
@@ -59,12 +59,12 @@ if __name__ == "__main__":
         print(f"mini-lima: the sweep broke off: {type(error).__name__}: {error}", file=sys.stderr)
         code = 1  # the cells that ended are worth their summary
     for plan in plans:
-        from mini_lima import plan_table
+        from mini_lima.experiment import plan_table
 
         plan_table.show(plan)
         code = max(code, plan.exit_code)
     for folder in entry.folders:
-        from mini_lima.sweep import finish
+        from mini_lima.experiment.sweep import finish
 
         code = max(code, finish(folder))
     sys.exit(code)

@@ -24,8 +24,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 import mini_lima
 from mini_lima.evaluation.generation import generate
 from mini_lima.files import read_json, read_jsonl, write_json
-from mini_lima.language_model import load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
 PROMPTS, REPEATS, BATCH = 64, 3, 64

@@ -41,7 +41,7 @@ class Job:
 
 def ours(job: Job) -> Any:
     """Our own trainer under DeepSpeed, as a run of the sft stage sets it up."""
-    from mini_lima.rendering import Conversation
+    from mini_lima.models.rendering import Conversation
     from mini_lima.sft.deepspeed_config import Batches
 
     load_extensions(job)

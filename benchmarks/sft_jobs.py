@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mini_lima.launch import LIBRARIES
+from mini_lima.workers.launch import LIBRARIES
 
 HERE = Path(__file__).parent
 VOCABULARY = 151_936

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mini_lima.stages import Stage, Store, walk
+from mini_lima.store.stages import Stage, Store, walk
 
 
 def work(output_dir: Path, *, calls: Path, label: str, hold: str, fork: bool, **given: Any) -> None:

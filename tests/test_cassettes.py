@@ -7,10 +7,11 @@ from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 from tests.data.teachers import Teacher
 
-from mini_lima import cassettes, pipeline
+from mini_lima import pipeline
+from mini_lima.chat import recordings
 from mini_lima.cli import main
 from mini_lima.errors import UserError
-from mini_lima.stages import Store, walk
+from mini_lima.store.stages import Store, walk
 
 
 def data_sets(store, server_url):
@@ -48,14 +49,14 @@ def test_a_run_is_replayed_elsewhere_byte_for_byte_under_the_same_fingerprints(r
         assert all((made / name).read_bytes() == (before / name).read_bytes() for name in files)
         assert json.loads((made / "ledger.json").read_text())["sent"] == 0
     again = tmp_path / "again.jsonl"
-    cassettes.export(folders, elsewhere / "responses.sqlite", again)
+    recordings.export(folders, elsewhere / "responses.sqlite", again)
     assert again.read_bytes() == cassette.read_bytes()
-    assert cassettes.bring_in(cassette, root / "responses.sqlite")["new"] == 0
+    assert recordings.bring_in(cassette, root / "responses.sqlite")["new"] == 0
 
 
 def test_both_halves_of_a_line_are_of_the_batch_format(ran, tmp_path):
     folders, root = ran
-    cassettes.export(folders[:1], root / "responses.sqlite", tmp_path / "c.jsonl")
+    recordings.export(folders[:1], root / "responses.sqlite", tmp_path / "c.jsonl")
     for line in (tmp_path / "c.jsonl").read_text().splitlines():
         row = json.loads(line)
         assert (row["method"], row["url"]) == ("POST", "/v1/chat/completions")
@@ -70,7 +71,7 @@ def test_a_cell_stands_for_all_of_its_stages(ran, tmp_path):
     record = {"stages": {str(number): str(folder) for number, folder in enumerate(folders)}}
     (tmp_path / "sweep" / "cell" / "cell.json").write_text(json.dumps(record))
     counts = [
-        cassettes.export(named, root / "responses.sqlite", tmp_path / "c.jsonl")
+        recordings.export(named, root / "responses.sqlite", tmp_path / "c.jsonl")
         for named in (folders, [tmp_path / "sweep"], [tmp_path / "sweep" / "cell"])
     ]
     assert len(set(counts)) == 1
@@ -79,17 +80,17 @@ def test_a_cell_stands_for_all_of_its_stages(ran, tmp_path):
 def test_what_cannot_be_exported_whole_is_not_exported(ran, tmp_path):
     folders, root = ran
     with pytest.raises(UserError, match="no model was asked"):
-        cassettes.export([tmp_path], root / "responses.sqlite", tmp_path / "c.jsonl")
+        recordings.export([tmp_path], root / "responses.sqlite", tmp_path / "c.jsonl")
     with pytest.raises(UserError, match=r"nowhere: no such folder"):
-        cassettes.export([tmp_path / "nowhere"], root / "responses.sqlite", tmp_path / "c.jsonl")
+        recordings.export([tmp_path / "nowhere"], root / "responses.sqlite", tmp_path / "c.jsonl")
     with pytest.raises(UserError, match="cannot be written"):
-        cassettes.export(folders, root / "responses.sqlite", root / "responses.sqlite" / "c.jsonl")
+        recordings.export(folders, root / "responses.sqlite", root / "responses.sqlite" / "c.jsonl")
     with pytest.raises(UserError, match="no such response cache"):
-        cassettes.export(folders, tmp_path / "nothing", tmp_path / "c.jsonl")
-    cassettes.export(folders[:1], root / "responses.sqlite", tmp_path / "part.jsonl")
-    cassettes.bring_in(tmp_path / "part.jsonl", tmp_path / "part.sqlite")
+        recordings.export(folders, tmp_path / "nothing", tmp_path / "c.jsonl")
+    recordings.export(folders[:1], root / "responses.sqlite", tmp_path / "part.jsonl")
+    recordings.bring_in(tmp_path / "part.jsonl", tmp_path / "part.sqlite")
     with pytest.raises(UserError, match="no answer of 'local' to request"):
-        cassettes.export(folders, tmp_path / "part.sqlite", tmp_path / "c.jsonl")
+        recordings.export(folders, tmp_path / "part.sqlite", tmp_path / "c.jsonl")
     assert not (tmp_path / "c.jsonl").exists()
 
 
@@ -97,5 +98,5 @@ def test_answers_of_nobody_in_particular_need_a_name(tmp_path):
     from tests.data.test_recorded_teacher import CASSETTE
 
     with pytest.raises(UserError, match="--endpoint"):
-        cassettes.bring_in(CASSETTE, tmp_path / "cache")
-    assert cassettes.bring_in(CASSETTE, tmp_path / "cache", "somebody")["new"] == 243
+        recordings.bring_in(CASSETTE, tmp_path / "cache")
+    assert recordings.bring_in(CASSETTE, tmp_path / "cache", "somebody")["new"] == 243

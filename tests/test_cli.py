@@ -33,8 +33,8 @@ def test_trace_finds_the_newest_data_set_and_its_cache(store, monkeypatch, capsy
     monkeypatch.chdir(store.parents[1])
     assert main(["trace", "new_task_0.1"]) == 0
     told = capsys.readouterr().out
-    assert "naive output, from prompt 3" in told
-    assert "improved output, from prompt 4" in told
+    assert "output, from prompt 3" in told
+    assert "output, from lengthen" in told
     assert "not in the response cache" not in told
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from mini_lima import devices
-from mini_lima.devices import process_count
 from mini_lima.errors import UserError
+from mini_lima.workers import devices
+from mini_lima.workers.devices import process_count
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ def test_the_configuration_reference_is_that_of_the_schema():
 
 
 def test_the_readme_can_be_read_in_a_few_minutes():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,13 +7,14 @@ import re
 import pytest
 from tests.composing import configured
 
-from mini_lima import pipeline, preflight
+from mini_lima import pipeline
 from mini_lima.errors import UserError
 from mini_lima.evaluation.length_controlled import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
+from mini_lima.experiment import preflight
 from mini_lima.files import read_json
 from mini_lima.sources import ASSETS
-from mini_lima.stages import walk
+from mini_lima.store.stages import walk
 
 SHIPPED = ASSETS / "evaluation_set.json"
 SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")

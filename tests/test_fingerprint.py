@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mini_lima import fingerprint
 from mini_lima.chat import Endpoint
-from mini_lima.fingerprint import canonical, content_hash, digest, plain
+from mini_lima.store import fingerprint
+from mini_lima.store.fingerprint import canonical, content_hash, digest, plain
 
 
 class Method(enum.Enum):

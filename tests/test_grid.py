@@ -21,12 +21,13 @@ import yaml
 from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
-from mini_lima import pipeline, plan_table
-from mini_lima.experience import Amount
+from mini_lima import pipeline
+from mini_lima.experiment import plan_table
+from mini_lima.experiment.plan import Plan
+from mini_lima.experiment.time_estimates import Amount
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.plan import Plan
 from mini_lima.report.figures import duration
-from mini_lima.stages import Store, walk
+from mini_lima.store.stages import Store, walk
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
@@ -40,9 +41,9 @@ SFT = "mini_lima.sft.training"
 STAGES_OF_A_GRID = {
     "data": 2,
     "sft": 4,
+    "contamination": 2,
     "outputs": 6,
     "metrics": 6,
-    "contamination": 2,
     "annotations": 6,
     "result": 4,
     "tracking": 4,
@@ -226,7 +227,8 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
     shown = grids.finished[0].stdout
     assert "baseline" in shown
     assert "say nothing about Qwen" in " ".join(shown.split())
-    assert Counter(each["kind"] for each in report["contrasts"]) == {
+    judged = [each for each in report["contrasts"] if each["measure"] == "win rate by longest"]
+    assert Counter(each["kind"] for each in judged) == {
         "sft": 4,
         "data": 2,
         "interaction": 1,
@@ -308,14 +310,14 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
     }
     report = read_json(grids.sweep("seeds") / "report.json")
     assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
-    [together] = report["together"]
+    [together] = [each for each in report["together"] if each["measure"].startswith("win rate")]
     judged = [cell["result"]["judges"][0] for cell in report["cells"]]
     alone = [each["sft"]["win_rate"] for each in judged]
     over = together["over"]
     assert list(over["values"].values()) == pytest.approx(alone)
     assert over["value"] == pytest.approx(sum(alone) / 2)
     assert over["low"] <= over["value"] <= over["high"]
-    [contrast] = report["contrasts"]
+    [contrast] = [each for each in report["contrasts"] if each["measure"].startswith("win rate")]
     assert (contrast["seeds"], contrast["difference"]) == (
         2,
         pytest.approx(over["value"] - judged[0]["baseline"]["win_rate"]),
@@ -361,8 +363,8 @@ def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
     lines = [line for line in lines if line[0] in ("done", "to do")]
     cells = 2 * 2 * 2 * 2
     users = {line[1]: line[2] for line in lines}
-    assert users["data naive"] == f"{cells} of {cells}"
-    for shared in ("data improved", "outputs qwen-tiny-baseline"):
+    assert users["data self_instruct"] == f"{cells} of {cells}"
+    for shared in ("data lengthen", "outputs qwen-tiny-baseline"):
         said, _, numbers = users[shared].partition(": ")
         assert said == f"{cells // 2} of {cells}"
         ends = [range(int(low), int(high) + 1) for low, high in re.findall(r"(\d+)–(\d+)", numbers)]
@@ -413,7 +415,8 @@ def test_the_comparison_is_a_run_of_its_own_once(grids):
     assert len(list(grids.sweep("0").glob("tracking/wandb/offline-run-*"))) == 1
     tables = read_json(grids.sweep("0") / "tracking" / "tables.json")
     assert len(tables["comparison"]["rows"]) == 6
-    assert len(tables["contrasts"]["rows"]) == 7
+    measured = Counter(row[2] for row in tables["contrasts"]["rows"])
+    assert set(measured.values()) == {7}, "a family for every measure"
 
 
 def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_counted(grids):

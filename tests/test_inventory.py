@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from tests.composing import configured
 
-from mini_lima import cell, inventory
 from mini_lima.cli import main
 from mini_lima.errors import UserError
+from mini_lima.experiment import cell
 from mini_lima.files import read_json
-from mini_lima.lock import locked
-from mini_lima.stages import Stage, Store, walk
+from mini_lima.store import index
+from mini_lima.store.lock import locked
+from mini_lima.store.stages import Stage, Store, walk
 
 
 def write(output_dir: Path, text: str, before: Path | None = None) -> None:
@@ -42,7 +43,7 @@ class Study:
         folder.mkdir(parents=True)
         paths = {str(each): str(self.store.path(each)) for each in stages}
         (folder / "cell.json").write_text(json.dumps({"status": status, "stages": paths}))
-        inventory.register(self.store.root, folder)
+        index.register(self.store.root, folder)
         return folder
 
     def ask(self, capsys, *arguments: str) -> str:
@@ -96,7 +97,7 @@ def test_without_the_folder_of_a_run_its_own_stages_go_and_shared_ones_stay(stud
 
 
 def test_a_stage_that_somebody_is_at_is_left_alone_and_so_is_their_work(study, capsys):
-    (item,) = (each for each in inventory.take(study.store.root) if not each.users)
+    (item,) = (each for each in index.take(study.store.root) if not each.users)
     key = item.fingerprint[:12]
     folder = study.store.root / "write"
     for name in (f".partial/{key}-1", f".work/{key}", ".work/0123456789ab"):
@@ -126,15 +127,15 @@ def waiting(caplog, work) -> threading.Thread:
 
 def test_a_run_that_begins_while_something_is_pruned_finds_out_that_it_is_gone(study, caplog):
     wanted = stage("nobody's")
-    (item,) = (each for each in inventory.take(study.store.root) if not each.users)
+    (item,) = (each for each in index.take(study.store.root) if not each.users)
 
     def run() -> None:
         study.cell("third", "unfinished", [wanted])
         study.store.build(wanted)
 
-    with inventory.nobody_registers(study.store.root):
+    with index.nobody_registers(study.store.root):
         run_of_it = waiting(caplog, run)
-        inventory.clear(inventory.take_away(item))
+        index.clear(index.take_away(item))
         assert "nobody-s" not in study.left()
     run_of_it.join(20)
     assert "nobody-s" in study.left()
@@ -146,13 +147,13 @@ def test_what_a_run_needs_that_began_before_anything_was_removed_stays(study, ca
         assert main(["store", "prune", "--yes", "--store", str(study.store.root)]) == 0
 
     shutil.rmtree(study.root / "runs/first")
-    with inventory.nobody_registers(study.store.root):
+    with index.nobody_registers(study.store.root):
         pruning = waiting(caplog, prune)
         folder = study.root / "runs/third"
         folder.mkdir()
         needed = {"write": str(study.store.path(stage("nobody's")))}
         (folder / "cell.json").write_text(json.dumps({"stages": needed}))
-        (study.store.root / inventory.CELLS / "third").write_text(str(folder))
+        (study.store.root / index.CELLS / "third").write_text(str(folder))
     pruning.join(20)
     assert study.left() == {"second", "shared", "nobody-s"}
 
@@ -188,5 +189,5 @@ def test_a_store_that_is_not_there_is_said(tmp_path, capsys):
 def test_a_store_that_nothing_can_be_written_into_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="nothing can be written there") as told:
-        inventory.register(tmp_path / "file" / "store", tmp_path)
+        index.register(tmp_path / "file" / "store", tmp_path)
     assert f"store={tmp_path / 'file' / 'store'}" in str(told.value)

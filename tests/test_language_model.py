@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mini_lima
-from mini_lima.language_model import load_model, load_tokenizer
+from mini_lima.models.language_model import load_model, load_tokenizer
 
 TINY = Path(mini_lima.__file__).parent / "assets/qwen-tiny"
 

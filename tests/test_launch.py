@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from mini_lima import launch, worker
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
-from mini_lima.launch import Nodes, WorkerFailed
+from mini_lima.workers import launch, worker
+from mini_lima.workers.launch import Nodes, WorkerFailed
 
 HERE = Path(__file__).parent
 SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 LIMIT = 120  # seconds after which a test fails rather than waits
 
+HEED_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""What a shell starts in the background is told to ignore Ctrl-C, and these tests may be."""
 PARENT = f"""
 import logging, sys
 from pathlib import Path
@@ -51,7 +53,7 @@ def run(output_dir: Path, doing: str, *, processes: int = 1, **given: Any) -> No
 def parent_of_two_workers(output_dir: Path) -> Iterator[tuple[Any, list[int]]]:
     """A process that has launched two workers, and the pids of the launcher and the workers."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(output_dir)],
+        [sys.executable, "-c", HEED_SIGINT + PARENT, str(output_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -136,7 +138,7 @@ def test_progress_is_shown_and_everything_else_goes_to_the_debug_log(
         run(tmp_path, "show_progress")
 
     shown = [r.getMessage() for r in caplog.records if r.levelno >= logging.INFO]
-    kept = [r.getMessage() for r in caplog.records if r.name == "mini_lima.launch"]
+    kept = [r.getMessage() for r in caplog.records if r.name == "mini_lima.workers.launch"]
     assert shown == ["counting: 3 of 3, loss 1"]
     assert {"hello from a worker", "a bar of a library", "a line without an end"} <= set(kept)
     assert capfd.readouterr() == ("", "")
@@ -245,18 +247,24 @@ def test_two_nodes_find_each_other_and_work_as_one(
                 others.append(subprocess.Popen(shlex.split(command)))
 
     there = AtTheOther()
-    logging.getLogger("mini_lima.launch").addHandler(there)
+    logging.getLogger("mini_lima.workers.launch").addHandler(there)
     try:
         run(tmp_path, "note_what_it_was_given", nodes=nodes)
     finally:
-        logging.getLogger("mini_lima.launch").removeHandler(there)
+        logging.getLogger("mini_lima.workers.launch").removeHandler(there)
 
     assert [other.wait(LIMIT) for other in others] == [0] * (by == "hand")
     assert both_shared_the_machine(tmp_path)
 
 
 def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mini_lima.worker", "launch_job", str(tmp_path / "call.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "mini_lima.workers.worker",
+        "launch_job",
+        str(tmp_path / "call.json"),
+    ]
     finished = subprocess.run(
         command, env={**os.environ, worker.PARENT: "1"}, timeout=LIMIT, check=False
     )

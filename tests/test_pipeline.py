@@ -5,7 +5,7 @@ from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.errors import UserError
-from mini_lima.stages import walk
+from mini_lima.store.stages import walk
 
 
 def stages(tmp_path, *overrides):

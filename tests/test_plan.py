@@ -1,13 +1,16 @@
 """What a plan says must be what the run then does."""
 
+from itertools import product
+
 import pytest
 from tests.chat.server import Answer, FakeOpenAI
 from tests.composing import configured
 from tests.data.teachers import Teacher
 
-from mini_lima import pipeline, plan_table
-from mini_lima.plan import Plan
-from mini_lima.stages import Stage, Store, walk
+from mini_lima import pipeline
+from mini_lima.experiment import plan_table
+from mini_lima.experiment.plan import Plan
+from mini_lima.store.stages import Stage, Store, walk
 
 PRICES = "{input: 1, output: 10}"
 SEEDS = 24
@@ -105,6 +108,35 @@ def test_costs_that_are_not_known_are_not_made_up(laid_out):
         plan, _ = planned(stages, store)
     assert plan_table.lines(plan)[-1][-1] == "not known"
     assert any("not known" in note for note in plan_table.notes(plan))
+
+
+def test_arms_that_take_one_data_set_apart_pay_for_it_once(tmp_path):
+    plan, store = Plan(), Store(tmp_path / "store")
+    of_the_experiment = ("experiment=[embedded,length]", "tracking=disabled", f"store={store.root}")
+    grid = configured(*of_the_experiment).grid
+    arms, models = grid.data.split(","), grid.models.split(",")
+    for model, arm in product(models, arms):
+        config = configured(
+            *of_the_experiment,
+            f"model={model}",
+            f"data={arm}",
+            "teacher=openai",
+            f"teacher.prices={PRICES}",
+        )
+        plan.add(f"{model}, {arm}", walk(pipeline.build_cell(config, {}).last), store)
+    steps = {row.stage.label: row for row in plan.rows.values() if row.stage.name == "data"}
+    assert len(steps) == sum(row.stage.name == "data" for row in plan.rows.values())
+    assert sorted(steps) == sorted(
+        ["self_instruct", "lengthen", "cut", "longest_half", "shortest_half", "random_half"]
+    )
+    assert len(arms) == len(steps)  # one more step each
+    assert {label for label, row in steps.items() if row.calls} == {"self_instruct", "lengthen"}
+    assert len(steps["self_instruct"].cells) == len(models) * len(arms)
+    assert len(steps["lengthen"].cells) == len(models) * (len(arms) - 1)
+    assert len(steps["cut"].cells) == len(models)
+    alone = Plan()
+    alone.add("cell", walk([steps["lengthen"].stage]), store)
+    assert plan.total().usd_high == alone.total().usd_high > 0
 
 
 def noted(output_dir, of=""):

@@ -3,8 +3,9 @@ import sys
 import pytest
 from tests.composing import configured
 
-from mini_lima import devices, preflight
 from mini_lima.errors import UserError
+from mini_lima.experiment import preflight
+from mini_lima.workers import devices
 
 EVERYTHING = {"data", "teacher", "sft", "outputs", "annotations", "result", "tracking"}
 

@@ -6,9 +6,9 @@ import pytest
 
 from mini_lima.cli import main
 from mini_lima.files import write_jsonl
-from mini_lima.language_model import load_tokenizer
-from mini_lima.preview import marked
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.preview import marked
+from mini_lima.models.rendering import ChatTemplate
 from mini_lima.sources import ASSETS
 
 MODEL = ("--model", "embedded:qwen-tiny")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mini_lima.provenance import git_state, provenance
+from mini_lima.store.provenance import git_state, provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

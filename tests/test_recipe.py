@@ -3,8 +3,8 @@
 from tests.composing import configured
 
 from mini_lima import pipeline
-from mini_lima.recipe import one_step_apart, recipe_of, steps_of
-from mini_lima.stages import Stage
+from mini_lima.experiment.recipe import one_step_apart, recipe_of, steps_of
+from mini_lima.store.stages import Stage
 
 
 def made_by(tmp_path, *overrides):

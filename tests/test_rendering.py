@@ -10,8 +10,8 @@ from tokenizers import AddedToken, normalizers
 
 import mini_lima
 from mini_lima.errors import UserError
-from mini_lima.language_model import load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 
 TINY = Path(mini_lima.__file__).parent / "assets/qwen-tiny"
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]

@@ -19,8 +19,8 @@ import pytest
 
 import mini_lima
 from mini_lima.errors import UserError
-from mini_lima.fingerprint import digest
-from mini_lima.stages import Stage, StageFailed, Store, walk
+from mini_lima.store.fingerprint import digest
+from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 JOB = Path(__file__).with_name("stage_job.py")
 LIMIT = 30  # seconds that a process may take before its test fails

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "mini_lima"
 MODULES = sorted(SOURCE.rglob("*.py"))
 STAGE_PACKAGES = ("data", "sft", "evaluation", "report")
-ABOVE_THE_STAGES = ("stages", "pipeline", "ingredients", "config", "cell", "preflight", "sources")
+ABOVE_THE_STAGES = ("store.stages", "store.index", "pipeline", "config", "experiment", "sources")
 ONLY_IN = {
     "hydra": ("config/entry.py", "config/mistakes.py"),
     "omegaconf": ("config/entry.py", "config/mistakes.py"),
@@ -18,7 +18,7 @@ ONLY_IN = {
     "httpx2": ("chat/",),
     "wandb": ("report/run_log.py", "report/workspace.py"),
     "wandb_workspaces": ("report/workspace.py",),
-    "alpaca_eval": ("evaluation/",),
+    "alpaca_eval": ("evaluation/", "audit/"),
     "sacrebleu": ("evaluation/metrics.py",),
     "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),
@@ -84,13 +84,28 @@ def test_stages_know_neither_what_is_above_them_nor_one_another(package):
 
 
 def test_the_store_of_stages_knows_nothing_of_the_project():
-    below = ("errors", "files", "fingerprint", "lock", "logfile", "atomic", "provenance")
-    ours = {name for name in imports(SOURCE / "stages.py") if within(name, "mini_lima")}
+    below = ("errors", "files", "store")
+    ours = {
+        name
+        for path in (SOURCE / "store").glob("*.py")
+        for name in imports(path)
+        if within(name, "mini_lima")
+    }
     assert [name for name in ours if name.split(".")[1] not in below] == []
 
 
+def test_statistics_are_pure_and_an_audit_is_nobody_s_part():
+    read = {n for path in (SOURCE / "statistics").glob("*.py") for n in imports(path)}
+    ours = {name.split(".")[1] for name in read if within(name, "mini_lima")}
+    assert ours <= {"statistics", "measured", "errors"}
+    knowing = [where(p) for p in MODULES if any(within(n, "mini_lima.audit") for n in imports(p))]
+    outside = [path for path in knowing if not path.startswith("audit/")]
+    assert outside == ["cli.py", "evaluation/judge_variance.py"], "it reads folders for power"
+
+
 @pytest.mark.parametrize(
-    "module", ["sft/training.py", "evaluation/generation.py", "evaluation/served.py", "launch.py"]
+    "module",
+    ["sft/training.py", "evaluation/generation.py", "evaluation/served.py", "workers/launch.py"],
 )
 def test_worker_processes_never_come_near_the_configuration(module):
     seen, waiting = set(), [SOURCE / module]
@@ -105,7 +120,7 @@ def test_worker_processes_never_come_near_the_configuration(module):
 
 def test_the_page_of_the_pipeline_loads_nothing_heavy():
     program = (
-        "import sys, mini_lima.pipeline, mini_lima.cell;"
+        "import sys, mini_lima.pipeline, mini_lima.experiment.cell;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     loaded = subprocess.run(

@@ -25,11 +25,12 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
 from omegaconf import OmegaConf
 
-from mini_lima import awaited, cell, slurm
-from mini_lima.awaited import Awaited
 from mini_lima.config import entry
 from mini_lima.config.names import SWEEP_VARIABLE, SWEPT_VARIABLE
 from mini_lima.errors import UserError
+from mini_lima.experiment import cell
+from mini_lima.workers import remote_jobs, slurm
+from mini_lima.workers.remote_jobs import Awaited
 
 log = logging.getLogger("mini_lima.launcher")
 Overrides = Sequence[Sequence[str]]
@@ -89,7 +90,7 @@ class SlurmLauncher(Submitit):  # type: ignore[misc]  # an untyped package
         composed = loader.load_sweep_config(self.config, list(overrides))
         plain, asked = entry.without_hydra(composed), list(composed.hydra.overrides.task)
         begun = cell.begun(entry.to_config(plain), entry.resolved(plain), asked)
-        return awaited.expect(entry.folder_of(composed, "cell"), begun)
+        return remote_jobs.expect(entry.folder_of(composed, "cell"), begun)
 
     def _submit(self, job_overrides: Overrides, first: int) -> list[Any]:
         import submitit

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mini_lima import cassettes, preview, store_commands
+from mini_lima.audit import commands as audit
+from mini_lima.chat import recordings
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.evaluation import commands as evaluation
+from mini_lima.experiment import store_commands
+from mini_lima.models import preview
 from mini_lima.report import dashboard
 
 
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_export(commands)
     _add_import(commands)
     store_commands.add(commands)
-    evaluation.add_audit(commands)
+    audit.add_audit(commands)
     evaluation.add_power(commands)
     dashboard.add(commands)
     options = parser.parse_args(arguments)
@@ -57,7 +60,7 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from mini_lima.sweep import summarise
+    from mini_lima.experiment.sweep import summarise
 
     first = next(filter(Path.is_dir, options.folders), options.folders[0])
     into = options.into or first
@@ -108,7 +111,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _export(options: argparse.Namespace) -> str:
-    count = cassettes.export(options.folders, options.cache, options.to)
+    count = recordings.export(options.folders, options.cache, options.to)
     return f"{count} answers in {options.to}"
 
 
@@ -126,7 +129,7 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _import(options: argparse.Namespace) -> str:
-    counts = cassettes.bring_in(options.cassette, options.cache, options.endpoint)
+    counts = recordings.bring_in(options.cassette, options.cache, options.endpoint)
     return f"{counts['new']} answers are new, {counts['known']} were there already"
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.fingerprint import content_hash
+from mini_lima.store.fingerprint import content_hash
 
 SECONDS = 30.0
 """How long a server may be silent."""

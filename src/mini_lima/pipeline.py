@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from mini_lima import arms, evaluation, ingredients, sft, sources
-from mini_lima.config import judges
+from mini_lima import evaluation, sft, sources
+from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
@@ -30,8 +30,9 @@ from mini_lima.config.schema import (
 )
 from mini_lima.data import contamination, run_step
 from mini_lima.evaluation import annotation, metrics, result
-from mini_lima.report import errand, tracking
-from mini_lima.stages import Stage
+from mini_lima.experiment import resolve
+from mini_lima.report import tracking, wandb_process
+from mini_lima.store.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,17 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
     if config.until is Until.data:
         return Cell((data_set,), {"data": data_set})
 
-    base_model = ingredients.base_model(config)
+    base_model = resolve.base_model(config)
     tuned = _sft(config, base_model, data_set)
     parts = {"data": data_set, "sft": tuned}
     if config.until is Until.sft:
         return Cell((tuned,), parts)
 
     template = config.model.baseline_template or config.model.chat_template
-    asked = replace(
-        base_model, files={**base_model.files, **ingredients.file("template", template)}
-    )
+    asked = replace(base_model, files={**base_model.files, **resolve.file("template", template)})
     outputs = {
         "baseline": _outputs(config, asked, label=f"{config.model.name}-baseline"),
-        "sft": _outputs(config, ingredients.Model(inputs={"model": tuned}), label=tuned.label),
+        "sft": _outputs(config, resolve.Model(inputs={"model": tuned}), label=tuned.label),
     }
     parts |= {f"{which}_outputs": each for which, each in outputs.items()}
     parts |= {f"{which}_metrics": _metrics(config, each) for which, each in outputs.items()}
@@ -98,7 +97,7 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
 def lookups(config: Config) -> list[Callable[[], object]]:
     """Return the calls by which `build_cell` finds files and models, each on its own."""
     last = arms.last_step(asdict(config.data))
-    downloads = ingredients.downloads(config)
+    downloads = resolve.downloads(config)
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
@@ -108,22 +107,18 @@ def lookups(config: Config) -> list[Callable[[], object]]:
         if chat.cassette and (who != "teacher" or last.wants("teacher"))
     ]
     found: list[Callable[[], object]] = [
-        *(
-            partial(ingredients.seeds, config, step)
-            for step in steps
-            if "seeds" in step.target.wants
-        ),
+        *(partial(resolve.seeds, config, step) for step in steps if "seeds" in step.target.wants),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
     ]
     if config.until is not Until.data:
         found += [
             partial(sources.model, config.model.source, config.model.revision),
-            partial(ingredients.optimizer_and_scheduler, config),
+            partial(resolve.optimizer_and_scheduler, config),
         ]
     if config.until not in (Until.data, Until.sft) or last.wants("evaluation_set"):
-        found.append(partial(ingredients.references, config))
+        found.append(partial(resolve.references, config))
     if config.until is None:
-        found.append(partial(ingredients.difficulties, config))
+        found.append(partial(resolve.difficulties, config))
     return found
 
 
@@ -132,13 +127,13 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     wants = step.target.wants
     inputs = {keyword: _data_set(config, before) for keyword, before in step.inputs.items()}
     files = {
-        keyword: sources.data_file(source, ingredients.downloads(config))
+        keyword: sources.data_file(source, resolve.downloads(config))
         for keyword, source in step.files.items()
     }
     if "seeds" in wants:
-        files["seeds"] = ingredients.seeds(config, step)
+        files["seeds"] = resolve.seeds(config, step)
     if "evaluation_set" in wants:
-        files["evaluation_set"] = ingredients.references(config)
+        files["evaluation_set"] = resolve.references(config)
     params: dict[str, Any] = {
         "step": step.target.name,
         "name": step.name,
@@ -147,7 +142,7 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
         "inputs": list(inputs),
     }
     if "teacher" in wants:
-        params["teacher"] = ingredients.chat(config, config.teacher)
+        params["teacher"] = resolve.chat(config, config.teacher)
     return Stage(
         name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
     )
@@ -160,14 +155,14 @@ def _contamination(config: Config, data_set: Stage) -> Stage:
         label=data_set.label,
         function=contamination,
         inputs={"data": data_set},
-        files={"evaluation_set": ingredients.references(config)},
+        files={"evaluation_set": resolve.references(config)},
     )
 
 
-def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stage:
+def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
     recipe = asdict(config.sft)
     checkpoint_steps = recipe.pop("checkpoint_steps")
-    optimizer, scheduler = ingredients.optimizer_and_scheduler(config)
+    optimizer, scheduler = resolve.optimizer_and_scheduler(config)
     adapter = None if config.adapter.method is AdapterMethod.none else asdict(config.adapter)
     return Stage(
         name="sft",
@@ -183,13 +178,13 @@ def _sft(config: Config, base_model: ingredients.Model, data_set: Stage) -> Stag
             "deepspeed": asdict(config.deepspeed),
         },
         inputs={"data": data_set},
-        files={**base_model.files, **ingredients.file("chat_template", config.model.chat_template)},
+        files={**base_model.files, **resolve.file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
         version=3,
     )
 
 
-def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
+def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
     engine = config.evaluation.engine
     function: Callable[..., None] = evaluation.generate
     how: dict[str, Any] = {"precision": config.sft.precision}
@@ -199,7 +194,7 @@ def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
         function, how, settings = (
             evaluation.generate_by_server,
             {"dialect": engine.dialect},
-            ingredients.server(engine),
+            resolve.server(engine),
         )
     decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
@@ -213,7 +208,7 @@ def _outputs(config: Config, model: ingredients.Model, *, label: str) -> Stage:
             "generator": label,
         },
         inputs=model.inputs,
-        files={**model.files, "reference_outputs": ingredients.references(config)},
+        files={**model.files, "reference_outputs": resolve.references(config)},
         settings=settings,
         version=3,
     )
@@ -230,7 +225,7 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
             "metrics": metrics.resolve(config.metrics),
         },
         inputs={"model_outputs": outputs},
-        files={"reference_outputs": ingredients.references(config)},
+        files={"reference_outputs": resolve.references(config)},
     )
 
 
@@ -244,16 +239,16 @@ def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
         function=annotation.annotate,
         params={
             "judge": judge.choice,
-            "chat": ingredients.judge_chat(config, key, given),
+            "chat": resolve.judge_chat(config, key, given),
             **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
-            **ingredients.interval(config),
+            **resolve.interval(config),
         },
         inputs={"model_outputs": outputs},
         files={
-            "reference_outputs": ingredients.references(config),
+            "reference_outputs": resolve.references(config),
             **({"prompt": judge.prompt} if judge.prompt else {}),
-            **ingredients.difficulties(config),
+            **resolve.difficulties(config),
         },
         version=3,
     )
@@ -269,7 +264,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             "arm": config.arm,
             "training_seed": config.sft.seed,
             "seed": config.annotator.seed if config.annotator else 0,
-            **ingredients.interval(config),
+            **resolve.interval(config),
         },
         inputs=inputs,
         version=3,
@@ -289,7 +284,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         label=tuned.label,
         function=tracking.track,
         params={
-            "run": errand.Run(**given, name=name, id=identity),
+            "run": wandb_process.Run(**given, name=name, id=identity),
             "artifacts": artifacts,
         },
         inputs={"sft": tuned, "result": found, **inputs},

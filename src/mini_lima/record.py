@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from mini_lima.contamination import Contamination
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
-from mini_lima.hiding import without_secrets
 from mini_lima.measured import (
     Agreement,
     Consistency,
@@ -27,6 +26,7 @@ from mini_lima.measured import (
     VarianceSplit,
     WinRate,
 )
+from mini_lima.redact import without_secrets
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from mini_lima.downloads import check, download
 from mini_lima.errors import UserError
-from mini_lima.fingerprint import content_hash
+from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"

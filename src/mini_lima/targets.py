@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_args, get_type_hints
 
 from mini_lima.errors import UserError
-from mini_lima.fingerprint import dotted_name
+from mini_lima.store.fingerprint import dotted_name
 
 TARGET = "_target_"
 OURS = __name__.partition(".")[0]

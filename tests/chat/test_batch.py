@@ -22,7 +22,7 @@ from mini_lima.chat import (
     export_cassette,
     unanswered,
 )
-from mini_lima.chat.batch.book import Line
+from mini_lima.chat.batch.batch_table import Line
 from mini_lima.chat.batch.submission import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
 from mini_lima.progress import MARKER, WORKER

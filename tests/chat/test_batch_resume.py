@@ -15,7 +15,7 @@ from tests.chat.server import FakeOpenAI, refusal
 from tests.processes import preloaded
 
 from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
-from mini_lima.chat.batch.book import Line
+from mini_lima.chat.batch.batch_table import Line
 from mini_lima.errors import UserError
 
 PROCESSES = preloaded("mini_lima.chat.dispatch", "mini_lima.chat.batch.service")

@@ -3,8 +3,8 @@
 import pytest
 from tests.composing import configured
 
-from mini_lima import preflight
 from mini_lima.errors import UserError
+from mini_lima.experiment import preflight
 
 SECOND = "+annotator@other_annotators.second=chatgpt"
 RULE = "+annotator.rule._target_=mini_lima.evaluation.longest"

@@ -11,8 +11,8 @@ from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Asked, Teacher, good_instances, jsonl, seed_rows
 
 from mini_lima.data.histogram import histogram
-from mini_lima.data.likeness import words
 from mini_lima.data.measures import diversity, lengths, tokens
+from mini_lima.data.rouge import words
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.data.likeness import alike, rouge_l, words
+from mini_lima.data.rouge import alike, rouge_l, words
 
 VOCABULARY = ["the", "a", "cat", "dog", "sat", "on", "Mat", "of", "12", "é"]
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=14).map(" ".join)

@@ -27,7 +27,7 @@ from tests.processes import preloaded
 
 from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
 from mini_lima.files import read_json
-from mini_lima.language_model import load_model, load_tokenizer
+from mini_lima.models.language_model import load_model, load_tokenizer
 
 KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mini_lima.contamination import read_contamination, write_contamination
 from mini_lima.data import contamination, decontaminate
 from mini_lima.data.examples import Example, read_examples, write_examples
-from mini_lima.data.likeness import rouge_l, words
 from mini_lima.data.overlap import overlap, read_instructions
+from mini_lima.data.rouge import rouge_l, words
 from mini_lima.errors import UserError
 
 VOCABULARY = ["the", "a", "cat", "Dog", "sat", "on", "mat", "12"]

@@ -9,7 +9,7 @@ from tests.data.conftest import ASSETS, DataSet
 from mini_lima.chat import read_cassette
 from mini_lima.data.parsing import instances
 from mini_lima.pipeline import build_cell
-from mini_lima.stages import Store, walk
+from mini_lima.store.stages import Store, walk
 
 CASSETTE = ASSETS / "recorded_teacher.jsonl"
 

@@ -10,7 +10,7 @@ from mini_lima import pipeline
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.mixing import PREFIX
 from mini_lima.data.subsets import token_counts
-from mini_lima.stages import Store, walk
+from mini_lima.store.stages import Store, walk
 
 Make = Callable[[str], list[Example]]
 

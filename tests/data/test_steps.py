@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from tests.composing import configured
 
-from mini_lima import arms, pipeline
+from mini_lima import pipeline
+from mini_lima.config import arms
 from mini_lima.data.examples import Earlier, read_examples
 from mini_lima.data.trace import trace
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.stages import Stage, Store, walk
+from mini_lima.store.stages import Stage, Store, walk
 
 OURS = "tests.data.steps_of_ours"
 

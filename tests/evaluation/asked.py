@@ -1,7 +1,7 @@
 """The study's questions about cells that are told by their verdicts."""
 
-from mini_lima.declared import parse
 from mini_lima.evaluation import contrasts as compared
+from mini_lima.evaluation.declared_contrasts import parse
 
 PAIRS = [("improved", "naive")]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from tests.evaluation.folders import by_the_library
 
-from mini_lima.evaluation.audit.findings import findings
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.single import audit
+from mini_lima.audit.findings import findings
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.single import audit
 
 
 def report(folder, **options):

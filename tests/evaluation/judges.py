@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mini_lima.evaluation.statistics import Verdicts
+from mini_lima.statistics import Verdicts
 
 
 @dataclass(frozen=True)

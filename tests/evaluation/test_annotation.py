@@ -19,8 +19,8 @@ from mini_lima.evaluation.annotators import Completion
 from mini_lima.evaluation.judges import Rule, ShippedPrompt
 from mini_lima.evaluation.library import Shown, undisturbed
 from mini_lima.evaluation.pairs import read_pairs
+from mini_lima.evaluation.presentation_order import model_stands_first
 from mini_lima.evaluation.shipped import load_shipped
-from mini_lima.evaluation.verdicts import model_stands_first
 from mini_lima.files import read_json, write_json
 
 LONGEST = Rule("longest", "mini_lima.evaluation.longest")

@@ -13,11 +13,11 @@ from tests.evaluation.alpaca import Run
 from tests.evaluation.audited import edit
 from tests.evaluation.audited import report as read
 
+from mini_lima.audit.findings import findings
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.order import find_order
+from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
-from mini_lima.evaluation.audit.findings import findings
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.order import find_order
-from mini_lima.evaluation.audit.single import audit
 from mini_lima.evaluation.library import metric, undisturbed
 
 REFUSAL = "Neither of them answers the question."

@@ -6,9 +6,9 @@ import pytest
 from tests.evaluation.audited import edit, report, said
 from tests.evaluation.folders import Made
 
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.several import spread
-from mini_lima.evaluation.audit.single import audit
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.several import spread
+from mini_lima.audit.single import audit
 
 RUNS = 200
 

@@ -15,14 +15,14 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.evaluation.alpaca import Run
 
+from mini_lima.audit.document import as_document
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.page import as_page
+from mini_lima.audit.several import spread
+from mini_lima.audit.single import audit
+from mini_lima.audit.text import as_text
 from mini_lima.cli import main
 from mini_lima.errors import UserError
-from mini_lima.evaluation.audit.document import as_document
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.page import as_page
-from mini_lima.evaluation.audit.several import spread
-from mini_lima.evaluation.audit.single import audit
-from mini_lima.evaluation.audit.text import as_text
 
 N = 150
 EVIL = '<script>alert("&")</script>'

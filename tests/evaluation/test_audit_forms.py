@@ -14,9 +14,9 @@ from tests.evaluation.audited import (
 )
 from tests.evaluation.folders import Made
 
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.text import as_text
 from mini_lima.errors import UserError
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.text import as_text
 
 
 def in_bytes(change):

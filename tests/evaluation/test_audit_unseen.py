@@ -11,14 +11,14 @@ from tests.evaluation import folders
 from tests.evaluation.audited import agrees_with_the_library, edit, preference_as, report, said
 from tests.evaluation.folders import Made, by_the_library
 
+from mini_lima.audit.findings import spread_findings
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.order import find_order
+from mini_lima.audit.several import spread
+from mini_lima.audit.single import audit
+from mini_lima.audit.text import as_text
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length_controlled
-from mini_lima.evaluation.audit.findings import spread_findings
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.order import find_order
-from mini_lima.evaluation.audit.several import spread
-from mini_lima.evaluation.audit.single import audit
-from mini_lima.evaluation.audit.text import as_text
 
 STYLES = {
     "chatgpt": ({}, "seed"),

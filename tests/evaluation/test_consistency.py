@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
+from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
 
 few = {"seed": 0, "samples": 100}
 rows = st.lists(

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.evaluation.asked import contrasts, found
 
-from mini_lima.declared import parse, unknown
 from mini_lima.errors import UserError
 from mini_lima.evaluation.contrasts import of_scores, of_verdicts
+from mini_lima.evaluation.declared_contrasts import parse, unknown
 from mini_lima.evaluation.scores import Metric
-from mini_lima.evaluation.statistics import holm
+from mini_lima.statistics import holm
 
 few = {"seed": 0, "samples": 300}
 ARMS = ("baseline", "naive", "improved")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mini_lima
-from mini_lima.data.likeness import alike
+from mini_lima.data.rouge import alike
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
 ROWS = json.loads((ASSETS / "evaluation_set.json").read_text(encoding="utf-8"))

@@ -13,14 +13,15 @@ import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 import mini_lima
-from mini_lima import launch
 from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
 from mini_lima.evaluation.annotation import annotate
+from mini_lima.evaluation.judges import Rule
 from mini_lima.files import read_json, read_jsonl, write_json
-from mini_lima.language_model import load_tokenizer
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 from mini_lima.progress import WORKER
-from mini_lima.rendering import ChatTemplate
+from mini_lima.workers import launch
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
 TINY, SHIPPED_SET = ASSETS / "qwen-tiny", ASSETS / "evaluation_set.json"
@@ -150,7 +151,7 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, 
         model_outputs=tmp_path,
         reference_outputs=SHIPPED_SET,
         limit=8,
-        annotator="longest",
+        judge=Rule("longest", "mini_lima.evaluation.longest"),
         chat=None,
         orders="both",
         repeats=1,

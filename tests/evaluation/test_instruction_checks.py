@@ -151,7 +151,7 @@ def test_keywords_that_are_null_are_absent_as_in_tables_with_a_column_for_each()
         (
             ["keywords:frequency"],
             [{"keyword": "a", "frequency": 1, "relation": "at most"}],
-            r"kwargs\[0\]\.relation='at most'.*'less than' or 'at least'",
+            r"kwargs\[0\]\.relation=at most.*'less than' or 'at least'",
         ),
         (["language:response_language"], [{"language": "deutsch"}], r"\.language='deutsch'"),
     ],

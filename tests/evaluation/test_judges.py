@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.evaluation.judges import Judge
 
-from mini_lima.evaluation.statistics import (
+from mini_lima.statistics import (
     consistency,
     homogeneity_p,
     paired_difference,

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from tests.chat.server import FakeOpenAI, completion
 
+from mini_lima.audit.findings import findings
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.single import audit
 from mini_lima.chat import Chat, ChatModel, Endpoint, Prices
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate, expected_requests
 from mini_lima.evaluation.annotators import Completion
-from mini_lima.evaluation.audit.findings import findings
-from mini_lima.evaluation.audit.folder import read_folder
-from mini_lima.evaluation.audit.single import audit
 from mini_lima.evaluation.judges import ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.evaluation.shipped import load_shipped

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.evaluation.statistics import holm, homogeneity_p, sign_flip_p, two_groups_p
+from mini_lima.statistics import holm, homogeneity_p, sign_flip_p, two_groups_p
 
 steps = st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])
 
@@ -24,7 +24,7 @@ def test_small_cases_are_counted_out(differences):
 def test_drawn_signs_come_near_to_all_signs(monkeypatch):
     differences = np.random.default_rng(0).choice([-1.0, 0.5, 1.0], size=14)
     exact = sign_flip_p(differences, seed=0)
-    monkeypatch.setattr("mini_lima.evaluation.statistics.permutation.EXACT_BELOW", 0)
+    monkeypatch.setattr("mini_lima.statistics.permutation.EXACT_BELOW", 0)
     drawn = sign_flip_p(differences, seed=0, samples=20_000)
     assert drawn == pytest.approx(exact, abs=0.01)
     assert drawn == sign_flip_p(differences, seed=0, samples=20_000)

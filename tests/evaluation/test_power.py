@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -7,16 +8,18 @@ from tests.evaluation.judges import Judge
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
-from mini_lima.evaluation.noise import Noise, noise_of_annotator, noise_of_folders
-from mini_lima.evaluation.power import Retraining, designs, detectable
-from mini_lima.evaluation.statistics import (
+from mini_lima.evaluation.contrasts import questions
+from mini_lima.evaluation.judge_variance import Noise, noise_of_annotator, noise_of_folders
+from mini_lima.evaluation.power import Retraining, designs, detectable, family_size
+from mini_lima.measured import BASELINE
+from mini_lima.statistics import (
     paired_difference,
     seed_error,
     sign_flip_p,
     spread,
     widened,
 )
-from mini_lima.evaluation.statistics.student import quantile
+from mini_lima.statistics.student import quantile
 
 
 def noise_of(judge):
@@ -59,6 +62,22 @@ def test_what_is_paid_for_is_gained():
     assert [d.verdicts for d in found.values()] == [600, 1200, 1200, 2400]
     priced = designs(noise, n=100, repeats=[1], models=1, usd_per_verdict=0.01)
     assert [d.usd for d in priced] == [3.0, 6.0]
+
+
+@pytest.mark.parametrize(("arms", "models"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 2), (6, 3)])
+def test_a_family_is_as_large_as_the_questions_that_a_grid_asks(arms, models):
+    columns = [f"arm {number}" for number in range(arms)]
+    cells = [(f"model {row}", arm) for row in range(models) for arm in (BASELINE, *columns)]
+    asked = questions(cells, [*combinations(columns, 2)])
+    assert family_size(arms, models) == len(asked)
+    noise = Noise(instructions=0.1, orders=0.05, repeats=0.2, source="")
+    design, _ = designs(noise, n=100, repeats=[1], models=models, arms=arms)
+    alone = detectable(100 * (0.35 / 100) ** 0.5)
+    wanted = detectable(100 * (0.35 / 100) ** 0.5, family=len(asked))
+    assert (design.difference, design.in_family) == pytest.approx((alone, wanted))
+    assert design.verdicts == 100 * models * (1 + arms)
+    interactions = any(each.kind == "interaction" for each in asked)
+    assert (design.interaction is not None) is interactions
 
 
 def test_seeds_cost_verdicts_and_their_spread_hides_small_differences():
@@ -171,6 +190,7 @@ def test_the_command_prints_a_table(capsys, tmp_path):
         ["--n", "0"],
         ["--repeats", "0"],
         ["--models", "-1"],
+        ["--arms", "0"],
         ["--win-rate", "100"],
         ["--annotator", "nobody"],
         ["--prices", "-1", "1"],

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from mini_lima import sweep
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.judges import Rule
 from mini_lima.evaluation.result import summarise
+from mini_lima.experiment import sweep
+from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.files import read_json, write_json, write_jsonl
-from mini_lima.measured_cells import measures_of, told_apart
 from mini_lima.record import CellRecord, Folders, read_result
 from mini_lima.report.comparison import compare
 

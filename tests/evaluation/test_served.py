@@ -13,7 +13,7 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import served
 from mini_lima.evaluation.server import serving
 from mini_lima.files import read_json, read_jsonl, write_json
-from mini_lima.language_model import load_tokenizer
+from mini_lima.models.language_model import load_tokenizer
 
 TINY = Path(mini_lima.__file__).parent / "assets" / "qwen-tiny"
 ROWS = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.evaluation.statistics import (
+from mini_lima.statistics import (
     bootstrap_interval,
     by_instruction,
     paired_difference,
@@ -193,7 +193,7 @@ def test_the_interval_depends_on_the_seed_alone(monkeypatch):
     first = bootstrap_interval(values, seed=7, samples=500)
     assert first == bootstrap_interval(values, seed=7, samples=500)
     assert first != bootstrap_interval(values, seed=8, samples=500)
-    monkeypatch.setattr("mini_lima.evaluation.statistics.resampling.DRAWN_AT_ONCE", 1000)
+    monkeypatch.setattr("mini_lima.statistics.resampling.DRAWN_AT_ONCE", 1000)
     assert first == bootstrap_interval(values, seed=7, samples=500)
 
 

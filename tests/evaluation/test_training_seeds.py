@@ -12,7 +12,7 @@ from tests.evaluation.retrained import TRUE, Recipe, rows, wins
 from mini_lima.evaluation.power import detectable
 from mini_lima.evaluation.seeded import by_seed
 from mini_lima.evaluation.seeded import over_seeds as over_tables
-from mini_lima.evaluation.statistics import (
+from mini_lima.statistics import (
     SeedError,
     Spread,
     bootstrap_interval,
@@ -23,7 +23,7 @@ from mini_lima.evaluation.statistics import (
     widened,
     win_rate,
 )
-from mini_lima.evaluation.statistics.student import quantile, two_sided_p
+from mini_lima.statistics.student import quantile, two_sided_p
 
 few = {"seed": 0, "samples": 300}
 verdicts = arrays(

@@ -354,3 +354,12 @@ def test_the_table_is_printed_whole_when_piped(capsys):
     show(compare(GRID))
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("small", "large", "baseline", "improved", "14.6"))
+
+
+def test_many_arms_are_printed_in_parts_that_fit(capsys):
+    arms = [f"an_arm_of_ours_{number}" for number in range(7)]
+    show(compare([cell(arm=arm, result=result(arm=arm, metrics=METRICS)) for arm in arms]))
+    printed = capsys.readouterr().out
+    assert all(printed.count(arm) == 2 for arm in arms), "of win rates, and of metrics"
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= 100

@@ -9,9 +9,9 @@ from tests.report import finished
 from tests.report.recorder import KEY
 
 from mini_lima.cli import main
+from mini_lima.experiment.sweep import summarise
 from mini_lima.files import read_json, write_json
-from mini_lima.report import errand
-from mini_lima.sweep import summarise
+from mini_lima.report import wandb_process
 
 
 def swept(folder, mode="online", models=("qwen-0.5b", "other"), seeds=(1,)):
@@ -134,8 +134,8 @@ def test_what_is_not_tracked_or_alone_makes_no_run(server, tmp_path):
 def test_a_server_that_hangs_costs_neither_the_report_nor_half_a_minute(
     server, tmp_path, capsys, monkeypatch
 ):
-    assert errand.SECONDS < 30
-    monkeypatch.setattr(errand, "SECONDS", 2)
+    assert wandb_process.SECONDS < 30
+    monkeypatch.setattr(wandb_process, "SECONDS", 2)
     server.hang_at = "UpsertBucket"
     sweep = swept(tmp_path)
     began = time.monotonic()

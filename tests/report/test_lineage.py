@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from tests.report.tracked import RUN, fingerprint, track
 
-from mini_lima.report import errand
+from mini_lima.report import wandb_process
 from mini_lima.report.run_log import MOST_BYTES_TO_DIGEST
 
 USED = {
@@ -113,15 +113,15 @@ def test_an_offline_run_has_its_lineage_and_wandb_sync_brings_it(server, finishe
 
 def test_an_artifact_that_is_refused_is_said(server, finished):
     server.refuse = "CreateArtifact"
-    with pytest.raises(errand.NotTracked, match="not in this project"):
+    with pytest.raises(wandb_process.NotTracked, match="not in this project"):
         track(finished)
 
 
 def test_a_server_that_dies_among_the_artifacts_is_given_up_and_no_process_stays(
     server, finished, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(errand, "SECONDS", 3)
-    monkeypatch.setattr(errand, "MOVES", 10_000)
+    monkeypatch.setattr(wandb_process, "SECONDS", 3)
+    monkeypatch.setattr(wandb_process, "MOVES", 10_000)
     services, hung = [], []
 
     def on_hang():
@@ -129,7 +129,7 @@ def test_a_server_that_dies_among_the_artifacts_is_given_up_and_no_process_stays
         hung.append(time.monotonic())
 
     server.hang_at, server.on_hang = "CommitArtifact", on_hang
-    with pytest.raises(errand.NotTracked, match="more than 3 s"):
+    with pytest.raises(wandb_process.NotTracked, match="more than 3 s"):
         track(finished, artifacts="uploads")
     assert time.monotonic() - hung[0] < 12
     assert len(services) == 1
@@ -162,12 +162,12 @@ def test_an_upload_may_go_on_for_as_long_as_it_moves(moves, monkeypatch):
     through = (
         "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
     )
-    monkeypatch.setattr(errand, "COMMAND", (sys.executable, "-c", through, program))
-    monkeypatch.setattr(errand, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(wandb_process, "COMMAND", (sys.executable, "-c", through, program))
+    monkeypatch.setattr(wandb_process, "SECONDS_BETWEEN_LOOKS", 0.2)
     if moves:
-        assert errand.send(b"\n", seconds=1, while_it_moves=True) == "done"
-        with pytest.raises(errand.NotTracked, match="more than 1 s"):
-            errand.send(b"\n", seconds=1)
+        assert wandb_process.send(b"\n", seconds=1, while_it_moves=True) == "done"
+        with pytest.raises(wandb_process.NotTracked, match="more than 1 s"):
+            wandb_process.send(b"\n", seconds=1)
     else:
-        with pytest.raises(errand.NotTracked, match="more than 1 s"):
-            errand.send(b"\n", seconds=1, while_it_moves=True)
+        with pytest.raises(wandb_process.NotTracked, match="more than 1 s"):
+            wandb_process.send(b"\n", seconds=1, while_it_moves=True)

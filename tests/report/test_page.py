@@ -13,13 +13,13 @@ from tests.report import finished
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
+from mini_lima.experiment.sweep import compare, summarise
 from mini_lima.files import read_json, write_json
 from mini_lima.report.page import SECTIONS, as_page, gather, write_page
 from mini_lima.report.page.answers import cut, spread
 from mini_lima.report.page.axes import ticks
 from mini_lima.report.page.charts import thinned
 from mini_lima.report.page.markup import UNPRINTABLE, element, listed, table
-from mini_lima.sweep import compare, summarise
 
 HOSTILE = (
     "</style></svg></title><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\x00\u202e"

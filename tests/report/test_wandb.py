@@ -11,13 +11,14 @@ from tests.report.recorder import KEY
 from tests.report.records import result
 from tests.report.tracked import CONFIG, RUN, append, row, track, verdicts
 
-from mini_lima import cell, pipeline
+from mini_lima import pipeline
+from mini_lima.experiment import cell
 from mini_lima.files import write_jsonl
-from mini_lima.hiding import without_secrets
 from mini_lima.record import write_result
-from mini_lima.report import errand, live, tracking
+from mini_lima.redact import without_secrets
+from mini_lima.report import live, tracking, wandb_process
 from mini_lima.report.answers import table
-from mini_lima.stages import Store
+from mini_lima.store.stages import Store
 
 
 def test_rows_arrive_while_training_writes_them_and_the_same_run_is_completed_afterwards(
@@ -139,16 +140,16 @@ def test_a_cell_follows_the_training_that_it_runs_and_goes_on_in_its_run_when_st
 def test_a_server_that_dies_costs_neither_the_work_nor_half_a_minute(
     server, finished, tmp_path, monkeypatch
 ):
-    assert live.SECONDS_TO_END + errand.SECONDS < 30
+    assert live.SECONDS_TO_END + wandb_process.SECONDS < 30
     monkeypatch.setattr(live, "SECONDS_TO_END", 1)
-    monkeypatch.setattr(errand, "SECONDS", 2)
+    monkeypatch.setattr(wandb_process, "SECONDS", 2)
     with live.following(RUN, CONFIG, [tmp_path / "work"]):
         append(tmp_path / "work", 1)
         server.wait_until(lambda: server.steps(RUN.id) == [1])
         server.hang = True
         append(tmp_path / "work", 2)
         began = time.monotonic()
-    with pytest.raises(errand.NotTracked, match="more than 2 s"):
+    with pytest.raises(wandb_process.NotTracked, match="more than 2 s"):
         track(finished)
     assert time.monotonic() - began < 10
 

@@ -9,9 +9,9 @@ from tests.report.records import judgement, result
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.measured import LengthControlled, PairedDifference
 from mini_lima.record import write_result
-from mini_lima.report import errand, tracking
+from mini_lima.report import tracking, wandb_process
 
-RUN = errand.Run(
+RUN = wandb_process.Run(
     id="0123456789abcdef",
     mode="online",
     project="study",

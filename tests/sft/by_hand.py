@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from tests.sft.attempts import ADAMW, EXAMPLES, SETTINGS, TINY, WARMUP
 
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 from mini_lima.sft import lora
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import flatten, render

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from mini_lima import sft
-from mini_lima.launch import WorkerKilled
 from mini_lima.progress import MARKER, WorkerOutput
+from mini_lima.workers.launch import WorkerKilled
 
 STEPS = 3
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mini_lima.rendering import Conversation
+from mini_lima.models.rendering import Conversation
 from mini_lima.sft.batches import IGNORED
 
 

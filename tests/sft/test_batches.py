@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.errors import UserError
-from mini_lima.language_model import load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import IGNORED, flatten, render
 from mini_lima.sources import ASSETS
 

@@ -11,8 +11,8 @@ from tests.sft.attempts import Attempt, Attempts, saving_gradients
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 from mini_lima.files import write_jsonl
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.deepspeed_config import Batches

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
-from mini_lima.rendering import Conversation
+from mini_lima.models.rendering import Conversation
 from mini_lima.sft import head
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.head import CrossEntropy

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_jsonl
-from mini_lima.language_model import load_tokenizer
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.language_model import load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.held_out import held_out_tasks
 from mini_lima.sft.loss import summed_loss

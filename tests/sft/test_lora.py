@@ -10,7 +10,7 @@ from tests.sft.by_hand import Trained, furthest, plain_loop
 from transformers import AutoModelForCausalLM
 
 from mini_lima.errors import UserError
-from mini_lima.language_model import load_model
+from mini_lima.models.language_model import load_model
 from mini_lima.sft import lora
 
 WITHOUT_DROPOUT = LORA | {"dropout": 0.0}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sources import ASSETS

@@ -7,8 +7,8 @@ import torch
 from transformers import TrainingArguments
 
 from mini_lima.errors import UserError
-from mini_lima.language_model import load_model
-from mini_lima.rendering import Conversation
+from mini_lima.models.language_model import load_model
+from mini_lima.models.rendering import Conversation
 from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.trainer import SftTrainer

@@ -27,8 +27,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from mini_lima import sft
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Conversation
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mini_lima.chat import cache_journal, claims
-from mini_lima.chat.batch import book
+from mini_lima.chat import cache_journal, in_flight
+from mini_lima.chat.batch import batch_table
 from mini_lima.chat.cassette import CassetteEntry
 from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
@@ -42,8 +42,8 @@ CREATE TABLE IF NOT EXISTS responses (
 )
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
-    claims.TABLE,
-    *book.TABLES,
+    in_flight.TABLE,
+    *batch_table.TABLES,
 )
 
 
@@ -68,8 +68,8 @@ class ResponseCache:
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
             self._prepare(path)
-            self._claims = claims.Claims(self._database, path.with_name(f"{path.name}-claims"))
-            self.batches = book.BatchBook(self._database, endpoint, self._claims, self._key)
+            self._claims = in_flight.Claims(self._database, path.with_name(f"{path.name}-claims"))
+            self.batches = batch_table.BatchBook(self._database, endpoint, self._claims, self._key)
         except (OSError, sqlite3.Error) as error:
             raise UserError(
                 f"the response cache {path} cannot be used ({error}): name another file or move "

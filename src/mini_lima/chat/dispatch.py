@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from mini_lima.chat import complaints, wire
+from mini_lima.chat import messages, wire
 from mini_lima.chat.account import Account
-from mini_lima.chat.asking import Asking, Made
 from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.faults import CONTENT_FILTER, CONTEXT_LENGTH, Fault
+from mini_lima.chat.request_loop import Asking, Made
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.errors import UserError
 
@@ -106,6 +106,6 @@ async def _ask_all(
             for _ in range(min(endpoint.concurrency, len(requests))):
                 group.create_task(work_through_the_queue())
     if asking.hopeless is not None:
-        raise UserError(complaints.hopeless(endpoint, asking.hopeless))
+        raise UserError(messages.hopeless(endpoint, asking.hopeless))
     outcome.out_of_money = asking.out_of_money
     return outcome

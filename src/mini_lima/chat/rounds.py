@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.chat import complaints
+from mini_lima.chat import messages
 from mini_lima.chat.account import Account
-from mini_lima.chat.batch.following import Batches
+from mini_lima.chat.batch.poll_batches import Batches
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.cassette import read_cassette
 from mini_lima.chat.endpoint import Endpoint
@@ -81,14 +81,14 @@ class Rounds:
         if to_do and self._endpoint.cassette is not None:
             self._replay(to_do, self._endpoint.cassette)
         elif to_do and self._endpoint.mode == "replay":
-            raise UserError(complaints.not_kept(to_do, self._endpoint, len(self._requests)))
+            raise UserError(messages.not_kept(to_do, self._endpoint, len(self._requests)))
         elif to_do:
             self._ask(to_do)
 
     def _replay(self, to_do: Sequence[ChatRequest], cassette: Path) -> None:
         recorded = read_cassette(cassette)
         if missing := [request for request in to_do if request.key not in recorded]:
-            raise UserError(complaints.not_recorded(missing, cassette, len(self._requests)))
+            raise UserError(messages.not_recorded(missing, cassette, len(self._requests)))
         for request in to_do:
             self.put(request, recorded[request.key], {})
 
@@ -96,7 +96,7 @@ class Rounds:
         from mini_lima.chat.dispatch import ask_all
 
         if self._account.budget.is_limited:
-            complaints.check_that_a_budget_can_be_kept(to_do, self._account.prices)
+            messages.check_that_a_budget_can_be_kept(to_do, self._account.prices)
         try:
             self._batches.follow(to_do)  # what is on its way already counts against the budget
             while to_do:
@@ -188,12 +188,12 @@ class Rounds:
         left, total, faults = self._untried(), len(self._requests), list(self.faults.values())
         answered = total - len(left) - len(faults)
         raise ConnectionError(
-            complaints.unanswered(self._endpoint, faults, answered, len(left), total)
+            messages.unanswered(self._endpoint, faults, answered, len(left), total)
         )
 
     def _out_of_money(self, *, batch: bool) -> str:
         left, total = self._untried(), len(self._requests)
-        return complaints.out_of_money(
+        return messages.out_of_money(
             self._label,
             self._account.budget,
             answered=total - len(left) - len(self.faults),

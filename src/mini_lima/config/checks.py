@@ -7,8 +7,7 @@ from dataclasses import asdict
 from datetime import date
 from math import inf
 
-from mini_lima import arms, declared
-from mini_lima.config import judges
+from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
@@ -17,10 +16,10 @@ from mini_lima.config.schema import (
     PricesConfig,
     Weights,
 )
-from mini_lima.devices import AUTO
 from mini_lima.errors import UserError
-from mini_lima.evaluation import metrics
+from mini_lima.evaluation import declared_contrasts, metrics
 from mini_lima.sft import choices
+from mini_lima.workers.devices import AUTO
 
 
 def faults(config: Config) -> list[str]:
@@ -178,7 +177,7 @@ def _is_command(text: str) -> bool:
 def _contrasts(config: Config) -> Iterator[str]:
     for text in config.contrasts:
         try:
-            declared.parse(text)
+            declared_contrasts.parse(text)
         except UserError as error:
             yield str(error)
 

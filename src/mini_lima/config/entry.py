@@ -19,12 +19,12 @@ from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mini_lima import declared
 from mini_lima.config import keys, names
 from mini_lima.config.checks import faults
 from mini_lima.config.mistakes import Refused
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
+from mini_lima.evaluation import declared_contrasts
 
 SLURM = "hydra_plugins._mini_lima_slurm.SlurmLauncher"
 PLACES = {
@@ -50,7 +50,7 @@ def register() -> None:
     vars(store)["__deepcopy__"] = lambda memo: store
 
 
-class Rehearsal(Callback):
+class ValidateAllCells(Callback):
     """Composes and checks every cell before Hydra makes a folder or starts the first of them.
 
     Hydra itself would find a fault of the last cell after the first ones have run.
@@ -102,7 +102,7 @@ def _check_arms(cells: Sequence[Config]) -> None:
     contrasts = dict.fromkeys(text for cell in cells for text in cell.contrasts)
     loader = GlobalHydra.instance().config_loader()
     arms = [*dict.fromkeys([*(cell.arm for cell in cells), *loader.get_group_options("data")])]
-    if lines := declared.unknown(contrasts, arms):
+    if lines := declared_contrasts.unknown(contrasts, arms):
         raise UserError("; ".join(lines))
 
 

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from mini_lima.data.likeness import ALIKE
+from mini_lima.data.rouge import ALIKE
 
 MEANING = {
     "wrong_number": "more instances than were asked for",

@@ -49,7 +49,7 @@ class Dialogue:
 
     Attributes:
         turns: (user, assistant), oldest first; at least one.
-        input: Material of the last user turn.
+        input: ReportData of the last user turn.
         system: The system message; empty for none.
         used: The columns that this was read from.
         turn_fields: What else the turns said about themselves, if any did.

@@ -15,7 +15,7 @@ from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.data.examples import Example, StepReport
-from mini_lima.data.likeness import rouge_l, words
+from mini_lima.data.rouge import rouge_l, words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

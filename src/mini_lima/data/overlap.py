@@ -22,7 +22,7 @@ from annotated_types import Ge, Interval
 
 from mini_lima.contamination import Contamination, Hit, write_contamination
 from mini_lima.data.examples import Example, Reject, StepReport, read_examples, write_examples
-from mini_lima.data.likeness import words
+from mini_lima.data.rouge import words
 from mini_lima.errors import UserError
 
 LEAST_IN_A_ROW = 8

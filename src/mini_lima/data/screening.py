@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mini_lima.data.filters import Filters, RewritingFilters
-from mini_lima.data.likeness import ALIKE, alike, rouge_l
+from mini_lima.data.rouge import ALIKE, alike, rouge_l
 from mini_lima.data.seeds import Instance, Task
 from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 

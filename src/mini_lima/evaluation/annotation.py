@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from mini_lima.chat import Chat, ChatRequest
 from mini_lima.errors import UserError
-from mini_lima.evaluation.asking import ask, decided, for_reading
-from mini_lima.evaluation.calls import calls
+from mini_lima.evaluation.judge_client import ask, decided, for_reading
+from mini_lima.evaluation.judge_prompts import calls
 from mini_lima.evaluation.judges import JudgeChoice, describe, load_annotator
 from mini_lima.evaluation.library import metric
 from mini_lima.evaluation.pairs import Answer, Pair, read_answers, read_pairs
-from mini_lima.evaluation.verdicts import judge_all, present
+from mini_lima.evaluation.presentation_order import judge_all, present
 from mini_lima.files import write_json
 
 if TYPE_CHECKING:
-    from mini_lima.evaluation.statistics import WinRate
+    from mini_lima.statistics import WinRate
 
 MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9
@@ -153,7 +153,7 @@ def _figures(
     """What ``rows`` add up to, as JSON types."""
     from mini_lima.evaluation.length import lengths
     from mini_lima.evaluation.length_controlled import length_controlled
-    from mini_lima.evaluation.statistics import consistency, split_variance, tabulate, win_rate
+    from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
 
     verdicts = tabulate(rows)
     drawn: dict[str, Any] = {"seed": seed, "confidence": confidence, "samples": samples}

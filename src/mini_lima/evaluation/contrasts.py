@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mini_lima.declared import Declared, difference
+from mini_lima.evaluation.declared_contrasts import Declared, difference
 from mini_lima.evaluation.length import under_longest
 from mini_lima.evaluation.power import detectable
 from mini_lima.evaluation.scores import Metric, table_of
@@ -34,15 +34,6 @@ from mini_lima.evaluation.seeded import (
     scaled,
     through_seeds,
 )
-from mini_lima.evaluation.statistics import (
-    SeedError,
-    bootstrap_interval,
-    holm,
-    p_over_seeds,
-    sign_flip_p,
-    tabulate,
-    widened,
-)
 from mini_lima.measured import (
     BASELINE,
     LONGEST,
@@ -52,6 +43,15 @@ from mini_lima.measured import (
     LeftOut,
     PairedDifference,
     Verdict,
+)
+from mini_lima.statistics import (
+    SeedError,
+    bootstrap_interval,
+    holm,
+    p_over_seeds,
+    sign_flip_p,
+    tabulate,
+    widened,
 )
 
 Cell = tuple[str, str]

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 import transformers
 
-from mini_lima import launch
 from mini_lima.errors import UserError
 from mini_lima.evaluation import journal
 from mini_lima.evaluation.decoding import Prompt, decode
 from mini_lima.evaluation.outputs import write_outputs
 from mini_lima.evaluation.questions import Output, read_questions
-from mini_lima.language_model import context_length, load_model, load_tokenizer
+from mini_lima.models.language_model import context_length, load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate
 from mini_lima.progress import progress
-from mini_lima.rendering import ChatTemplate
+from mini_lima.workers import launch
 
 
 def generate(

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.evaluation.metrics import AnsweredInstruction
-from mini_lima.evaluation.signs import (
+from mini_lima.evaluation.answer_checks import (
     keeps_language,
     leaks_turns,
     repeats_itself,
     starts_with_role,
 )
+from mini_lima.evaluation.metrics import AnsweredInstruction
 
 
 @dataclass(frozen=True)

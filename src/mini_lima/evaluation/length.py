@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from mini_lima.evaluation.statistics import WinRate, tabulate, win_rate
 from mini_lima.measured import LONGEST
+from mini_lima.statistics import WinRate, tabulate, win_rate
 
 Row = Mapping[str, Any]
 

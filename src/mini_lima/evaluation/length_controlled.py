@@ -78,7 +78,7 @@ def length_controlled(
     import numpy as np
     import pandas as pd
 
-    from mini_lima.evaluation.statistics import percentile_interval
+    from mini_lima.statistics import percentile_interval
 
     pair = ["instruction", "output_1", "output_2", "generator_1", "generator_2"]
     table = pd.DataFrame([{c: row.get(c) for c in [*pair, "preference"]} for row in rows])

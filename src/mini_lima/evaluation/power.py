@@ -13,9 +13,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.noise import Noise
-from mini_lima.evaluation.statistics.seeds import SeedError
-from mini_lima.evaluation.statistics.student import quantile
+from mini_lima.evaluation.judge_variance import Noise
+from mini_lima.statistics.seeds import SeedError
+from mini_lima.statistics.student import quantile
 
 POWER = 0.8
 TOKENS = (1120, 5)
@@ -33,9 +33,10 @@ class Design:
         orders: ``one``, drawn for each instruction, or ``both``.
         repeats: How often each question is asked.
         verdicts: In all.
-        difference: The smallest difference between two models that it finds, tested alone.
+        difference: The smallest difference between two cells of a model that it finds, tested alone.
         in_family: The same among all contrasts of the grid (Holm).
-        interaction: The smallest interaction that it finds, among all contrasts.
+        interaction: The smallest interaction that it finds, among all contrasts; None where there
+            is none, with one model or one arm.
         usd: Its cost; None without prices.
     """
 
@@ -44,7 +45,7 @@ class Design:
     verdicts: int
     difference: float
     in_family: float
-    interaction: float
+    interaction: float | None
     usd: float | None
 
 
@@ -94,29 +95,44 @@ class Retraining:
         return SeedError(cells * self.sd**2 / self.seeds, cells * (self.seeds - 1))
 
 
+def family_size(arms: int, models: int) -> int:
+    """Return how many contrasts a grid asks for, if any two of its arms differ in one step.
+
+    They are those of `contrasts.questions`: each arm − baseline and each pair of arms for every
+    model, and each pair between every two models. Arms that differ in more steps are not paired,
+    and a declaration may ask for less: this is the most that has to be corrected for.
+    """
+    pairs = math.comb(arms, 2)
+    return arms * models + pairs * (models + math.comb(models, 2))
+
+
 def designs(
     noise: Noise,
     *,
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    arms: int = 2,
     retraining: Retraining | None = None,
     confidence: float = 0.95,
     usd_per_verdict: float | None = None,
 ) -> list[Design]:
-    """Lay out the designs for a grid of ``models`` × (baseline, naive, improved).
+    """Lay out the designs for a grid of ``models`` × (baseline and ``arms``).
 
     Args:
         noise: Of the judge.
         n: Instructions.
         repeats: Numbers of repeats to try, each with one order and with both.
-        models: Of the grid; its contrasts are those of `contrasts.contrasts`.
-        retraining: With several seeds; differences are then between two tuned models. That each
-            seed's answers are judged anew is not counted as a gain.
+        models: Of the grid.
+        arms: Data sets that each model is tuned on; see `family_size` for the contrasts.
+        retraining: With several seeds; differences are then between two tuned models, or of the
+            only one from its baseline. That each seed's answers are judged again is not counted
+            as a gain.
         confidence: 1 less the level of the tests.
         usd_per_verdict: None leaves the cost open.
     """
-    family = 3 * models + math.comb(models, 2)
+    family = family_size(arms, models)
+    tuned = min(arms, 2)
     found = []
     for orders, asked in (("one", 1), ("both", 2)):
         for times in repeats:
@@ -124,20 +140,27 @@ def designs(
             variance += noise.orders if asked == 1 else 0
             error = 100 * math.sqrt(variance / n)
             trained = retraining.seeds if retraining else 1
-            verdicts = n * asked * times * (1 + 2 * trained) * models
-            of_two = retraining.error(2) if retraining else None
-            of_four = retraining.error(4) if retraining else None
+            verdicts = n * asked * times * (1 + arms * trained) * models
+            of_one_model = retraining.error(tuned) if retraining else None
+            of_two_models = retraining.error(2 * tuned) if retraining else None
             found.append(
                 Design(
                     orders="one" if orders == "one" else "both",
                     repeats=times,
                     verdicts=verdicts,
-                    difference=detectable(error, confidence=confidence, seeds=of_two),
-                    in_family=detectable(error, confidence=confidence, family=family, seeds=of_two),
+                    difference=detectable(error, confidence=confidence, seeds=of_one_model),
+                    in_family=detectable(
+                        error, confidence=confidence, family=family, seeds=of_one_model
+                    ),
                     # Two independent differences: twice the variance.
                     interaction=detectable(
-                        error * math.sqrt(2), confidence=confidence, family=family, seeds=of_four
-                    ),
+                        error * math.sqrt(2),
+                        confidence=confidence,
+                        family=family,
+                        seeds=of_two_models,
+                    )
+                    if arms > 1 and models > 1
+                    else None,
                     usd=None if usd_per_verdict is None else verdicts * usd_per_verdict,
                 )
             )
@@ -150,6 +173,7 @@ def table(
     n: int,
     repeats: Sequence[int],
     models: int = 2,
+    arms: int = 2,
     retraining: Retraining | None = None,
     usd_per_verdict: float | None = None,
 ) -> str:
@@ -160,7 +184,8 @@ def table(
     """
     if retraining and (retraining.seeds < 2 or not 0 <= retraining.sd < math.inf):
         raise UserError("a spread of 0 or more points is between at least 2 seeds: --seeds 3")
-    for name, number in (("n", n), ("models", models), *(("repeats", r) for r in repeats)):
+    counts = [("n", n), ("models", models), ("arms", arms), *(("repeats", r) for r in repeats)]
+    for name, number in counts:
         if number < 1:
             raise UserError(f"{name} must be at least 1, found {number}")
     if usd_per_verdict is not None and not 0 <= usd_per_verdict < math.inf:
@@ -171,13 +196,14 @@ def table(
         n=n,
         repeats=repeats,
         models=models,
+        arms=arms,
         retraining=retraining,
         usd_per_verdict=usd_per_verdict,
     ):
         figures = (design.difference, design.in_family, design.interaction)
         lines.append(
             [design.orders, str(design.repeats), f"{design.verdicts:,}"]
-            + [f"{figure:.1f}" for figure in figures]
+            + ["–" if figure is None else f"{figure:.1f}" for figure in figures]
             + ["–" if design.usd is None else f"{design.usd:,.2f}"]
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -187,7 +213,7 @@ def table(
     ]
     return "\n".join(
         [
-            f"{n} instructions, {models} models × (baseline, naive, improved)",
+            f"{n} instructions, {_counted(models, 'model')} × (baseline and {_counted(arms, 'arm')})",
             f"noise: {noise.source}",
             "training: one seed; what another would change is in none of these figures"
             if retraining is None
@@ -195,9 +221,15 @@ def table(
             "",
             *aligned,
             "",
-            "difference: the smallest between two models that is found four times in five, in "
-            "points of win rate,\nwhen it is the only question; in family: among all contrasts of "
-            "the grid; interaction: of improved − naive\nbetween two models, among all. 95% "
-            "confidence.",
+            "difference: the smallest of an arm from the baseline or from another arm that is found "
+            "four times in five,\nin points of win rate, when it is the only question; in family: "
+            f"corrected for {_counted(family_size(arms, models), 'contrast')}, the most that\n"
+            "such a grid asks for: each arm with the baseline, each two arms, and the latter between "
+            "models; interaction:\nhow much more two arms differ in one model than in another, "
+            "corrected for as many. 95% confidence.",
         ]
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.pairs import EvaluationRow, read_rows
-from mini_lima.rendering import ChatTemplate
+from mini_lima.models.rendering import ChatTemplate
 
 
 @dataclass(frozen=True)

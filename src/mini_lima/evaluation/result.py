@@ -24,7 +24,7 @@ from mini_lima.record import (
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.scores import Metric
-    from mini_lima.evaluation.statistics import Verdicts
+    from mini_lima.statistics import Verdicts
 
 FIRST = "annotator"
 """The key of the first judge; those of the others name them."""
@@ -152,7 +152,7 @@ def _judges(judged: Mapping[str, Folders], drawn: Mapping[str, Any]) -> list[Jud
 
 def _agreement(one: Path, other: Path, drawn: Mapping[str, Any]) -> Agreement | None:
     """How often two judges say the same of the tuned model's outputs."""
-    from mini_lima.evaluation.statistics import consistency, tabulate
+    from mini_lima.statistics import consistency, tabulate
 
     rows = [
         {**row, "annotator": number}
@@ -231,7 +231,7 @@ def _of_metric(
 
 
 def _difference(folders: Folders, drawn: Mapping[str, Any]) -> PairedDifference:
-    from mini_lima.evaluation.statistics import tabulate
+    from mini_lima.statistics import tabulate
 
     tables = {
         which: tabulate(read_json(folder / "annotations.json")) for which, folder in folders.items()
@@ -243,6 +243,6 @@ def _difference_of(
     tables: Mapping[Which, "Verdicts"], unit: Any, drawn: Mapping[str, Any]
 ) -> PairedDifference:
     from mini_lima.evaluation.seeded import scale_of
-    from mini_lima.evaluation.statistics import paired_difference
+    from mini_lima.statistics import paired_difference
 
     return paired_difference(tables["sft"], tables["baseline"], scale=scale_of(unit), **drawn)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mini_lima.evaluation.statistics import Verdicts
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.measured import Better
+from mini_lima.statistics import Verdicts
 
 SCORES, METRICS = "scores.jsonl", "metrics.json"
 Row = Mapping[str, Any]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mini_lima.evaluation.statistics import (
+from mini_lima.measured import OverSeeds
+from mini_lima.statistics import (
     SeedError,
     Spread,
     Verdicts,
@@ -25,8 +26,7 @@ from mini_lima.evaluation.statistics import (
     totals,
     widened,
 )
-from mini_lima.evaluation.statistics.table import Floats
-from mini_lima.measured import OverSeeds
+from mini_lima.statistics.table import Floats
 
 Row = Mapping[str, Any]
 Seeds = Sequence[Verdicts]

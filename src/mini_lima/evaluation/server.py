@@ -24,7 +24,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from mini_lima.errors import UserError
-from mini_lima.worker import PR_SET_PDEATHSIG
+from mini_lima.workers.worker import PR_SET_PDEATHSIG
 
 SECONDS_TO_START = 1800.0
 """A first start may compile for minutes."""

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
+from mini_lima.measured import (
+    BASELINE,
+    LONGEST,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Together,
+)
 from mini_lima.record import CELL, CellRecord, Result, read_cell
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import NOTHING, figure, interval
@@ -76,7 +84,8 @@ class Comparison:
             {
                 "contrast": each.name,
                 "measure": each.measure if several else NOTHING,
-                "difference": _told(each) + ("" if each.unit == "points" else f" {each.unit}"),
+                "difference": _told(each)
+                + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
                 "by length alone": _told(each.by_length),
                 "without hits": _told(each.without_hits),
                 p: f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
@@ -151,8 +160,13 @@ def compare(
         together=list(together),
         measures=lines,
         left_out=found.left_out,
-        about_length=sentences(found.contrasts),
+        about_length=sentences(found.contrasts, _only_length(_results(cells))),
     )
+
+
+def _only_length(results: Sequence[Result]) -> set[str]:
+    """The measures of judges that look at nothing but length."""
+    return {judge.measure for each in results for judge in each.judges if judge.name == LONGEST}
 
 
 def _nowhere(lines: Sequence[Line]) -> list[str]:
@@ -227,7 +241,11 @@ def _contamination(results: Sequence[Result]) -> list[str]:
     told = ", ".join(
         f"{arm} {len(found.instructions_hit)} of {found.instructions}"
         for arm, found in by_arm.items()
+        if found.hits
     )
+    clean = [arm for arm, found in by_arm.items() if not found.hits]
+    if clean:
+        told = "; ".join(filter(None, [told, f"none of {', '.join(clean)}" if told else "none"]))
     line = f"Evaluation instructions that are, or nearly are, in the training data: {told}."
     if any(found.hits for found in by_arm.values()):
         line += " Contrasts that such an arm is in are made again without them: without hits."

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.files import read_json, write_json, write_text
-from mini_lima.hiding import without_secrets
 from mini_lima.measured import Contrast, PairedDifference
 from mini_lima.record import CellRecord
-from mini_lima.report import errand, measures
+from mini_lima.redact import without_secrets
+from mini_lima.report import measures, wandb_process
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.errand import Run
 from mini_lima.report.tracking import run_id
+from mini_lima.report.wandb_process import Run
 
 TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"
 FIGURES = ("difference", "low", "high", "p_holm", "family", "n", "detectable")
@@ -61,7 +61,7 @@ def track(comparison: Comparison, folder: Path) -> str | None:
         if not _is_there(output_dir, kept):
             _send(output_dir, kept)
         address = read_json(output_dir / DONE)["url"]
-    except errand.NotTracked as error:
+    except wandb_process.NotTracked as error:
         return f"The comparison is not in Weights & Biases: {error}"
     except Exception as error:  # an old record, a full disk: the report is there all the same
         return f"The comparison is not in Weights & Biases: {type(error).__name__}: {error}"
@@ -90,9 +90,9 @@ def _send(output_dir: Path, kept: dict[str, Any]) -> None:
         "tables": str(output_dir / TABLES),
         "files": [str(output_dir / PAGE)],
     }
-    errand.send(
-        errand.order(run, {"cells": kept["cells"]}, complete=todo),
-        seconds=errand.SECONDS if run.mode == "online" else None,
+    wandb_process.send(
+        wandb_process.order(run, {"cells": kept["cells"]}, complete=todo),
+        seconds=wandb_process.SECONDS if run.mode == "online" else None,
     )
 
 

@@ -5,7 +5,7 @@ import json
 from importlib.util import find_spec
 
 from mini_lima.errors import UserError
-from mini_lima.report import errand
+from mini_lima.report import wandb_process
 from mini_lima.report.login import missing_login
 
 
@@ -38,10 +38,10 @@ def make(project: str) -> str:
     if lacking := missing_login():
         raise UserError(f"the dashboard needs {lacking}")
     try:
-        return errand.send(
-            json.dumps({"dashboard": project}).encode() + b"\n", seconds=errand.SECONDS
+        return wandb_process.send(
+            json.dumps({"dashboard": project}).encode() + b"\n", seconds=wandb_process.SECONDS
         )
-    except errand.NotTracked as error:
+    except wandb_process.NotTracked as error:
         raise UserError(
             f"no dashboard of {project}: {error}; check the network, WANDB_BASE_URL if you have set"
             " it, and that the project is there (the first run that is tracked makes it)"

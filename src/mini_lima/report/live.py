@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mini_lima.report.errand import COMMAND, Run, order
 from mini_lima.report.tracker import FINISHED
 from mini_lima.report.tracking import METRICS
+from mini_lima.report.wandb_process import COMMAND, Run, order
 
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 5

@@ -4,6 +4,7 @@ import html
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING = ["not run"]
-BESIDE = 16
-"""Characters that a column needs on a terminal; with less each figure would be wrapped."""
+MEASURE = "measure"
+NAME, ENTRY = 14, 22
+"""Characters of a terminal that a row's name and an entry want."""
 
 
 def write_report(folder: Path, comparison: Comparison) -> None:
@@ -27,8 +29,8 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 
 def markdown(comparison: Comparison) -> str:
     """Return the tables as GitHub-flavoured Markdown, then the notes."""
-    header = ["model", *map(_escaped, comparison.columns)]
-    lines = [_row(header), _row(["---"] * len(header))]
+    header = ["model", *comparison.columns]
+    lines = [_row([_escaped(name) for name in header]), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
@@ -66,74 +68,38 @@ def show(comparison: Comparison) -> None:
 
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
-    others = measures.others(comparison.measures)
-    if BESIDE * (1 + len(comparison.columns)) <= console.width:
-        console.print(_entries(comparison))
-        if others:
-            console.print(_side_by_side(others, comparison.columns))
-    else:
-        console.print(_entries_below(comparison))
-        if others:
-            console.print(_below(others))
+    for columns in _that_fit(comparison.columns, console.width - NAME):
+        table = Table(show_lines=True)
+        for column in ["model", *columns]:
+            table.add_column(column, overflow="fold")
+        for name, row in comparison.rows.items():
+            table.add_row(name, *("\n".join(row.get(column, MISSING)) for column in columns))
+        console.print(table)
+    if others := measures.others(comparison.measures):
+        for columns in _that_fit(comparison.columns, console.width - 2 * NAME):
+            console.print(_side_by_side(others, columns))
     shown = comparison.lines(short=True)
     if shown:
         contrasts = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in shown[0]:
-            contrasts.add_column(name, no_wrap=name == "verdict")
-        for line in shown:
-            contrasts.add_row(*line.values())
+            if name != MEASURE:
+                contrasts.add_column(name, no_wrap=name in ("difference", "verdict"))
+        for measure, lines in groupby(shown, lambda line: line.pop(MEASURE, None)):
+            if measure is not None:
+                contrasts.add_row(f"{measure}:")
+            for line in lines:
+                contrasts.add_row(*line.values())
         console.print(contrasts)
     if left := len(comparison.contrasts) - len(shown):
-        told = "contrasts of metrics" if left > 1 else "contrast of a metric"
-        console.print(f"Not shown: {left} {told} without a difference; report.md has all.")
+        console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")
     for note in [*comparison.about_length, *comparison.notes]:
         console.print(note)
 
 
-def _entries(comparison: Comparison) -> "Table":
-    from rich.table import Table
-
-    table = Table(show_lines=True)
-    for column in ["model", *comparison.columns]:
-        table.add_column(column, overflow="fold")
-    for name, row in comparison.rows.items():
-        entries = ["\n".join(row.get(column, MISSING)) for column in comparison.columns]
-        table.add_row(name, *entries)
-    return table
-
-
-def _entries_below(comparison: Comparison) -> "Table":
-    """Return the entries below one another: there are more arms than fit beside each other."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table("model", "arm", "win rate", box=SIMPLE_HEAD, pad_edge=False)
-    for name, row in comparison.rows.items():
-        there = [column for column in comparison.columns if column in row]
-        for number, column in enumerate(there):
-            table.add_row("" if number else name, column, "; ".join(row[column]))
-    return table
-
-
-def _below(lines: Sequence[measures.Line]) -> "Table":
-    """Return the measures with the arms below one another."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    several = len({line.row for line in lines}) > 1
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    heading = ""
-    for row in measures.texts(lines):
-        measure, model, *texts = row.values()
-        if not heading:
-            for name in [*row][2:]:
-                table.add_column(name, overflow="fold")
-        above = f"{measure} – {model}" if several else measure
-        if above != heading:
-            heading = above
-            table.add_row(f"{heading}:")
-        table.add_row(*texts)
-    return table
+def _that_fit(columns: Sequence[str], width: int) -> list[Sequence[str]]:
+    """Return ``columns`` in parts, each of as many as have room in ``width``."""
+    most = max(1, width // ENTRY)
+    return [columns[start : start + most] for start in range(0, len(columns), most)]
 
 
 def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Table":
@@ -159,8 +125,6 @@ def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> "Ta
         )
     for (measure, name), row in rows.items():
         table.add_row(
-            measure,
-            *[name] * several,
-            *("\n".join(row.get(column, [])) for column in columns),
+            measure, *[name] * several, *("\n".join(row.get(column, [])) for column in columns)
         )
     return table

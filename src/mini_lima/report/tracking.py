@@ -1,7 +1,7 @@
 """One Weights & Biases run per cell: configuration, loss curve, win rates, answers and lineage.
 
 The run is completed once the numbers are there, so a network that fails costs no result, and a
-server that hangs no more than `errand.SECONDS`. Its id follows from what is tracked: `live` can
+server that hangs no more than `wandb_process.SECONDS`. Its id follows from what is tracked: `live` can
 begin it while training runs, and a cell that is tracked again goes on in the same run.
 """
 
@@ -15,10 +15,10 @@ from typing import Any, Literal
 from mini_lima.files import read_json, write_json
 from mini_lima.measured import Measurement, PairedDifference
 from mini_lima.record import RESULT, Result, Which, read_result
-from mini_lima.report import errand
+from mini_lima.report import wandb_process
 from mini_lima.report.answers import table
-from mini_lima.report.errand import Run
 from mini_lima.report.lineage import artifact
+from mini_lima.report.wandb_process import Run
 
 METRICS = "metrics.jsonl"
 Artifacts = Literal["none", "references", "uploads"]
@@ -98,9 +98,9 @@ def track(
         "artifacts": [asdict(each) for each in stages],
         "upload": artifacts == "uploads",
     }
-    errand.send(
-        errand.order(run, config, complete=todo),
-        seconds=errand.SECONDS if run.mode == "online" else None,
+    wandb_process.send(
+        wandb_process.order(run, config, complete=todo),
+        seconds=wandb_process.SECONDS if run.mode == "online" else None,
         while_it_moves=artifacts == "uploads",
     )
 

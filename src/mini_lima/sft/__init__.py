@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from mini_lima import launch
-from mini_lima.devices import process_count
-from mini_lima.launch import Nodes, WorkerKilled
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
+from mini_lima.workers import launch
+from mini_lima.workers.devices import process_count
+from mini_lima.workers.launch import Nodes, WorkerKilled
 
 
 def train(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.rendering import ChatTemplate, Conversation, Turns
+from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 
 IGNORED = -100
 """Label of a position that is not supervised, as PyTorch's cross entropy spells it."""

@@ -18,10 +18,10 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mini_lima.atomic import whole_directory
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.sft.failures import disk_full
+from mini_lima.store.atomic import whole_directory
 
 log = logging.getLogger(__name__)
 MANIFEST = "checkpoint.json"

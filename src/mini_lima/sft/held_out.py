@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.rendering import Conversation
+from mini_lima.models.rendering import Conversation
 from mini_lima.sft.batches import Rendered, flatten
 from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.order import balanced

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.lock import locked
+from mini_lima.store.lock import locked
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from mini_lima.sft import adam, checkpoints
 from mini_lima.sft.checkpoints import Launch
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.trainer import SftTrainer
-from mini_lima.stopping import Request
+from mini_lima.workers.stopping import Request
 
 
 class Checkpointing(TrainerCallback):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from mini_lima.errors import UserError
-from mini_lima.rendering import Conversation
+from mini_lima.models.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
 from mini_lima.sft.choices import OPTIMIZER, SCHEDULER, Choice, make_optimizer, make_scheduler

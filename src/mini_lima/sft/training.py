@@ -14,10 +14,9 @@ import transformers
 from deepspeed import init_distributed
 from transformers import TrainingArguments
 
-from mini_lima import launch
 from mini_lima.files import read_jsonl
-from mini_lima.language_model import load_model, load_tokenizer
-from mini_lima.rendering import ChatTemplate, Turns
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
 from mini_lima.sft.checkpoints import Launch
@@ -32,7 +31,8 @@ from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
 from mini_lima.sft.saving import save_model, save_record
-from mini_lima.stopping import stop_request
+from mini_lima.workers import launch
+from mini_lima.workers.stopping import stop_request
 
 
 def train(

@@ -12,7 +12,7 @@ from typing import Any
 
 from mini_lima.chat.account import Account
 from mini_lima.chat.adaptation import learn, refused_parameter
-from mini_lima.chat.batch.book import Batch, BatchBook, Line
+from mini_lima.chat.batch.batch_table import Batch, BatchBook, Line
 from mini_lima.chat.batch.files import NoAnswerError, answer
 from mini_lima.chat.batch.submission import sent_body
 from mini_lima.chat.endpoint import Endpoint

@@ -17,7 +17,7 @@ from typing import IO, Any, Final, TypeVar
 import httpx2
 import openai
 
-from mini_lima.chat import complaints, wire
+from mini_lima.chat import messages, wire
 from mini_lima.chat.batch.state import DAY, RefusedError, State, UnknownError, read_id, read_state
 from mini_lima.chat.cassette import URL
 from mini_lima.chat.endpoint import Endpoint
@@ -65,7 +65,7 @@ class BatchService:
         try:
             return self._persist(once)
         except UnknownError as error:
-            raise RefusedError(complaints.no_batch_interface(self._endpoint, str(error))) from None
+            raise RefusedError(messages.no_batch_interface(self._endpoint, str(error))) from None
         except UserError as error:
             raise RefusedError(str(error)) from None
 
@@ -94,7 +94,7 @@ class BatchService:
         try:
             return self._persist(once)
         except UnknownError as error:
-            text = complaints.no_batch_interface(self._endpoint, str(error))
+            text = messages.no_batch_interface(self._endpoint, str(error))
             raise (RefusedError if tries == 1 else UserError)(text) from None
         except UserError as error:
             raise (RefusedError if tries == 1 else UserError)(str(error)) from None
@@ -179,9 +179,9 @@ class BatchService:
 
     def _pause(self, fault: Fault, retries: int, elapsed: float) -> float:
         if fault.meaning is Meaning.hopeless:
-            raise UserError(complaints.hopeless(self._endpoint, fault))
+            raise UserError(messages.hopeless(self._endpoint, fault))
         if fault.meaning is Meaning.own:
-            raise UserError(complaints.not_taken(self._endpoint, fault))
+            raise UserError(messages.not_taken(self._endpoint, fault))
         self._was_met = self._was_met or fault.code != UNREACHABLE
         seconds = pause(
             endpoint=self._endpoint,
@@ -191,7 +191,7 @@ class BatchService:
             chance=0.0,
         )
         if seconds is None or (not self._was_met and retries >= RETRIES_OF_THE_UNREACHABLE):
-            raise ConnectionError(complaints.out_of_reach(self._endpoint, fault))
+            raise ConnectionError(messages.out_of_reach(self._endpoint, fault))
         return seconds
 
     def close(self) -> None:

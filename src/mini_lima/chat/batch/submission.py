@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.chat.adaptation import adapted, changed
-from mini_lima.chat.batch.book import Batch, BatchBook, Line
+from mini_lima.chat.batch.batch_table import Batch, BatchBook, Line
 from mini_lima.chat.batch.files import input_line
 from mini_lima.chat.batch.state import RefusedError
 from mini_lima.chat.endpoint import Endpoint

@@ -10,7 +10,7 @@ from mini_lima.files import write_text
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.page import answers, diagnostics, length, results, setup
 from mini_lima.report.page.markup import Html, element
-from mini_lima.report.page.material import Material, gather
+from mini_lima.report.page.material import ReportData, gather
 from mini_lima.report.page.style import STYLE
 
 NOTHING_FROM_ELSEWHERE = "default-src 'none'; style-src 'unsafe-inline'"
@@ -36,7 +36,7 @@ def write_page(folder: Path, comparison: Comparison) -> None:
     write_text(folder / "report.html", as_page(gather(comparison)))
 
 
-def as_page(material: Material) -> str:
+def as_page(material: ReportData) -> str:
     """Return the document."""
     title = "Mini-LIMA: " + ", ".join(material.comparison.rows)
     links = [element("a", name, href=f"#{anchor}") for anchor, (name, _) in SECTIONS.items()]

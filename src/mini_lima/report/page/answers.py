@@ -19,7 +19,7 @@ from mini_lima.report.page.markup import (
     text,
     together,
 )
-from mini_lima.report.page.material import Evaluated, Material
+from mini_lima.report.page.material import Evaluated, ReportData
 
 MOST = 20
 MOST_ROWS = 8
@@ -34,7 +34,7 @@ WORDS: Mapping[float, tuple[str, str | None]] = {
 }
 
 
-def answers(material: Material) -> Html:
+def answers(material: ReportData) -> Html:
     """Return the section."""
     judged = _of_first_seeds([each for each in material.evaluated if each.verdicts])
     title = "Answers side by side"

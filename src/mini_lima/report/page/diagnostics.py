@@ -19,12 +19,12 @@ from mini_lima.report.page.markup import (
     table,
     telling,
 )
-from mini_lima.report.page.material import Material
+from mini_lima.report.page.material import ReportData
 
 MOST_DRAWN = 40
 
 
-def training(material: Material) -> Html:
+def training(material: ReportData) -> Html:
     """Return the loss curves, a picture per row of the table."""
     by_row: dict[str, dict[str, list[Curve]]] = defaultdict(lambda: defaultdict(list))
     for each in material.trainings:
@@ -57,7 +57,7 @@ def training(material: Material) -> Html:
     return section("training", "Training", *parts)
 
 
-def judging(material: Material) -> Html:
+def judging(material: ReportData) -> Html:
     """Return whether the annotator's verdicts depend on the order, and which failed and why."""
     rows = [
         row
@@ -107,7 +107,7 @@ def _percent(value: object) -> str:
     return known if not isinstance(value, int | float) else f"{known}%"
 
 
-def health(material: Material) -> Html:
+def health(material: ReportData) -> Html:
     """Return what is wrong with the answers whatever an annotator thinks of them."""
     found = [(each, each.health) for each in material.evaluated]
     title = "Health of the answers"

@@ -10,12 +10,12 @@ from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import labelled
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
-from mini_lima.report.page.material import Evaluated, Material
+from mini_lima.report.page.material import Evaluated, ReportData
 
 MOST_DRAWN = 40
 
 
-def rate_and_length(material: Material) -> Html:
+def rate_and_length(material: ReportData) -> Html:
     """Return win rates over mean lengths: is it the annotator's taste for length?"""
     several = len({each.row for each in material.evaluated}) > 1
     shown = [
@@ -77,7 +77,7 @@ def _length_controlled(found: LengthControlled) -> str:
     return f"{figure(found.win_rate)} {interval(found.low, found.high)}"
 
 
-def lengths(material: Material) -> Html:
+def lengths(material: ReportData) -> Html:
     """Return how long the outputs in the data are, and how long the answers."""
     data = [
         box
@@ -103,7 +103,7 @@ def lengths(material: Material) -> Html:
     return section("lengths", "Lengths of data and answers", captioned(picture, caption))
 
 
-def _data_box(name: str, stats: Mapping[str, Any], material: Material) -> Box | None:
+def _data_box(name: str, stats: Mapping[str, Any], material: ReportData) -> Box | None:
     found = stats.get("output_lengths", {}).get("characters")
     if found is None:
         return None
@@ -112,14 +112,14 @@ def _data_box(name: str, stats: Mapping[str, Any], material: Material) -> Box | 
     return Box(name, material.looks.get(name, ""), (least, low, median, high, greatest))
 
 
-def _answer_box(each: Evaluated, material: Material) -> Box | None:
+def _answer_box(each: Evaluated, material: ReportData) -> Box | None:
     answers = {row["instruction"]: row["output_2"] for row in each.verdicts}
     return _box(
         each.short, material.looks[each.column], [len(answer) for answer in answers.values()]
     )
 
 
-def _references(material: Material) -> dict[str, list[Box]]:
+def _references(material: ReportData) -> dict[str, list[Box]]:
     judged = next((each.verdicts for each in material.evaluated if each.verdicts), [])
     answers = {row["instruction"]: row["output_1"] for row in judged}
     box = _box("reference", "reference", [len(answer) for answer in answers.values()])

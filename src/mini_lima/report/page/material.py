@@ -78,7 +78,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportData:
     """Everything that the page shows.
 
     Attributes:
@@ -107,9 +107,9 @@ class Material:
         return looks_of(self.comparison.columns)
 
 
-def gather(comparison: Comparison) -> Material:
+def gather(comparison: Comparison) -> ReportData:
     """Read what the cells of ``comparison`` left in the store."""
-    material = Material(comparison)
+    material = ReportData(comparison)
     evaluated: dict[tuple[str, str, int | None], Evaluated] = {}
     for row, arm, seed, cell in placed(comparison.cells):
         _read_stages(material, row, seed, cell)
@@ -137,7 +137,7 @@ def _sides(arm: str, seed: int | None) -> Iterator[tuple[Which, str, int | None]
 
 
 def _evaluated(
-    material: Material,
+    material: ReportData,
     cell: CellRecord,
     result: Result,
     which: Which,
@@ -162,7 +162,7 @@ def _evaluated(
     )
 
 
-def _read_stages(material: Material, row: str, seed: int | None, cell: CellRecord) -> None:
+def _read_stages(material: ReportData, row: str, seed: int | None, cell: CellRecord) -> None:
     material.costs.update(cell.costs)
     made = [name for name in cell.stages if name.startswith("data ")]
     material.arms.update({name: cell.arm for name in made[-1:]})  # its inputs come before it
@@ -196,7 +196,7 @@ def _training(
     return Training(row, column, seed, finite, len(losses) - len(finite))
 
 
-def _read(material: Material, folder: str | None, name: str) -> Any:
+def _read(material: ReportData, folder: str | None, name: str) -> Any:
     """Return the document, or None and a note of its absence."""
     if folder is None:
         return None
@@ -209,6 +209,6 @@ def _read(material: Material, folder: str | None, name: str) -> Any:
         return None
 
 
-def _lose(material: Material, line: str) -> None:
+def _lose(material: ReportData, line: str) -> None:
     if line not in material.lost:
         material.lost.append(line)

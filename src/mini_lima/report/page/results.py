@@ -25,7 +25,7 @@ from mini_lima.report.page.markup import (
     table,
     together,
 )
-from mini_lima.report.page.material import Evaluated, Material
+from mini_lima.report.page.material import Evaluated, ReportData
 
 STUDY: Mapping[str, Mapping[str, float]] = {
     "qwen-1.8b": {BASELINE: 31.22, "naive": 12.87, "improved": 24.62},
@@ -42,7 +42,7 @@ LOOKS = {"better": "good", "worse": "bad"}
 MOST_DRAWN = 60
 
 
-def summary(material: Material) -> Html:
+def summary(material: ReportData) -> Html:
     """Return the heading: what was compared, what did not finish, what has to be known."""
     cells, finished = material.comparison.cells, material.comparison.finished
     models = ", ".join(dict.fromkeys(cell.model for cell in cells))
@@ -79,7 +79,7 @@ def _failed(cell: CellRecord) -> Html:
     return element("div", *parts, class_="failed")
 
 
-def win_rates(material: Material) -> Html:
+def win_rates(material: ReportData) -> Html:
     """Return the study's table, and the same as a picture beside the study's figures."""
     comparison = material.comparison
     rows = [
@@ -93,7 +93,7 @@ def win_rates(material: Material) -> Html:
     return section("win-rates", "Win rates", whole, shown, *more)
 
 
-def _single_seeds(material: Material) -> Html:
+def _single_seeds(material: ReportData) -> Html:
     """Return what each training seed came to on its own; nothing if each model has one."""
     rows = [
         [
@@ -112,7 +112,7 @@ def _single_seeds(material: Material) -> Html:
     return together([element("h3", "Single training seeds"), about, shown])
 
 
-def _other_annotators(material: Material) -> Html:
+def _other_annotators(material: ReportData) -> Html:
     """What further annotators made of the same answers; nothing if none was asked."""
     rows = [
         [
@@ -146,7 +146,7 @@ def _agreement(found: Agreement | None) -> str:
     return f"{figure(found.agreement)}%, κ {figure(found.kappa, 2)} (n {found.n})"
 
 
-def _drawn(material: Material) -> Html:
+def _drawn(material: ReportData) -> Html:
     known = [each for each in material.evaluated if each.found and each.found.win_rate is not None]
     if not known:
         return missing("No cell has a win rate yet.")
@@ -166,7 +166,7 @@ def _drawn(material: Material) -> Html:
     return captioned(intervals(groups, "Win rates with intervals", "win rate, %"), caption)
 
 
-def _interval(seeds: list[Evaluated], material: Material) -> Interval:
+def _interval(seeds: list[Evaluated], material: ReportData) -> Interval:
     """Return what one place of the table comes to; ``seeds`` has one entry, or one per seed."""
     first, judged = seeds[0], [each.found for each in seeds if each.found is not None]
     value, low, high = judged[0].win_rate, judged[0].low, judged[0].high
@@ -191,7 +191,7 @@ def _interval(seeds: list[Evaluated], material: Material) -> Interval:
     )
 
 
-def measured(material: Material) -> Html:
+def measured(material: ReportData) -> Html:
     """Return every other measure of the same answers; nothing but a word if there is none."""
     lines = measures.others(material.comparison.measures)
     title = "Other measures"
@@ -205,7 +205,7 @@ def measured(material: Material) -> Html:
     return section("measures", title, about, table([*measures.texts(lines)[0]], rows, title))
 
 
-def contrasts(material: Material) -> Html:
+def contrasts(material: ReportData) -> Html:
     """Return the differences between cells with their verdicts in words."""
     comparison = material.comparison
     if not comparison.contrasts:

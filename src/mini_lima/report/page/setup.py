@@ -16,14 +16,14 @@ from mini_lima.report.page.markup import (
     section,
     table,
 )
-from mini_lima.report.page.material import Material
+from mini_lima.report.page.material import ReportData
 
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 MOST_SHOWN = 20
 NOT_THERE = "(not there)"
 
 
-def data(material: Material) -> Html:
+def data(material: ReportData) -> Html:
     """Return what each prompt brought in, what was rejected and why, and what was used."""
     if not material.data_sets:
         return section("data", "Data", missing("No data set is to be had."))
@@ -53,7 +53,7 @@ def data(material: Material) -> Html:
     return section("data", "Data", *parts)
 
 
-def cost(material: Material) -> Html:
+def cost(material: ReportData) -> Html:
     """Return what the answers of teacher and annotator cost, and how long the stages took."""
     costs = material.costs
     rows = [[name, *_asked(c), _usd(c)] for name, c in costs.items()]
@@ -104,7 +104,7 @@ def _usd(found: Cost) -> str:
     return f"{known}, and {found.unpriced:,} replies of unknown cost" if found.unpriced else known
 
 
-def configuration(material: Material) -> Html:
+def configuration(material: ReportData) -> Html:
     """Return every setting that is not the same in all cells, and all that are."""
     cells = material.comparison.cells
     flat = [flattened(cell.config) for cell in cells]
@@ -138,7 +138,7 @@ def flattened(config: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: json.dumps(config, ensure_ascii=False)} if prefix else {}
 
 
-def provenance(material: Material) -> Html:
+def provenance(material: ReportData) -> Html:
     """Return which code and which packages made each stage, when and where."""
     records = {name: record.get("provenance", {}) for name, record in material.stages.items()}
     if not records:

@@ -1,0 +1,1 @@
+"""Work that is done once and kept: it knows nothing of the project."""

@@ -91,7 +91,7 @@ def show(comparison: Comparison) -> None:
                 contrasts.add_row(*line.values())
         console.print(contrasts)
     if left := len(comparison.contrasts) - len(shown):
-        console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")
+        console.print(f"Contrasts of metrics that tell no difference are in report.md: {left}.")
     for note in [*comparison.about_length, *comparison.notes]:
         console.print(note)
 

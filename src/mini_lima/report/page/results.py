@@ -149,7 +149,9 @@ def _agreement(found: Agreement | None) -> str:
 def _drawn(material: ReportData) -> Html:
     known = [each for each in material.evaluated if each.found and each.found.win_rate is not None]
     if not known:
-        return missing("No cell has a win rate yet.")
+        results = [c.result for c in material.comparison.finished if c.result is not None]
+        judged = not results or any(result.judges for result in results)
+        return missing("No cell has a win rate yet." if judged else "Nobody judges.")
     groups = {
         row: [_interval([*each], material) for _, each in groupby(group, key=lambda e: e.column)]
         for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)

@@ -6,8 +6,7 @@ from typing import Any
 from mini_lima.evaluation.measuring import measure
 from mini_lima.evaluation.rules import coin, longest
 from mini_lima.workers import launch
-from mini_lima.workers.devices import process_count
-from mini_lima.workers.launch import Nodes
+from mini_lima.workers.launch import Nodes, process_count
 
 __all__ = ["coin", "generate", "generate_by_server", "longest", "measure"]
 

@@ -22,8 +22,7 @@ from mini_lima.audit.folder import Folder
 from mini_lima.audit.leaderboard import Comparison, compared
 from mini_lima.audit.order import Order, find_order
 from mini_lima.audit.rows import Row, text_of
-from mini_lima.evaluation.length import Lengths, lengths
-from mini_lima.evaluation.length_controlled import length_controlled
+from mini_lima.evaluation.length import Lengths, length_controlled, lengths
 from mini_lima.measured import Consistency, LengthControlled, VarianceSplit, WinRate
 from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from mini_lima.evaluation.declared_contrasts import Declared, difference
 from mini_lima.evaluation.length import under_longest
-from mini_lima.evaluation.power import detectable
 from mini_lima.evaluation.scores import Metric, table_of
 from mini_lima.evaluation.seeded import (
     Seeds,
@@ -47,6 +46,7 @@ from mini_lima.measured import (
 from mini_lima.statistics import (
     SeedError,
     bootstrap_interval,
+    detectable,
     holm,
     p_over_seeds,
     sign_flip_p,

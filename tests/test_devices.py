@@ -1,16 +1,16 @@
 import pytest
 
 from mini_lima.errors import UserError
-from mini_lima.workers import devices
-from mini_lima.workers.devices import process_count
+from mini_lima.workers import launch
+from mini_lima.workers.launch import process_count
 
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    devices.cuda_devices.cache_clear()
+    launch.cuda_devices.cache_clear()
     yield
-    devices.cuda_devices.cache_clear()
+    launch.cuda_devices.cache_clear()
 
 
 def test_a_number_is_that_number():

@@ -9,7 +9,7 @@ from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.errors import UserError
-from mini_lima.evaluation.length_controlled import REVISIONS
+from mini_lima.evaluation.length import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.experiment import preflight
 from mini_lima.files import read_json

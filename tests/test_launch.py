@@ -29,7 +29,7 @@ HEED_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_ha
 PARENT = f"""
 import logging, sys
 from pathlib import Path
-from mini_lima import launch
+from mini_lima.workers import launch
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(message)s")
 launch.run("launch_job", processes=2, threads=1, environment={{"PYTHONPATH": {SEARCH_PATH!r}}},
            output_dir=Path(sys.argv[1]), doing="hold")

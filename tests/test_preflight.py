@@ -5,7 +5,7 @@ from tests.composing import configured
 
 from mini_lima.errors import UserError
 from mini_lima.experiment import preflight
-from mini_lima.workers import devices
+from mini_lima.workers import launch
 
 EVERYTHING = {"data", "teacher", "sft", "outputs", "annotations", "result", "tracking"}
 
@@ -18,9 +18,9 @@ def nowhere_logged_in(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    devices.cuda_devices.cache_clear()
+    launch.cuda_devices.cache_clear()
     yield
-    devices.cuda_devices.cache_clear()
+    launch.cuda_devices.cache_clear()
 
 
 def lacks(config, to_do=EVERYTHING, lookups=()):

@@ -255,7 +255,9 @@ def test_cells_that_are_killed_before_they_begin_do_not_keep_the_others_from_end
 
 def test_jobs_side_by_side_build_what_they_share_once(finished):
     assert {record["status"] for record in finished.values()} == {"finished"}
-    assert executed(finished) == Counter(sft=1, outputs=2, metrics=2, annotations=8, result=4)
+    assert executed(finished) == Counter(
+        sft=1, contamination=1, outputs=2, metrics=2, annotations=8, result=4
+    )
 
 
 def test_a_cancelled_training_that_is_submitted_again_goes_on_where_it_was(

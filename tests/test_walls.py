@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,15 @@ def test_stages_know_neither_what_is_above_them_nor_one_another(package):
     assert found == set()
 
 
+def test_no_rooms_import_each_other_in_a_circle():
+    rooms = defaultdict(set)
+    for path in MODULES:
+        room = where(path).partition("/")[0].removesuffix(".py")
+        read = {name.split(".")[1] for name in imports(path) if name.startswith("mini_lima.")}
+        rooms[room] |= read - {room}
+    TopologicalSorter(rooms).prepare()  # a CycleError names them
+
+
 def test_the_store_of_stages_knows_nothing_of_the_project():
     below = ("errors", "files", "store")
     ours = {
@@ -100,7 +111,7 @@ def test_statistics_are_pure_and_an_audit_is_nobody_s_part():
     assert ours <= {"statistics", "measured", "errors"}
     knowing = [where(p) for p in MODULES if any(within(n, "mini_lima.audit") for n in imports(p))]
     outside = [path for path in knowing if not path.startswith("audit/")]
-    assert outside == ["cli.py", "evaluation/judge_variance.py"], "it reads folders for power"
+    assert outside == ["cli.py", "experiment/power.py"], "it reads folders for power"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mini_lima.evaluation.metrics import AnsweredInstruction
+from mini_lima.evaluation import AnsweredInstruction
 
 
 def exclamation_marks(answers: Sequence[AnsweredInstruction]) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""A step: what one's own data method does to the examples before it."""
+"""A step: what one's own arm does to the examples before it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from mini_lima.data.examples import read_examples, write_examples
+from mini_lima.data import read_examples, write_examples
 
 
 def halve(output_dir: Path, *, data: Path, ratio: Annotated[float, Interval(gt=0, lt=1)]) -> None:

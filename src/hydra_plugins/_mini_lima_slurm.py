@@ -28,9 +28,9 @@ from omegaconf import OmegaConf
 from mini_lima.config import entry
 from mini_lima.config.names import SWEEP_VARIABLE, SWEPT_VARIABLE
 from mini_lima.errors import UserError
-from mini_lima.experiment import cell
-from mini_lima.workers import remote_jobs, slurm
-from mini_lima.workers.remote_jobs import Awaited
+from mini_lima.experiment import cell, remote_jobs
+from mini_lima.experiment.remote_jobs import Awaited
+from mini_lima.workers import slurm
 
 log = logging.getLogger("mini_lima.launcher")
 Overrides = Sequence[Sequence[str]]

@@ -10,9 +10,7 @@ from mini_lima.audit import commands as audit
 from mini_lima.chat import recordings
 from mini_lima.data import trace
 from mini_lima.errors import UserError
-from mini_lima.evaluation import commands as evaluation
-from mini_lima.experiment import store_commands
-from mini_lima.models import preview
+from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import dashboard
 
 
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_import(commands)
     store_commands.add(commands)
     audit.add_audit(commands)
-    evaluation.add_power(commands)
+    power_command.add(commands)
     dashboard.add(commands)
     options = parser.parse_args(arguments)
     try:

@@ -202,7 +202,7 @@ class Contrast:
         unit: Of the difference; percentages differ by points.
         row: Row of the table that it is about; None of an interaction between two.
         terms: Arms with their signs.
-        difference: The mean over instructions; None where no instruction was measured for all.
+        difference: The mean over instructions.
         low: Of its bootstrap interval over instructions, widened by what seeds add.
         high: Of the same.
         p_value: Of the sign-flip test, on its own; with several seeds, of the interval's ends if

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from mini_lima import evaluation, sft, sources
-from mini_lima.config import arms, judges
+from mini_lima.config import arms, judges, resolve
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
@@ -30,7 +30,6 @@ from mini_lima.config.schema import (
 )
 from mini_lima.data import contamination, run_step
 from mini_lima.evaluation import annotation, metrics, result
-from mini_lima.experiment import resolve
 from mini_lima.report import tracking, wandb_process
 from mini_lima.store.stages import Stage
 

@@ -19,7 +19,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DataSet]:
     root = tmp_path_factory.mktemp("recorded")
     config = configured("experiment=embedded", "data=improved", f"store={root}")
     store = Store(root)
-    (improved,) = (s for s in walk(build_cell(config, {}).last) if s.label == "lengthen")
+    (improved,) = (
+        s for s in walk(build_cell(config, {}).last) if (s.name, s.label) == ("data", "lengthen")
+    )
     folders = {"improved": store.build(improved), "naive": store.path(improved.inputs["data"])}
     return {name: DataSet(path, root / "responses.sqlite") for name, path in folders.items()}
 

@@ -121,6 +121,9 @@ def test_editing_ones_own_function_makes_its_data_again_and_a_file_is_known_by_i
         (json.dumps({"instruction": "a", "output": 3}), "'output' must be a text"),
         (json.dumps({"instruction": "a", "output": "b", "answer": "b"}), "'answer'"),
         ("\n".join([json.dumps({"id": "x", "instruction": "a", "output": "b"})] * 2), "line 1"),
+        (json.dumps({"id": [1], "instruction": "a", "output": "b"}), "'id' must be a text"),
+        (json.dumps({"instruction": "a", "output": "\ud800"}), "surrogate"),
+        (json.dumps({"instruction": "a", "output": "b", "fields": [1]}), "'fields'"),
         ("", "no example"),
     ],
 )
@@ -143,6 +146,8 @@ def test_what_a_step_writes_is_checked(tmp_path: Path, text: str, said: str) -> 
         ({"bare": {"file": "x"}, "keep": {"_target_": f"{OURS}.kep"}}, "did you mean keep?"),
         ({"bare": {"file": "x"}, "keep": {"_target_": f"{OURS}.Path"}}, "no function"),
         ({"bare": {"file": "x"}, "both": {"_inputs_": {"other": "no"}}}, "data.others"),
+        ({"bare": {"file": "x"}, "keep": {"_inputs_": {"dta": "bare"}}}, "_inputs_.dta"),
+        ({"bare": {"file": "x"}, "keep": {"_inputs_": ["bare"]}}, "_inputs_"),
         ({"bare": {"file": "x"}, "written": {"text": ""}}, "no later step reads it"),
         ({"bare": {"file": "x"}, "unforeseen": {}}, "forecast_by"),
         ({"bare": {"file": "x"}, "keep": {"_inputs": {}}}, "_inputs"),

@@ -18,7 +18,7 @@ from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
 from mini_lima.audit.text import as_text
 from mini_lima.errors import UserError
-from mini_lima.evaluation import length_controlled
+from mini_lima.evaluation import length
 
 STYLES = {
     "chatgpt": ({}, "seed"),
@@ -169,7 +169,7 @@ def test_rows_that_were_dropped_or_shuffled_leave_a_canonical_set_canonical(tmp_
     folder = Made(n=40).into(tmp_path / "run")
     listed = [row["instruction"] for row in json.loads((folder / "annotations.json").read_text())]
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    monkeypatch.setattr(length_controlled, "CANONICAL_SHA256", digest)
+    monkeypatch.setattr(length, "CANONICAL_SHA256", digest)
     usual = report(folder).length_controlled
     assert "df_gamed.csv is not here" in usual.undefined
     edit(folder, "annotations.json", lambda rows: list(reversed(rows[:7] + rows[9:])))

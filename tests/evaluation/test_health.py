@@ -2,7 +2,7 @@
 
 import pytest
 
-from mini_lima.evaluation.health import faults, summary
+from mini_lima.evaluation.answer_checks import faults, summary
 from mini_lima.evaluation.metrics import AnsweredInstruction
 
 PROSE = (

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation import length_controlled as lc
-from mini_lima.evaluation.length import lengths, under_longest
-from mini_lima.evaluation.length_controlled import NOT_CANONICAL, length_controlled
+from mini_lima.evaluation import length as lc
+from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths, under_longest
 from mini_lima.evaluation.library import undisturbed
 
 few = {"seed": 0, "samples": 50}

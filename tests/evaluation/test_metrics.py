@@ -119,7 +119,7 @@ def test_a_metric_of_ones_own_counts_and_what_failed_is_not_a_number(run):
 @pytest.mark.parametrize(
     ("returns", "complaint"),
     [
-        ([1.0], "a number for each answer"),
+        ([1.0], "returned 1 numbers for 3 answers"),
         (["a", "b", "c"], "returned 'a'"),
         (2.0, "share from 0 to 1"),
         (math.inf, "share from 0 to 1"),

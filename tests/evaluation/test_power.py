@@ -9,17 +9,24 @@ from tests.evaluation.judges import Judge
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.evaluation.contrasts import questions
-from mini_lima.evaluation.judge_variance import Noise, noise_of_annotator, noise_of_folders
-from mini_lima.evaluation.power import Retraining, designs, detectable, family_size
+from mini_lima.experiment.power import (
+    Noise,
+    Retraining,
+    designs,
+    family_size,
+    noise_of_annotator,
+    noise_of_folders,
+)
 from mini_lima.measured import BASELINE
 from mini_lima.statistics import (
+    detectable,
     paired_difference,
     seed_error,
     sign_flip_p,
     spread,
     widened,
 )
-from mini_lima.statistics.student import quantile
+from mini_lima.statistics.seeds import quantile
 
 
 def noise_of(judge):

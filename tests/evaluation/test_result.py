@@ -266,7 +266,7 @@ def test_contrasts_are_made_again_without_what_an_arm_was_trained_on(cell):
         elif "improved" not in each.name:
             assert each.without_hits is None
     notes = " ".join(compare(cells, found).notes)
-    assert "in the training data: naive 0 of 30, improved 4 of 30" in notes
+    assert "improved 4 of 30" in notes
 
 
 def test_nobody_need_judge_and_nothing_need_be_measured(cell):

@@ -9,13 +9,13 @@ from hypothesis.extra.numpy import arrays
 from tests.evaluation.asked import contrasts
 from tests.evaluation.retrained import TRUE, Recipe, rows, wins
 
-from mini_lima.evaluation.power import detectable
 from mini_lima.evaluation.seeded import by_seed
 from mini_lima.evaluation.seeded import over_seeds as over_tables
 from mini_lima.statistics import (
     SeedError,
     Spread,
     bootstrap_interval,
+    detectable,
     p_over_seeds,
     seed_error,
     spread,
@@ -23,7 +23,7 @@ from mini_lima.statistics import (
     widened,
     win_rate,
 )
-from mini_lima.statistics.student import quantile, two_sided_p
+from mini_lima.statistics.seeds import quantile, two_sided_p
 
 few = {"seed": 0, "samples": 300}
 verdicts = arrays(

@@ -333,7 +333,7 @@ def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_
 
 
 def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_table(tmp_path):
-    sly = unfinished("failed", "x | y\nz", model="a|b\n<script>")
+    sly = unfinished("failed", "x | y\nz", model="a|b\n<script>", arm="c|d <script>")
     write_report(tmp_path, compare([sly, *GRID]))
     report = (tmp_path / "report.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("|")]
@@ -341,6 +341,13 @@ def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_ta
     assert "<script>" not in report
     assert len(rows) == 2 + 3
     assert json.dumps(read_json(tmp_path / "report.json")).count("14.55") >= 4
+
+
+def test_more_arms_than_fit_beside_each_other_stand_below_one_another(capsys):
+    names = [f"an_arm_with_a_name_{number}" for number in range(9)]
+    show(compare([cell(arm=name) for name in names]))
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
 
 
 def test_the_table_is_printed_whole_when_piped(capsys):

@@ -312,7 +312,7 @@ def test_without_a_judge_there_is_a_page_of_metrics(sweep):
         result |= {"judges": [], "measurements": rows}
         write_json(path, record | {"annotations": {}})
     seen = Read(page_of(sweep))
-    assert "No cell has a win rate yet." in seen.said
+    assert "Nobody judges." in seen.said
     assert "36.5 [35.5, 37.5]" in seen.said
     assert "no judge" in seen.said
     assert seen.tags["section"] == len(SECTIONS)

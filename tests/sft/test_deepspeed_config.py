@@ -7,7 +7,7 @@ import pytest
 from deepspeed.runtime.config import DeepSpeedConfig as Parsed
 from tests.composing import CONF, configured
 
-from mini_lima.experiment.resolve import optimizer_and_scheduler
+from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
 
 SHARDING = {

@@ -14,8 +14,8 @@ from tests.composing import configured
 from tests.sft.attempts import OPTIONS, STEPS, Attempt, Attempts, kill, on_step
 from tests.sft.by_hand import furthest, plain_loop
 
+from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.errors import UserError
-from mini_lima.experiment.resolve import optimizer_and_scheduler
 from mini_lima.sft import choices, trial
 from mini_lima.sft.choices import Choice, Place
 

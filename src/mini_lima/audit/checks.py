@@ -1,8 +1,13 @@
-"""What can be wrong with verdicts although each of them looks right.
+"""What can be wrong with verdicts and answers although each of them looks right.
 
-Verdicts of one back-end should not differ from those of another, each should be a judgement of its
-own, and say what was read in it. Where parts differ, the p-value says how easily chance does as
-much; these are looks around, each on its own, not a family of tests.
+A win rate over the verdicts that could be read is that of all only if what is missing is missing by
+chance. So the missing are compared with the others in what was shown first and in the length of the
+answer. Verdicts of one back-end should not differ from those of another, each should be a judgement
+of its own, and say what was read in it. Where parts differ, the p-value says how easily chance does
+as much; these are looks around, each on its own, not a family of tests.
+
+Signs of illness in the answers have false alarms (a dialogue that was asked for, a list without a
+full stop), so the same is counted for the reference, whose share is what health looks like.
 """
 
 import re
@@ -14,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from mini_lima.audit.missing import exchanged_p
 from mini_lima.audit.order import preferred_place
 from mini_lima.audit.rows import Row, moment_of, name_of
+from mini_lima.evaluation.answer_checks import SHORT, leaks_turns, repeats_itself, starts_with_role
 from mini_lima.evaluation.reading import chosen
-from mini_lima.statistics import WinRate, tabulate, win_rate
+from mini_lima.statistics import WinRate, association_p, tabulate, two_groups_p, win_rate
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
 ORIGINS = (
@@ -34,6 +39,80 @@ MOST_PARTS = 8
 """Parts that are told apart; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
+
+ENDS = tuple(".!?。！？…:;)]}\"'`*”’»>|~")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The verdicts that are not there, and whether they are a random part.
+
+    ``n_invalid`` of the ``n`` had a value that is no preference, ``n_absent`` have no row at all.
+    The medians are characters of the model's answers; percentages are of the verdicts asked for in
+    that order.
+    """
+
+    n: int
+    n_invalid: int
+    n_absent: int
+    percent: float
+    percent_first: float | None
+    percent_second: float | None
+    order_p: float | None
+    median_length: float | None
+    median_length_judged: float | None
+    length_p: float | None
+
+
+def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
+    """Describe the verdicts without a preference."""
+    gone = np.array([row["preference"] is None for row in rows])
+    first = np.array([row["model_first"] is True for row in rows])
+    second = np.array([row["model_first"] is False for row in rows])
+    length = np.array(
+        [np.nan if row["output_2"] is None else len(row["output_2"]) for row in rows], dtype=float
+    )
+    ordered, measured = first | second, ~np.isnan(length)
+    chance = {"seed": seed, "samples": samples}
+    return Missing(
+        n=int(gone.sum()),
+        n_invalid=sum(row["is_invalid"] for row in rows),
+        n_absent=sum(row["is_absent"] for row in rows),
+        percent=100 * float(gone.mean()),
+        percent_first=100 * float(gone[first].mean()) if first.any() else None,
+        percent_second=100 * float(gone[second].mean()) if second.any() else None,
+        order_p=exchanged_p(gone[ordered].astype(float), first[ordered], **chance),
+        median_length=_median(length[gone & measured]),
+        median_length_judged=_median(length[~gone & measured]),
+        length_p=_length_p(rows, gone, length, **chance),
+    )
+
+
+def exchanged_p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
+    """Return the p-value of equal means, None if a group is empty."""
+    if not first.any() or first.all():
+        return None
+    return two_groups_p(values, first, seed=seed, samples=samples)
+
+
+def _length_p(rows: Sequence[Row], gone: Any, length: Any, **chance: Any) -> float | None:
+    """Return the p-value of as many missing verdicts on short answers as on long ones.
+
+    The verdicts on an answer may be missing together, so whole answers are exchanged.
+    """
+    shares: dict[tuple[object, object], list[bool]] = {}
+    for row, is_gone, size in zip(rows, gone, length, strict=True):
+        if not np.isnan(size):
+            shares.setdefault((row["instruction"], row["output_2"]), []).append(bool(is_gone))
+    missing = np.array([np.mean(each) for each in shares.values()])
+    sizes = np.log1p([len(str(output)) for _, output in shares])
+    if not len(missing) or missing.min() == missing.max():
+        return None
+    return association_p(sizes, missing, **chance)
+
+
+def _median(values: Any) -> float | None:
+    return float(np.median(values)) if len(values) else None
 
 
 @dataclass(frozen=True)
@@ -178,3 +257,29 @@ def _usage(row: Row) -> str | None:
 
 def _beginning(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How many of ``n`` answers show a sign."""
+
+    n: int
+    empty: int
+    starts_with_role: int
+    leaks_turns: int
+    repeats_itself: int
+    ends_mid_sentence: int
+
+
+def health(answers: Sequence[str]) -> Health:
+    """Count the signs of illness in ``answers``."""
+    return Health(
+        n=len(answers),
+        empty=sum(not answer.strip() for answer in answers),
+        starts_with_role=sum(map(starts_with_role, answers)),
+        leaks_turns=sum(map(leaks_turns, answers)),
+        repeats_itself=sum(map(repeats_itself, answers)),
+        ends_mid_sentence=sum(
+            len(answer) >= SHORT and not answer.rstrip().endswith(ENDS) for answer in answers
+        ),
+    )

@@ -7,8 +7,17 @@ its interval, and below it that of every part of the verdicts that should not di
 from collections.abc import Sequence
 from html import escape
 
-from mini_lima.audit import words
-from mini_lima.audit.findings import Finding, findings, spread_findings
+from mini_lima.audit.findings import (
+    Finding,
+    Rate,
+    Section,
+    findings,
+    rates,
+    sections,
+    spread_findings,
+    spread_section,
+    title,
+)
 from mini_lima.audit.several import Spread
 from mini_lima.audit.single import Audit
 
@@ -48,13 +57,13 @@ def as_page(audits: Sequence[Audit], spread: Spread | None) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    rates = [words.Rate(n, r) for n, r in zip(spread.runs, spread.win_rates, strict=True)]
+    rates = [Rate(n, r) for n, r in zip(spread.runs, spread.win_rates, strict=True)]
     return "\n".join(
         [
             "<h2>The runs together</h2>",
             _forest(rates, "Win rates of the runs"),
             _findings(spread_findings(spread)),
-            _section(words.spread_section(spread)),
+            _section(spread_section(spread)),
         ]
     )
 
@@ -63,10 +72,10 @@ def _audit(audit: Audit) -> str:
     return "\n".join(
         [
             f"<h2>{escape(audit.folder)}</h2>",
-            f'<p class="soft">{escape(words.title(audit))}</p>',
-            _forest(words.rates(audit), f"Win rates of {audit.model}"),
+            f'<p class="soft">{escape(title(audit))}</p>',
+            _forest(rates(audit), f"Win rates of {audit.model}"),
             _findings(findings(audit)),
-            *(_section(section) for section in words.sections(audit)),
+            *(_section(section) for section in sections(audit)),
         ]
     )
 
@@ -76,7 +85,7 @@ def _findings(found: Sequence[Finding]) -> str:
     return f"<ul>{''.join(items)}</ul>"
 
 
-def _section(section: words.Section) -> str:
+def _section(section: Section) -> str:
     rows = [
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>'
         for name, text in section.rows
@@ -84,7 +93,7 @@ def _section(section: words.Section) -> str:
     return f"<h3>{escape(section.title)}</h3>\n<table>{''.join(rows)}</table>"
 
 
-def _forest(rates: Sequence[words.Rate], label: str) -> str:
+def _forest(rates: Sequence[Rate], label: str) -> str:
     """Draw win rates with their intervals on an axis from 0 to the next ten above them."""
     ends = [rate.found.high or rate.found.win_rate or 0 for rate in rates]
     top = min(100, 10 * int(max(ends) // 10 + 1))

@@ -5,15 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mini_lima.audit import checks
-from mini_lima.audit.answers import Health, health
+from mini_lima.audit.checks import (
+    Health,
+    Missing,
+    Parts,
+    Readings,
+    Reuse,
+    health,
+    missing,
+    readings,
+    reuse,
+    taken_apart,
+    usage,
+)
 from mini_lima.audit.folder import Folder
 from mini_lima.audit.leaderboard import Comparison, compared
-from mini_lima.audit.missing import Missing, missing
 from mini_lima.audit.order import Order, find_order
 from mini_lima.audit.rows import Row, text_of
-from mini_lima.evaluation.length import Lengths, lengths
-from mini_lima.evaluation.length_controlled import length_controlled
+from mini_lima.evaluation.length import Lengths, length_controlled, lengths
 from mini_lima.measured import Consistency, LengthControlled, VarianceSplit, WinRate
 from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
 
@@ -43,9 +52,9 @@ class Audit:
     variance: VarianceSplit | None
     missing: Missing
     usage: dict[str, int]
-    parts: list[checks.Parts]
-    reuse: checks.Reuse
-    readings: checks.Readings | None
+    parts: list[Parts]
+    reuse: Reuse
+    readings: Readings | None
     lengths: Lengths | None
     length_controlled: LengthControlled
     length_controlled_stated: float | None
@@ -109,10 +118,10 @@ def audit(
         model_second=win_rate(second, **settings) if len(second.win) else None,
         variance=split_variance(verdicts) if one_judge else None,
         missing=missing(rows, seed=seed, samples=samples),
-        usage=checks.usage(rows),
-        parts=checks.taken_apart(rows, **settings),
-        reuse=checks.reuse(rows),
-        readings=checks.readings(rows),
+        usage=usage(rows),
+        parts=taken_apart(rows, **settings),
+        reuse=reuse(rows),
+        readings=readings(rows),
         lengths=lengths(paired, **settings) if paired else None,
         length_controlled=length_controlled(
             _in_order(rows, folder), difficulties, seed=seed, confidence=confidence

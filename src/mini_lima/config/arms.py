@@ -109,12 +109,22 @@ def _step(
     function = find(key, configured.get("_target_"))
     parameters = inspect.signature(function).parameters
     named = configured.get(INPUTS) or {}
+    if not isinstance(named, Mapping) or not all(isinstance(each, str) for each in named.values()):
+        raise UserError(
+            f"{key}.{INPUTS}={named!r:.60}: must say for a keyword which data set it is, such as"
+            " {other: self_instruct}"
+        )
     inputs: dict[str, Step] = {}
     if DATA in parameters and DATA not in named:
         if not earlier:
             raise UserError(f"{key}: it changes a data set, and no step before it makes one")
         inputs[DATA] = [*earlier.values()][-1]
     for keyword, source in named.items():
+        if keyword not in parameters:
+            raise UserError(
+                f"{key}.{INPUTS}.{keyword}: the function {configured['_target_']} has no such"
+                f" keyword; it has {', '.join(parameters)}"
+            )
         if source not in there:
             raise UserError(
                 f"{key}.{INPUTS}.{keyword}={source}: neither an earlier step nor one of"

@@ -19,7 +19,7 @@ from mini_lima.config.schema import (
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts, metrics
 from mini_lima.sft import choices
-from mini_lima.workers.devices import AUTO
+from mini_lima.workers.launch import AUTO
 
 
 def faults(config: Config) -> list[str]:

@@ -137,7 +137,7 @@ def named(composed: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
     Raises:
         UserError: somebody else has named it.
     """
-    if not OmegaConf.is_missing(composed, "arm"):
+    if not OmegaConf.is_interpolation(composed, "arm"):
         raise UserError(f"arm={composed.arm}: it is the name of the option of data=, set by that")
     if choices.get("data") is None:
         raise UserError("data: choose an option, such as data=naive")

@@ -11,7 +11,7 @@ not depend on the order in which replies arrive.
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -62,9 +62,15 @@ def expected(
         *map(asks.for_more_instances, tasks),
         *(asks.for_new_instances(task, example=old) for task, old in zip(new, shown, strict=True)),
     ]
-    most = [(task, len(task.instances) + instances_per_seed) for task in tasks]
-    most += [(task, instances_per_new_task) for task in new]
-    examples = [_stand_in(task, number, of) for task, of in most for number in range(of)]
+    # A step that asks about each example asks once where two are equal: those to come will not be.
+    others = [
+        replace(task, id=f"new_{number}", instruction=f"{task.instruction} {number}")
+        for number, task in enumerate(new)
+    ]
+    examples = [
+        *(e for task in tasks for e in _at_most(task, len(task.instances), instances_per_seed)),
+        *(e for task in others for e in _at_most(task, 0, instances_per_new_task)),
+    ]
     return Forecast([teacher.model.request(each) for each in user_says(texts)], examples)
 
 
@@ -299,15 +305,16 @@ def _examples(
     ]
 
 
-def _stand_in(task: Task, number: int, of: int) -> Example:
-    """The example ``number`` of ``of`` that ``task`` may get, with an instance it has."""
-    instance = list(islice(cycle(task.instances), of))[number]
-    return Example(
-        id=f"{task.id}.{number}",
-        task=task.id,
-        name=f"{task.name}_{number}",
-        instruction=task.instruction,
-        input=instance.input,
-        output=instance.output,
-        source="seed",
-    )
+def _at_most(task: Task, has: int, more: int) -> Iterator[Example]:
+    """Yield the examples that ``task`` ``has``, and ``more`` that stand in for those to come."""
+    for number, instance in enumerate(islice(cycle(task.instances), has + more)):
+        known = number < has
+        yield Example(
+            id=f"{task.id}.{number}",
+            task=task.id,
+            name=f"{task.name}_{number}",
+            instruction=task.instruction,
+            input=instance.input if known else f"{instance.input} {task.id}.{number}",
+            output=instance.output if known else f"{instance.output} {task.id}.{number}",
+            source="seed",
+        )

@@ -112,7 +112,7 @@ class Objection:
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """The filters of the naive method, and the seed tasks that they compare with."""
+    """The filters of `self_instruct`, and the seed tasks that they compare with."""
 
     filters: Filters
     seeds: Sequence[Task]

@@ -1,6 +1,6 @@
 """Rewriting: every output goes through a prompt of its own, and everything else stays as it is.
 
-The study's improved method (its section 2.2) is this with prompt 4, which lengthens: the two data
+The study's arm improved (its section 2.2) is this with prompt 4, which lengthens: the two data
 sets then differ in one thing. Another prompt is another text file.
 """
 

@@ -15,6 +15,7 @@ A step that asks a teacher says beforehand which requests it will make (`forecas
 plan is exact and a budget can be kept.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,7 @@ from mini_lima.data.examples import (
     write_examples,
 )
 from mini_lima.data.measures import counts
+from mini_lima.data.tables import HALF_A_CHARACTER
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from mini_lima.targets import find
@@ -135,6 +137,8 @@ def run_step(
     if "step_name" in signature(function).parameters:
         extra["step_name"] = name
     report = function(output_dir, **keywords, **given, **extra) or StepReport()
+    if not isinstance(report, StepReport):
+        raise UserError(f"step {name}: returned a {type(report).__name__}; StepReport, or nothing")
     before = [*read_examples(given[inputs[0]])] if inputs else []
     examples = _completed(output_dir, name, before)
     rejects = [each if each.prompt else replace(each, prompt=name) for each in report.rejects]
@@ -195,12 +199,16 @@ def _example(
             f"{where}: {unknown[0]!r} is no field of an example; there are {', '.join(fields)}"
             " (fields holds what else is worth keeping)"
         )
+    for key in TEXTS:
+        if not isinstance(row.get(key, ""), str):
+            raise UserError(f"{where}: {key!r} must be a text, found {row[key]!r:.40}")
+    if HALF_A_CHARACTER.search(json.dumps(row, ensure_ascii=False)):
+        raise UserError(f"{where}: holds half a surrogate pair; write it as U+FFFD")
     old = known.get(row.get("id", ""))
     base = {} if old is None else asdict(old)
     whole = {"id": f"{name}.{number - 1}", **base, **row}
-    for key in TEXTS:
-        if not isinstance(whole.get(key, ""), str):
-            raise UserError(f"{where}: {key!r} must be a text, found {whole[key]!r:.40}")
+    if not isinstance(whole.get("fields", {}), dict):
+        raise UserError(f"{where}: 'fields' must be an object, found {whole['fields']!r:.40}")
     for key in ("instruction", "output"):
         if not whole.get(key, "").strip():
             raise UserError(f"{where}: {key!r} is empty or missing")
@@ -210,11 +218,10 @@ def _example(
         raise UserError(f"{where}: {error}") from error
     if old is not None and example.output != old.output and example.earlier == old.earlier:
         was = Earlier(old.output, old.source, old.request)
-        mine = example.source == old.source and example.request == old.request
         example = replace(
             example,
             earlier=(*old.earlier, was),
-            source=name if mine else example.source,
-            request=None if mine else example.request,
+            source=name if example.source == old.source else example.source,
+            request=None if example.request == old.request else example.request,
         )
     return replace(example, task=example.task or example.id, source=example.source or name)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.evaluation.measuring import measure
+from mini_lima.evaluation.metrics import AnsweredInstruction
 from mini_lima.evaluation.rules import coin, longest
 from mini_lima.workers import launch
-from mini_lima.workers.devices import process_count
-from mini_lima.workers.launch import Nodes
+from mini_lima.workers.launch import Nodes, process_count
 
-__all__ = ["coin", "generate", "generate_by_server", "longest", "measure"]
+__all__ = ["AnsweredInstruction", "coin", "generate", "generate_by_server", "longest", "measure"]
 
 
 def generate(

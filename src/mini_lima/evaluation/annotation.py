@@ -151,8 +151,7 @@ def _figures(
     samples: int,
 ) -> dict[str, Any]:
     """What ``rows`` add up to, as JSON types."""
-    from mini_lima.evaluation.length import lengths
-    from mini_lima.evaluation.length_controlled import length_controlled
+    from mini_lima.evaluation.length import length_controlled, lengths
     from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
 
     verdicts = tabulate(rows)

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from mini_lima.evaluation.declared_contrasts import Declared, difference
 from mini_lima.evaluation.length import under_longest
-from mini_lima.evaluation.power import detectable
 from mini_lima.evaluation.scores import Metric, table_of
 from mini_lima.evaluation.seeded import (
     Seeds,
@@ -47,6 +46,7 @@ from mini_lima.measured import (
 from mini_lima.statistics import (
     SeedError,
     bootstrap_interval,
+    detectable,
     holm,
     p_over_seeds,
     sign_flip_p,
@@ -198,6 +198,8 @@ def contrasts(
     drawn = _Drawn(seed, confidence, samples)
     made, left_out = [], []
     for measure in measures:
+        if not any(table.win.size for seeds in measure.cells.values() for table in seeds):
+            continue  # a metric that applies to none of the instructions
         family = []
         for question in asked:
             if reason := _incomparable(measure, question):
@@ -346,7 +348,11 @@ def _incomparable(measure: Measure, question: Question) -> str | None:
     if differing:
         told = "; ".join(f"{key}: {' and '.join(values)}" for key, values in differing.items())
         return f"measured under other settings ({told})"
-    return next(_other_instructions(measure, question), None)
+    if reason := next(_other_instructions(measure, question), None):
+        return reason
+    if not differences(question.signs, measure.cells).size:
+        return "no instruction was measured for all of them"
+    return None
 
 
 def _other_instructions(measure: Measure, question: Question) -> Iterator[str]:
@@ -365,9 +371,7 @@ def _judged(
 ) -> Contrast:
     """Put the verdict on ``contrast`` into words."""
     difference, unit = contrast.difference, contrast.unit
-    if difference is None:
-        words = "cannot tell: no instruction was measured for all of them"
-        return replace(contrast, words=words)
+    assert difference is not None, "what nothing was measured for is left out"
     interval = "" if contrast.low is None else f" [{contrast.low:+.1f}, {contrast.high:+.1f}]"
     figures = f"{difference:+.1f} {unit}{interval}, p {p_holm:.2g} within its family"
     if contrast.seeds > 1:

@@ -5,13 +5,19 @@ end-of-turn tokens. Of the settings that may come with a model (a repetition pen
 in force but these tokens: two models are compared as the configuration says.
 
 How the work is shared out changes no answer, so every attempt may do it anew: answers are in the
-work folder the moment they are complete, and what an earlier attempt left there, on however many
-ranks, is not made again.
+work folder the moment they are complete, one file per rank and a JSON line per answer, and what an
+earlier attempt left there, on however many ranks, is not made again. What was written survives the
+process at once; every few seconds it is also forced onto the disk, where it survives the machine. A
+line that was torn, by a kill in the middle of it, is not an answer: its instruction is answered
+again.
 """
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,14 +26,14 @@ import torch
 import transformers
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation import journal
-from mini_lima.evaluation.decoding import Prompt, decode
-from mini_lima.evaluation.outputs import write_outputs
-from mini_lima.evaluation.questions import Output, read_questions
+from mini_lima.evaluation.decoding import Generation, Prompt, decode
+from mini_lima.evaluation.outputs import Output, read_questions, write_outputs
 from mini_lima.models.language_model import context_length, load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
 from mini_lima.progress import progress
 from mini_lima.workers import launch
+
+SECONDS_BETWEEN_SYNCS = 5.0
 
 
 def generate(
@@ -93,13 +99,13 @@ def generate(
     ]
     # Shared out before it is known what is done: each rank would see that at another moment.
     share = sorted(prompts, key=lambda prompt: len(prompt.ids))[rank::ranks]
-    answered = journal.read(work_dir)
+    answered = _read_answers(work_dir)
     to_do = [prompt for prompt in share if prompt.number not in answered]
     with progress(f"answers of {generator}", len(prompts), done=len(answered)) as bar:
         if to_do:
             network = _network(model, revision, init_seed, precision, device)
             stops = chat.stops(network.generation_config.eos_token_id)
-            with journal.writing(work_dir, rank) as append, _memory_errors(batch_size):
+            with _writing_answers(work_dir, rank) as append, _memory_errors(batch_size):
                 for generation in decode(
                     network,
                     to_do,
@@ -111,7 +117,7 @@ def generate(
                     bar.advance()
     _wait_for_all(ranks)
     if rank == 0:
-        answered = journal.read(work_dir)
+        answered = _read_answers(work_dir)
         outputs = [
             Output(
                 text=str(tokenizer.decode(answered[number].ids, skip_special_tokens=True)),
@@ -148,6 +154,41 @@ def _wait_for_all(ranks: int) -> None:
         torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def _read_answers(folder: Path) -> dict[int, Generation]:
+    """Return all complete answers in ``folder``, by the number of their instruction."""
+    lines = [line for file in folder.glob("answers-*.jsonl") for line in file.open("rb")]
+    found = (_generation(line) for line in lines)
+    return {each.number: each for each in found if each is not None}
+
+
+@contextlib.contextmanager
+def _writing_answers(folder: Path, rank: int) -> Iterator[Callable[[Generation], None]]:
+    """Give a function that appends an answer to the file of ``rank``."""
+    with (folder / f"answers-{rank}.jsonl").open("ab") as file:
+        file.write(b"\n")  # ends a line that was torn
+        synced = time.monotonic()
+
+        def append(generation: Generation) -> None:
+            nonlocal synced
+            file.write(json.dumps(asdict(generation)).encode() + b"\n")
+            file.flush()
+            if time.monotonic() - synced > SECONDS_BETWEEN_SYNCS:
+                os.fsync(file.fileno())
+                synced = time.monotonic()
+
+        yield append
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _generation(line: bytes) -> Generation | None:
+    try:
+        row: Any = json.loads(line)
+    except ValueError:
+        return None
+    return Generation(**row)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 from mini_lima import targets
 from mini_lima.errors import UserError
-from mini_lima.evaluation import health
+from mini_lima.evaluation import answer_checks
 from mini_lima.evaluation.metrics import ANSWERS, AnsweredInstruction, Metric
 from mini_lima.evaluation.pairs import read_answers, read_rows
 from mini_lima.files import read_jsonl, write_json, write_jsonl
@@ -64,7 +64,7 @@ def measure(
     ]
     errors = [fact.get("error") for fact in facts]
     faults = [
-        health.faults(answer, error=error, shortened=fact["room"] < max_new_tokens)
+        answer_checks.faults(answer, error=error, shortened=fact["room"] < max_new_tokens)
         for answer, error, fact in zip(answers, errors, facts, strict=True)
     ]
     values = {name: _values(name, metric, answers) for name, metric in metrics.items()}
@@ -88,7 +88,7 @@ def measure(
         )
         seen[answer.instruction] += 1
     units = {name: {"unit": each.unit, "better": each.better} for name, each in metrics.items()}
-    found = health.summary(answers, faults)
+    found = answer_checks.summary(answers, faults)
     write_jsonl(output_dir / "scores.jsonl", scores)
     write_json(output_dir / "metrics.json", units)
     write_json(output_dir / "health.json", found)
@@ -107,10 +107,17 @@ def _values(
     where = f"metrics.{name}"
     given = {targets.TARGET: metric.function, **metric.keywords}
     target = targets.load(where, given, provided=(ANSWERS,))
-    returned = target.function(answers, **target.keywords)
-    values = list(returned) if isinstance(returned, Iterable) else []
-    if len(values) != len(answers):
-        raise UserError(f"{where}: {metric.function} must return a number for each answer, a list")
+    try:
+        returned = target.function(answers, **target.keywords)
+    except Exception as error:
+        error.add_note(f"in {metric.function}, the metric {where}")
+        raise
+    if not isinstance(returned, Iterable):
+        raise UserError(f"{where}: {metric.function} returned no list of numbers: {returned!r:.40}")
+    if len(values := list(returned)) != len(answers):
+        raise UserError(
+            f"{where}: {metric.function} returned {len(values)} numbers for {len(answers)} answers"
+        )
     return [_value(f"{where}: {metric.function}", value, metric.unit) for value in values]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mini_lima.evaluation.annotators import Completion
-from mini_lima.evaluation.library import Shown, preferences
+from mini_lima.evaluation.library import Shown
 from mini_lima.evaluation.pairs import Pair
 
 ORDERS = ("both", "random", "model_first", "model_second")
@@ -105,26 +105,19 @@ def judge_all(
         Rows with alpaca_eval's columns and ours; ``preference`` runs from 1 (output_1, the
         reference, wins) to 2 (output_2, the model), whatever the order shown.
     """
-    found = preferences(
-        [p.shown for p in presentations],
-        [answers[k].preference if k in answers else None for k in range(len(presentations))],
-    )
     return [
-        _row(presentation, answers.get(k), preference, annotator=annotator)
-        for k, (presentation, preference) in enumerate(zip(presentations, found, strict=True))
+        _row(presentation, answers.get(number), annotator=annotator)
+        for number, presentation in enumerate(presentations)
     ]
 
 
-def _row(
-    presentation: Presentation,
-    judged: Judged | None,
-    verdict: float | None,
-    *,
-    annotator: str,
-) -> dict[str, Any]:
+def _row(presentation: Presentation, judged: Judged | None, *, annotator: str) -> dict[str, Any]:
     """Write a verdict down; equal outputs are a tie that nobody was asked about."""
     reference, model = presentation.pair.reference, presentation.pair.model
     completion = judged.completion if judged else None
+    verdict = judged.preference if judged else None
+    if not presentation.pair.differs:
+        verdict = 1.5
     if verdict is not None and presentation.model_first:
         verdict = 3 - verdict
     return {

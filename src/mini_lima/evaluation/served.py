@@ -18,8 +18,7 @@ import torch
 
 from mini_lima.chat import ChatRequest, Endpoint, Ledger, complete, write_ledger
 from mini_lima.errors import UserError
-from mini_lima.evaluation.outputs import write_outputs
-from mini_lima.evaluation.questions import Output, Question, read_questions
+from mini_lima.evaluation.outputs import Output, Question, read_questions, write_outputs
 from mini_lima.evaluation.server import serving
 from mini_lima.models.language_model import context_length, load_model, load_tokenizer, own_stops
 from mini_lima.models.rendering import ChatTemplate

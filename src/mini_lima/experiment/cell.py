@@ -9,7 +9,7 @@ a cell needs is not taken from it.
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,9 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
     except UserError as error:
         say(str(error))
         onto.exit_code = 2
+        with suppress(UserError):  # what needs no model can be planned all the same: it costs money
+            data = pipeline.build_cell(replace(config, until=Until.data), resolved)
+            onto.add(name, walk(data.last), store)
 
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:

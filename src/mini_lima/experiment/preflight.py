@@ -20,7 +20,7 @@ from mini_lima.config.schema import (
 from mini_lima.errors import UserError
 from mini_lima.report.login import missing_login
 from mini_lima.sft.ops import missing_tools
-from mini_lima.workers.devices import AUTO, cuda_devices
+from mini_lima.workers.launch import AUTO, cuda_devices
 
 
 def missing(

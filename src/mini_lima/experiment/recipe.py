@@ -37,7 +37,7 @@ def recipe_of(inputs: Mapping[str, Stage]) -> Recipe:
             own = _named(stage, "metrics.", without=("limit", "max_new_tokens"))
             recipe |= {key.replace("metrics.metrics.", "metrics."): own[key] for key in own}
         elif keyword == "sft_annotations":
-            recipe |= _named(stage, "annotator.")
+            recipe |= {"annotator": stage.params["judge"].name, **_named(stage, "annotator.")}
         elif keyword == "baseline_outputs" and "template" in stage.files:
             recipe["model.baseline_template"] = stage.identity["files"]["template"][:DIGITS]
         elif keyword.startswith("sft by "):

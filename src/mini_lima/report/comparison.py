@@ -25,7 +25,7 @@ from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import arms_of, groups_of, titles_of
 from mini_lima.report.length_effect import sentences
-from mini_lima.report.measures import Line, lines_of
+from mini_lima.report.measures import Line, applying_nowhere, lines_of
 
 CONTRASTS = (
     "Contrasts are paired by instruction and order; in brackets their bootstrap interval, wider"
@@ -71,10 +71,10 @@ class Comparison:
         """The contrasts as texts by column; without a column that would say nothing.
 
         Args:
-            short: Of metrics beside a judge, only those that tell a difference.
+            short: Of metrics, only those that tell a difference.
         """
         shown = self.contrasts
-        if short and any(each.judged for each in shown):
+        if short:
             shown = [each for each in shown if each.judged or each.verdict != "cannot tell"]
         several = len({each.measure for each in shown}) > 1
         families = {each.family for each in shown}
@@ -139,6 +139,7 @@ def compare(
     rows: dict[str, dict[str, list[str]]] = {}
     groups = groups_of(cells)
     titles = titles_of(groups)
+    lines = lines_of(cells, together)
     known = {(each.row, each.arm, each.measure): each for each in together}
     for group in groups:
         title = titles[group.row]
@@ -153,11 +154,11 @@ def compare(
     return Comparison(
         columns=[BASELINE, *arms_of(cells)],
         rows=rows,
-        notes=[*_notes(cells, found), *notes],
+        notes=[*_notes(cells, found), *_nowhere(lines), *notes],
         contrasts=found.contrasts,
         cells=list(cells),
         together=list(together),
-        measures=lines_of(cells, together),
+        measures=lines,
         left_out=found.left_out,
         about_length=sentences(found.contrasts, _only_length(_results(cells))),
     )
@@ -166,6 +167,11 @@ def compare(
 def _only_length(results: Sequence[Result]) -> set[str]:
     """The measures of judges that look at nothing but length."""
     return {judge.measure for each in results for judge in each.judges if judge.name == LONGEST}
+
+
+def _nowhere(lines: Sequence[Line]) -> list[str]:
+    names = applying_nowhere(lines)
+    return [f"Metrics that apply to none of the instructions: {', '.join(names)}."] * bool(names)
 
 
 def _results(cells: Sequence[CellRecord]) -> list[Result]:

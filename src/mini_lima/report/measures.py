@@ -107,9 +107,16 @@ def _together(line: Line, whole: Together) -> Line:
     return replace(line, measured=own, difference=whole.difference, one_of=1)
 
 
+def applying_nowhere(lines: Sequence[Line]) -> list[str]:
+    """Return the measures that apply to none of the instructions, such as checks without any."""
+    apply = {x.measured.measure for x in lines if x.measured.n or x.measured.failed}
+    return [name for name in dict.fromkeys(x.measured.measure for x in lines) if name not in apply]
+
+
 def others(lines: Sequence[Line]) -> list[Line]:
     """Return what the table of the first judge's win rates does not show; seeds together."""
-    shown = [line for line in lines if not line.first]
+    nowhere = applying_nowhere(lines)
+    shown = [x for x in lines if not x.first and x.measured.measure not in nowhere]
     whole = {(x.row, x.measured.arm, x.measured.measure) for x in shown if x.one_of == 1}
     return [
         x

@@ -30,7 +30,7 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 def markdown(comparison: Comparison) -> str:
     """Return the tables as GitHub-flavoured Markdown, then the notes."""
     header = ["model", *comparison.columns]
-    lines = [_row(header), _row(["---"] * len(header))]
+    lines = [_row([_escaped(name) for name in header]), _row(["---"] * len(header))]
     for name, row in comparison.rows.items():
         entries = [_text(row.get(column, MISSING)) for column in comparison.columns]
         lines.append(_row([f"**{_escaped(name)}**", *entries]))
@@ -91,7 +91,7 @@ def show(comparison: Comparison) -> None:
                 contrasts.add_row(*line.values())
         console.print(contrasts)
     if left := len(comparison.contrasts) - len(shown):
-        console.print(f"{left} contrasts of metrics that tell no difference are in report.md.")
+        console.print(f"Contrasts of metrics that tell no difference are in report.md: {left}.")
     for note in [*comparison.about_length, *comparison.notes]:
         console.print(note)
 

@@ -10,8 +10,7 @@ from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
 from mini_lima.workers import launch
-from mini_lima.workers.devices import process_count
-from mini_lima.workers.launch import Nodes, WorkerKilled
+from mini_lima.workers.launch import Nodes, WorkerKilled, process_count
 
 
 def train(

@@ -86,7 +86,7 @@ def _head(lineage: Lineage) -> Iterator[str]:
     yield "---\n"
     yield f"# {lineage.base} tuned on {lineage.data}\n"
     yield "Supervised fine-tuning on instruction data that a larger model wrote, for a comparison"
-    yield "of data methods. It knows no better than that data, and is meant for nothing else.\n"
+    yield "of data sets. It knows no better than that data, and is meant for nothing else.\n"
 
 
 def _origin(lineage: Lineage) -> Iterator[str]:

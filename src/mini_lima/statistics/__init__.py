@@ -14,8 +14,7 @@ Shares of a whole are percent, differences percentage points.
     resampling   the bootstrap over instructions
     permutation  p-values without a model of the data, and Holm's correction
     consistency  orders, repeats, ties, annotators
-    seeds        what another training seed would change, beside other instructions
-    student      Student's t
+    seeds        what another training seed would change, and what difference a design can find
     variance     how much of a verdict is the instruction, the order, the repeat
 """
 
@@ -36,6 +35,7 @@ from mini_lima.statistics.resampling import (
 from mini_lima.statistics.seeds import (
     SeedError,
     Spread,
+    detectable,
     p_over_seeds,
     seed_error,
     spread,
@@ -69,6 +69,7 @@ __all__ = [
     "bootstrap_interval",
     "by_instruction",
     "consistency",
+    "detectable",
     "holm",
     "homogeneity_p",
     "interval_of_means",

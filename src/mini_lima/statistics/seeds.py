@@ -22,15 +22,18 @@ the simulation.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from mini_lima.statistics.resampling import Interval
-from mini_lima.statistics.student import quantile, two_sided_p
 from mini_lima.statistics.table import Floats
 
 SMALLEST_P, HALVINGS = 1e-9, 22
 """The p-value that is reported for anything smaller; steps that find one to five digits."""
+POWER = 0.8
+"""Probability with which a difference is to be found that is there."""
 FEW = 2
 """Seeds up to which the rest's part in the spread is not subtracted."""
 
@@ -138,3 +141,53 @@ def p_over_seeds(difference: float, standard_error: float, n: int, error: SeedEr
         seeds = quantile(p, error.freedom) * math.sqrt(error.variance)
         low, high = (p, high) if math.hypot(instructions, seeds) > abs(difference) else (low, p)
     return high
+
+
+def detectable(
+    standard_error: float,
+    *,
+    confidence: float = 0.95,
+    power: float = POWER,
+    family: int = 1,
+    seeds: SeedError | None = None,
+) -> float:
+    """Return the smallest difference that a two-sided test finds with probability ``power``.
+
+    Bloom, Minimum detectable effects, 1995: the standard error times the sum of two normal
+    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed. What
+    training seeds add has Student's quantiles, and the two are added as squares, as the test does.
+
+    Args:
+        standard_error: Of the difference through instructions, in any unit, which the result has.
+        confidence: 1 less the level of the test.
+        power: Probability of finding what is there.
+        family: Number of tests.
+        seeds: Of the difference through training seeds, in the same unit.
+    """
+    normal = NormalDist()
+    level = (1 - confidence) / family
+    found = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
+    if seeds is None:
+        return found
+    factor = quantile(level, seeds.freedom) + quantile(2 * (1 - power), seeds.freedom)
+    return math.hypot(found, factor * math.sqrt(seeds.variance))
+
+
+def two_sided_p(t: float, freedom: float) -> float:
+    """Return the probability of a value at least as far from 0 as ``t``.
+
+    Args:
+        t: Of either sign.
+        freedom: Degrees of freedom, at least 1; infinity is the normal distribution.
+    """
+    return 2 * float(stdtr(freedom, -abs(t)))
+
+
+def quantile(p: float, freedom: float) -> float:
+    """Return the distance from 0 that is reached with the two-sided probability ``p``.
+
+    Args:
+        p: Above 0, at most 1: 0.05 gives the quantile of a 95% interval.
+        freedom: As for `two_sided_p`.
+    """
+    return abs(float(stdtrit(freedom, p / 2)))

@@ -247,6 +247,7 @@ class Store:
             raise
         except Exception as error:
             reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            reason = ", ".join([reason, *getattr(error, "__notes__", [])])
             raise StageFailed(f"{stage} failed: {reason} (log: {log})", stage, log) from error
         self.executed.append(stage)
 

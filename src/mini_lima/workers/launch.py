@@ -2,7 +2,8 @@
 
 The process that holds the configuration never imports torch: no GPU memory stays behind between the
 cells of a sweep, no rank runs Hydra again, and a crash takes nothing along. A worker gets its
-keywords as one JSON file, prints its progress as lines, and leaves its error in a file.
+keywords as one JSON file, prints its progress as lines, and leaves its error in a file. There is
+one worker per device.
 
     parent ── launcher per node (`mini_lima.workers.worker`: torch elastic) ── a worker per rank
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from mini_lima.progress import WORKER, WorkerOutput
 from mini_lima.workers.stopping import stop_request
 from mini_lima.workers.worker import PARENT, ending, work
 
-__all__ = ["Nodes", "WorkerFailed", "WorkerKilled", "run", "work"]
+__all__ = ["Nodes", "WorkerFailed", "WorkerKilled", "cuda_devices", "process_count", "run", "work"]
 
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 10.0
@@ -43,6 +45,8 @@ LIBRARIES = {
     "LRU_CACHE_CAPACITY": "32",
 }
 """Variables for the libraries of the workers; whoever has set one keeps it."""
+
+AUTO = "auto"
 
 
 class WorkerFailed(Exception):  # noqa: N818 - it reads as the sentence it stands for
@@ -187,3 +191,33 @@ def _run_and_listen(command: list[str], variables: dict[str, str]) -> tuple[int,
         finally:
             output.close()
     return process.returncode, last_words, stop.asked
+
+
+def process_count(processes: int | str, device: str) -> int:
+    """Return the number that ``processes`` stands for on this machine.
+
+    Args:
+        processes: A number, or ``auto``: one for each visible GPU, on a CPU one.
+        device: ``cuda`` or ``cpu``.
+
+    Raises:
+        UserError: ``auto`` without any GPU.
+    """
+    if processes != AUTO:
+        return int(processes)
+    if device != "cuda":
+        return 1
+    if not cuda_devices():
+        raise UserError("launch.processes=auto: torch finds no CUDA GPU on this machine")
+    return cuda_devices()
+
+
+@cache
+def cuda_devices() -> int:
+    """Return how many GPUs torch finds; CUDA_VISIBLE_DEVICES hides some from it."""
+    # In a process of its own: this one must not hold GPU memory, nor pay for importing torch.
+    program = "import torch; print(torch.cuda.device_count())"
+    asked = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0

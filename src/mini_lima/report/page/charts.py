@@ -21,7 +21,7 @@ from mini_lima.report.page.axes import (
 )
 from mini_lima.report.page.markup import Html, element
 
-LEFT, RIGHT, FIGURES = 92, 10, 84
+LEFT, RIGHT, FIGURES = 122, 10, 84
 ROW, HEAD, FOOT = 24, 26, 40
 HIGH = 250
 LONGEST_CURVE = 300
@@ -182,7 +182,7 @@ def curves(
         row, place = divmod(number, MOST_BESIDE)
         at, down = 56 + 140 * place, 10 + LEGEND * row
         parts.append(mark(looks.get(column, column), at, down, column))
-        parts.append(label(at + 12, down + 4, fitting(column, 16)))
+        parts.append(label(at + 12, down + 4, fitting(column, 17)))
     return picture(title, bottom + FOOT, *parts)
 
 
@@ -215,7 +215,7 @@ def _rows(
         y += HEAD
         for each in group:
             middle = y + ROW / 2
-            parts.append(label(0, middle + 4, fitting(each.name, 13)))
+            parts.append(label(0, middle + 4, fitting(each.name, 17)))
             parts += drawn(name, each, middle)
             y += ROW
     return picture(title, height + FOOT, *parts)

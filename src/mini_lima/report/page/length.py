@@ -7,6 +7,7 @@ from typing import Any
 
 from mini_lima.measured import LengthControlled, SameLength
 from mini_lima.report.figures import NOTHING, figure, interval
+from mini_lima.report.groups import labelled
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
 from mini_lima.report.page.material import Evaluated, ReportData
@@ -16,9 +17,10 @@ MOST_DRAWN = 40
 
 def rate_and_length(material: ReportData) -> Html:
     """Return win rates over mean lengths: is it the annotator's taste for length?"""
+    several = len({each.row for each in material.evaluated}) > 1
     shown = [
         Point(
-            each.row if each.seed is None else f"{each.row}: seed {each.seed}",
+            labelled(each.row if several else each.column, each.seed),
             each.column,
             material.looks[each.column],
             each.found.avg_length,

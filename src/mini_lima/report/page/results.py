@@ -149,7 +149,9 @@ def _agreement(found: Agreement | None) -> str:
 def _drawn(material: ReportData) -> Html:
     known = [each for each in material.evaluated if each.found and each.found.win_rate is not None]
     if not known:
-        return missing("No cell has a win rate yet.")
+        results = [c.result for c in material.comparison.finished if c.result is not None]
+        judged = not results or any(result.judges for result in results)
+        return missing("No cell has a win rate yet." if judged else "Nobody judges.")
     groups = {
         row: [_interval([*each], material) for _, each in groupby(group, key=lambda e: e.column)]
         for row, group in groupby(known[:MOST_DRAWN], key=lambda each: each.row)
@@ -217,9 +219,9 @@ def contrasts(material: ReportData) -> Html:
     ]
     known = [each for each in comparison.contrasts if each.difference is not None]
     several = len({each.measure for each in known}) > 1
-    drawn: dict[str, dict[str, list[Interval]]] = {}
+    drawn: dict[tuple[str, str], dict[str, list[Interval]]] = {}
     for each in known[:MOST_DRAWN]:
-        drawn.setdefault(each.unit, {})[_title(each, several)] = [
+        drawn.setdefault((each.measure, each.unit), {})[each.name] = [
             Interval(
                 name=each.verdict,
                 look=material.looks.get(next(iter(each.terms)), ""),
@@ -229,13 +231,16 @@ def contrasts(material: ReportData) -> Html:
                 figure=figure(each.difference, sign="+"),
             )
         ]
-    words = listed([f"{_title(each, several)} – {each.words}" for each in known], "soft")
+    telling = [each for each in known if each.judged or each.verdict != "cannot tell"]
+    words = listed([f"{_title(each, several)} – {each.words}" for each in telling], "soft")
     about_length = [element("p", paragraph) for paragraph in comparison.about_length]
     whole = table([*told[0]], rows, "Contrasts")
-    caption = "Right of zero: the first of the two has more of it."
     pictures = [
-        captioned(intervals(shown, f"Differences in {unit}", f"difference, {unit}"), caption)
-        for unit, shown in drawn.items()
+        captioned(
+            intervals(shown, f"Differences in {measure}", f"difference, {unit}"),
+            f"Differences in {measure}. Right of zero: the first of the two has more of it.",
+        )
+        for (measure, unit), shown in drawn.items()
     ]
     shown = beside(*pictures, words) if pictures else words
     return section("contrasts", "Contrasts", *about_length, whole, shown)

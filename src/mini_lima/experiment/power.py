@@ -4,25 +4,137 @@ The variance of the difference between two models' verdicts on an instruction ha
 each is paid for in its own coin: instructions, both orders, repeats. Put together they give the
 standard error of the difference, and that gives the smallest true difference which the design would
 find four times in five. A study that cannot find what it looks for should not be run.
+
+How noisy a judge is comes from AlpacaEval's own measurements of its annotators, which the library
+ships, or is measured on an earlier run. What a source cannot tell is set so that a design never
+looks better than it is.
 """
 
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
+from mini_lima.audit.folder import read_folder
+from mini_lima.audit.order import find_order
 from mini_lima.errors import UserError
-from mini_lima.evaluation.judge_variance import Noise
-from mini_lima.statistics.seeds import SeedError
-from mini_lima.statistics.student import quantile
+from mini_lima.statistics import SeedError, detectable, split_variance, tabulate
 
-POWER = 0.8
 TOKENS = (1120, 5)
 """Tokens of a prompt and an answer: a run of ``chatgpt`` over AlpacaEval's 805 took 1,125 a verdict
 (the mean of the 405 for which the endpoint reported usage), its answers being "Output (a)"."""
 
 Orders = Literal["one", "both"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of the difference between two models' verdicts, wins counting 1 and losses 0.
+
+    Attributes:
+        instructions: Between instructions: what no asking twice can remove.
+        orders: Through who stands first, where only one order is asked.
+        repeats: Of one asking.
+        source: Where the figures are from.
+    """
+
+    instructions: float
+    orders: float
+    repeats: float
+    source: str
+
+
+def noise_of_annotator(annotator: str, win_rate: float) -> Noise:
+    """Return the noise of one of AlpacaEval's annotators, from the table that the library ships.
+
+    Its "Variance" is how often, in percent, one annotation differs from the majority of the three
+    others that the annotator gave on the same pair, each in an order drawn anew (Dubois et al.,
+    AlpacaFarm, 2023; 648 pairs, half of them wins). Taken as how often two verdicts on a pair
+    differ, it is twice the variance within a pair, out of a quarter in all; the same share is
+    assumed at other win rates. The table cannot tell orders from repeats: all of it counts as
+    repeats, which is never too optimistic. Two models are taken to be independent.
+
+    Args:
+        annotator: Its name.
+        win_rate: Expected, in percent.
+
+    Raises:
+        UserError: the table has no such annotator, or a win rate at which nothing varies.
+    """
+    if not 0 < win_rate < 100:
+        raise UserError(f"a win rate between 0 and 100 percent is needed, found {win_rate:g}")
+    within = _variance_within(annotator) / (100 * 2 * 0.25)
+    total = win_rate / 100 * (1 - win_rate / 100)
+    return Noise(
+        instructions=2 * total * (1 - within),
+        orders=0.0,
+        repeats=2 * total * within,
+        source=f"{annotator} in AlpacaEval's table of annotators, at a win rate of {win_rate:g}%",
+    )
+
+
+def noise_of_folders(paths: Sequence[Path]) -> Noise:
+    """Return the noise measured on earlier verdicts by one annotator.
+
+    What was not measured, since nothing was asked twice or in both orders, is within the part of
+    the instructions, as if asking again gained nothing: never too optimistic.
+
+    Args:
+        paths: A result folder, and a second model to be independent of the first and as noisy; or
+            two, of two models on the same instructions.
+
+    Raises:
+        UserError: other folders than that.
+    """
+    if len(paths) > 2:
+        raise UserError(f"noise is measured on one folder or on two, not on {len(paths)}")
+    tables = []
+    for path in paths:
+        folder = read_folder(path)
+        _, firsts = find_order(folder.rows, folder.swapped)
+        rows = [{**r, "model_first": f} for r, f in zip(folder.rows, firsts, strict=True)]
+        tables.append(tabulate(rows))
+        if len(tables[-1].annotators) > 1:
+            raise UserError(f"{path} has several annotators, each with a noise of its own")
+    split = split_variance(*tables)
+    if split.instructions is None:
+        raise UserError(
+            f"{', '.join(map(str, paths))}: at least two instructions with a verdict for every "
+            "model are needed to measure noise"
+        )
+    models = 2 if len(paths) == 1 else 1
+    unknown = [
+        name
+        for name, part in (("orders", split.orders), ("repeats", split.repeats))
+        if part is None
+    ]
+    return Noise(
+        instructions=models * split.instructions,
+        orders=models * (split.orders or 0.0),
+        repeats=models * (split.repeats or 0.0),
+        source=f"measured on {split.n} instructions"
+        + (f"; not measured: {', '.join(unknown)}" if unknown else ""),
+    )
+
+
+def _variance_within(annotator: str) -> float:
+    """Return the table's "Variance" of ``annotator``, in percent."""
+    library = find_spec("alpaca_eval")
+    if library is None or library.origin is None:
+        raise UserError("alpaca_eval is not installed: install the project's requirements again")
+    path = Path(library.origin).parent / "leaderboards/evaluators/evaluators_leaderboard.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        table = {row[""]: row["Variance"] for row in csv.DictReader(file)}
+    known = {name: float(variance) for name, variance in table.items() if variance}
+    if annotator not in known:
+        raise UserError(
+            f"AlpacaEval's table has no variance of an annotator {annotator!r}: choose one of "
+            f"{', '.join(known)}, or measure it on an earlier result folder"
+        )
+    return known[annotator]
 
 
 @dataclass(frozen=True)
@@ -47,36 +159,6 @@ class Design:
     in_family: float
     interaction: float | None
     usd: float | None
-
-
-def detectable(
-    standard_error: float,
-    *,
-    confidence: float = 0.95,
-    power: float = POWER,
-    family: int = 1,
-    seeds: SeedError | None = None,
-) -> float:
-    """Return the smallest difference that a two-sided test finds with probability ``power``.
-
-    Bloom, Minimum detectable effects, 1995: the standard error times the sum of two normal
-    quantiles, 2.8 for 95 and 80 percent. In a family the strictest of Holm's steps is assumed. What
-    training seeds add has Student's quantiles, and the two are added as squares, as the test does.
-
-    Args:
-        standard_error: Of the difference through instructions, in any unit, which the result has.
-        confidence: 1 less the level of the test.
-        power: Probability of finding what is there.
-        family: Number of tests.
-        seeds: Of the difference through training seeds, in the same unit.
-    """
-    normal = NormalDist()
-    level = (1 - confidence) / family
-    found = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * standard_error
-    if seeds is None:
-        return found
-    factor = quantile(level, seeds.freedom) + quantile(2 * (1 - power), seeds.freedom)
-    return math.hypot(found, factor * math.sqrt(seeds.variance))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def add_power(commands: "Commands") -> None:
+def add(commands: "Commands") -> None:
     """Add ``mini-lima power``."""
     parser = commands.add_parser(
         "power",
@@ -68,8 +68,8 @@ def add_power(commands: "Commands") -> None:
 
 
 def _power(options: argparse.Namespace) -> str:
-    from mini_lima.evaluation import power
-    from mini_lima.evaluation.judge_variance import noise_of_annotator, noise_of_folders
+    from mini_lima.experiment import power
+    from mini_lima.experiment.power import noise_of_annotator, noise_of_folders
 
     if options.measured:
         noise = noise_of_folders(options.measured)

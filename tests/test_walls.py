@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -34,6 +35,7 @@ HEAVY = (
 )
 
 
+@cache
 def imports(path):
     """All that a module imports, at its top or inside a function, as dotted names."""
     found = set()

@@ -1,7 +1,7 @@
-"""The embedded 2×2 grid from the command line, four times at once, with every library real.
+"""The embedded 2×2 grid from the command line, twice at once, with every library real.
 
 One set of processes serves all tests of this module: a grid that is killed in the middle of its
-first training, then four grids that start together on the store it left behind.
+first training, then two grids that start together on the store it left behind.
 """
 
 import contextlib
@@ -126,8 +126,8 @@ def grids(tmp_path_factory) -> Grids:
     arguments = command_lines()
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
-    others = [start(folder, str(number)) for number in range(1, 4)]
-    return Grids(folder, killed, [finish(process) for process in (waiting, *others)], arguments)
+    other = start(folder, "1")
+    return Grids(folder, killed, [finish(waiting), finish(other)], arguments)
 
 
 def records(sweep: Path) -> dict[str, dict]:
@@ -139,13 +139,13 @@ def executed(sweep: Path) -> list[str]:
 
 
 def test_all_grids_finish_with_the_same_report(grids):
-    assert [each.returncode for each in grids.finished] == [0] * 4, grids.finished[0].stdout[-3000:]
-    reports = {(grids.sweep(str(n)) / "report.md").read_text() for n in range(4)}
+    assert [each.returncode for each in grids.finished] == [0, 0], grids.finished[0].stdout[-3000:]
+    reports = {(grids.sweep(str(n)) / "report.md").read_text() for n in range(2)}
     assert len(reports) == 1
 
 
-def test_four_grids_at_once_do_every_stage_exactly_once(grids):
-    by_all = [stage for number in range(4) for stage in executed(grids.sweep(str(number)))]
+def test_grids_at_once_do_every_stage_exactly_once(grids):
+    by_all = [stage for number in range(2) for stage in executed(grids.sweep(str(number)))]
     assert max(Counter(by_all).values()) == 1
     kinds = Counter(stage.split()[0] for stage in by_all)
     # The two data stages may have been finished by the grid that was killed.
@@ -181,20 +181,13 @@ def test_a_second_grid_does_nothing_and_shows_the_same_table(grids):
     assert report == (grids.sweep("0") / "report.md").read_text()
 
 
-def test_a_changed_annotator_setting_repeats_annotation_and_report_only(grids):
-    changed = grids.run("changed", "annotator.seed=1")
-    assert changed.returncode == 0
-    kinds = Counter(stage.split()[0] for stage in executed(grids.sweep("changed")))
-    assert kinds == {"annotations": 6, "result": 4, "tracking": 4}
-
-
 def test_a_search_finds_the_highest_win_rate_and_survives_trials_that_fail(grids):
     pytest.importorskip("optuna", reason="pip install -e '.[optuna]'")
     searched = grids.run(
         "searched",
         "hydra/sweeper=win_rate",
         "hydra.sweeper.n_trials=4",
-        "model=qwen-tiny",
+        *("model=qwen-tiny", "tracking=disabled"),
         "data.seeds=choice('embedded:seed_tasks.jsonl',/nowhere.jsonl)",
     )
     cells = records(grids.sweep("searched"))
@@ -234,13 +227,6 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
         "interaction": 1,
     }
     assert (grids.sweep("0") / "report.html").stat().st_size < 2e6
-
-
-def test_every_stage_says_where_it_came_from(grids):
-    for path in grids.store.glob("*/*/stage.json"):
-        provenance = read_json(path)["provenance"]
-        assert provenance["packages"]["torch"]
-        assert provenance["seconds"] >= 0
 
 
 def planned(grids, *changes):
@@ -299,69 +285,48 @@ def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(
         assert lines["sum"][4].startswith("≥ ")
 
 
-def test_seeds_share_what_they_can_and_become_one_row(grids):
-    shared = ("model=qwen-tiny", "data=naive", "tracking=disabled")
-    seeds = grids.run("seeds", *shared, "seed=0,1")
-    assert seeds.returncode == 0, seeds.stdout[-3000:]
-    found = records(grids.sweep("seeds"))
-    assert [name[:23] for name in sorted(found)] == [f"qwen-tiny-naive+seed={n}+" for n in (0, 1)]
-    assert Counter(stage.split()[0] for stage in executed(grids.sweep("seeds"))) == {
+def test_a_killed_worker_costs_its_cell_alone_and_the_same_again_makes_two_seeds_one_row(grids):
+    changes = ("model=qwen-tiny", "data=naive", "tracking=disabled", "seed=1,0")
+    sweep = start(grids.folder, "seeds", *changes)
+    poll(lambda: (first := trainings_of(sweep.pid)) and trainings_of(first[0]), seconds=60)
+    [launcher] = trainings_of(sweep.pid)
+    os.kill(trainings_of(launcher)[0], signal.SIGKILL)
+    ended = finish(sweep)
+    assert ended.returncode == 1, ended.stdout
+    folder = grids.sweep("seeds")
+    found = {record["config"]["seed"]: record for record in records(folder).values()}
+    assert {seed: each["status"] for seed, each in found.items()} == {1: "failed", 0: "finished"}
+    assert re.search("worker 0.* was ended by SIGKILL", found[1]["reason"])
+    assert f"(log: {found[1]['log']})" in found[1]["reason"]
+    assert Path(found[1]["log"]).is_file()
+    assert found[1]["reason"] in (folder / "report.md").read_text()
+
+    again = grids.run("seeds", *changes)
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert Counter(stage.split()[0] for stage in executed(folder)) == {
         **{"sft": 1, "outputs": 1, "metrics": 1, "annotations": 1, "result": 1}
     }
-    report = read_json(grids.sweep("seeds") / "report.json")
+    report = read_json(folder / "report.json")
     assert list(report["rows"]) == ["qwen-tiny, 2 seeds"]
     [together] = [each for each in report["together"] if each["measure"].startswith("win rate")]
     judged = [cell["result"]["judges"][0] for cell in report["cells"]]
-    alone = [each["sft"]["win_rate"] for each in judged]
     over = together["over"]
-    assert list(over["values"].values()) == pytest.approx(alone)
-    assert over["value"] == pytest.approx(sum(alone) / 2)
+    assert over["value"] == pytest.approx(sum(each["sft"]["win_rate"] for each in judged) / 2)
     assert over["low"] <= over["value"] <= over["high"]
     [contrast] = [each for each in report["contrasts"] if each["measure"].startswith("win rate")]
     assert (contrast["seeds"], contrast["difference"]) == (
         2,
         pytest.approx(over["value"] - judged[0]["baseline"]["win_rate"]),
     )
-    assert "2 seeds" in seeds.stdout
-
-
-def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_they_left(grids):
-    changes = ("model=qwen-tiny", "data=naive", "tracking=disabled", "seed=5,6,0")
-    sweep = start(grids.folder, "killed processes", *changes)
-    poll(lambda: (first := trainings_of(sweep.pid)) and trainings_of(first[0]), seconds=60)
-    [first] = trainings_of(sweep.pid)
-    os.kill(trainings_of(first)[0], signal.SIGKILL)
-    poll(lambda: set(trainings_of(sweep.pid)) - {first}, seconds=60)
-    [second] = {*trainings_of(sweep.pid)} - {first}
-    os.kill(second, signal.SIGKILL)
-    ended = finish(sweep)
-    assert ended.returncode == 1, ended.stdout
-    folder = grids.sweep("killed processes")
-    found = {record["config"]["seed"]: record for record in records(folder).values()}
-    how = {seed: record["status"] for seed, record in found.items()}
-    assert how == {5: "failed", 6: "failed", 0: "finished"}
-    report = (folder / "report.md").read_text()
-    for seed, who in ((5, "worker 0"), (6, "the launcher of")):
-        reason = found[seed]["reason"]
-        assert re.search(f"{who}.* was ended by SIGKILL", reason)
-        assert Path(found[seed]["log"]).is_file()
-        assert f"(log: {found[seed]['log']})" in reason
-        assert reason in report
-
-    again = grids.run("killed processes", *changes)
-    assert again.returncode == 0, again.stdout
-    assert Counter(stage.split()[0] for stage in executed(folder)) == {
-        **{"sft": 2, "outputs": 2, "metrics": 2, "annotations": 2, "result": 2}
-    }
 
 
 def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
-    grid = ("model=glob(qwen-*,exclude=*b)", "data=naive,improved", "seed=1,2")
-    plan = grids.run("planned", *grid, "optimizer.lr=1e-5,2e-5", "plan=true", "tracking=disabled")
+    grid = ("model=glob(qwen-*,exclude=*b)", "data=naive,improved", "optimizer.lr=1e-5,2e-5")
+    plan = grids.run("planned", *grid, "plan=true", "tracking=disabled")
     assert plan.returncode == 0, plan.stdout[-3000:]
     lines = [each.split("\t") for each in plan.stdout.splitlines() if "\t" in each[:6]]
     lines = [line for line in lines if line[0] in ("done", "to do")]
-    cells = 2 * 2 * 2 * 2
+    cells = 2 * 2 * 2
     users = {line[1]: line[2] for line in lines}
     assert users["data self_instruct"] == f"{cells} of {cells}"
     for shared in ("data lengthen", "outputs qwen-tiny-baseline"):
@@ -425,17 +390,15 @@ def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_
 
     def judged_by(server, name):
         url = f"annotator.chat.base_url={server.base_url}"
-        return grids.run(
-            name, "annotator=local", "annotator.chat.model=judge", url, "model=qwen-tiny"
-        )
+        cell = ("model=qwen-tiny", "data=improved", "tracking=disabled")
+        return grids.run(name, "annotator=local", "annotator.chat.model=judge", url, *cell)
 
     with FakeOpenAI(verdict) as server:
         assert judged_by(server, "judged").returncode == 0
         asked = len(server.calls)
         assert judged_by(server, "judged again").returncode == 0
         assert len(server.calls) == asked, "a verdict was paid for twice"
-    found = records(grids.sweep("judged"))
-    [improved] = [record for name, record in found.items() if "improved" in name]
+    [improved] = records(grids.sweep("judged")).values()
     [folder] = grids.store.glob("annotations/qwen-tiny-improved-chatgpt-*")
     assert str(folder) in improved["stages"].values()
     rows = read_json(folder / "annotations.json")

@@ -22,8 +22,8 @@ from mini_lima.chat import (
     export_cassette,
     unanswered,
 )
-from mini_lima.chat.batch.batch_table import Line
-from mini_lima.chat.batch.poll_batches import MOST_REQUESTS, in_parts
+from mini_lima.chat.batch_table import Line
+from mini_lima.chat.batches import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
 from mini_lima.progress import MARKER, WORKER
 
@@ -62,7 +62,7 @@ def in_a_batch(call):
 
 def test_the_replies_are_those_of_live_calls_word_for_word(server, batches, tmp_path):
     asked = [*questions(*TEXTS), MODEL.request([("system", "s"), ("user", "five")], sample=2)]
-    asked += questions("more", model=replace(MODEL, extra={"logprobs": True, "stop": ["x"]}))
+    asked += questions("more", model=replace(MODEL, extra_body={"logprobs": True, "stop": ["x"]}))
     found = {}
     for mode in ("live", "batch"):
         endpoint, cache = in_batches(server, mode=mode), tmp_path / mode

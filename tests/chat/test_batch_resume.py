@@ -15,10 +15,10 @@ from tests.chat.server import FakeOpenAI, refusal
 from tests.processes import preloaded
 
 from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
-from mini_lima.chat.batch.batch_table import Line
+from mini_lima.chat.batch_table import Line
 from mini_lima.errors import UserError
 
-PROCESSES = preloaded("mini_lima.chat.live", "mini_lima.chat.batch.service")
+PROCESSES = preloaded("mini_lima.chat.live")
 TEXTS = [f"<{number}>" for number in range(40)]
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)
 USUAL = (7 * 500 + 5 * 5000) / 1e6

@@ -9,7 +9,7 @@ from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
-from mini_lima.chat.tokens import TokenCount, most_input
+from mini_lima.chat.prices import TokenCount, most_input
 from mini_lima.errors import UserError
 
 PRICES = Prices(input=1000, output=10_000)

@@ -32,7 +32,7 @@ recordings = st.dictionaries(requests, st.text(), max_size=8)
 
 def entries_of(recording):
     return [
-        CassetteEntry(request.body, completion_body(text, model="m"), request.sample)
+        CassetteEntry(request, completion_body(text, model="m"), request.sample)
         for request, text in recording.items()
     ]
 
@@ -60,7 +60,7 @@ def test_a_recording_survives_the_file_and_equal_recordings_are_equal_files(
 def test_a_line_is_an_input_and_an_output_line_of_the_batch_interface(tmp_path):
     request = ChatRequest("m", (("user", "hello"),), sample=2)
     answer = completion_body("hi", model="llm")
-    write_cassette(tmp_path / "c.jsonl", [CassetteEntry(request.body, answer, 2)])
+    write_cassette(tmp_path / "c.jsonl", [CassetteEntry(request, answer, 2)])
     assert json.loads((tmp_path / "c.jsonl").read_text()) == {
         "custom_id": request.key,
         "method": "POST",

@@ -171,7 +171,7 @@ def test_what_is_replayed_costs_nothing_now_and_warns_of_nothing(tmp_path):
     body = completion_body("written by hand", model="m")
     paid = body | {"usage": {"prompt_tokens": 7, "completion_tokens": 5}}
     asked = questions("a", "b")
-    entries = [CassetteEntry(asked[0].body, body), CassetteEntry(asked[1].body, paid)]
+    entries = [CassetteEntry(asked[0], body), CassetteEntry(asked[1], paid)]
     write_cassette(tmp_path / "c.jsonl", entries)
     endpoint = Endpoint("recorded", cassette=tmp_path / "c.jsonl")
     for _ in range(2):

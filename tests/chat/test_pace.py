@@ -9,8 +9,8 @@ from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import FakeOpenAI, refusal
 
 from mini_lima.chat import Endpoint, complete
-from mini_lima.chat.live import Pace
-from mini_lima.chat.tokens import usual_input
+from mini_lima.chat.wire import Pace
+from mini_lima.chat.prices import usual_input
 from mini_lima.errors import UserError
 
 REQUEST = MODEL.request([("user", "how much is it? " * 20)])

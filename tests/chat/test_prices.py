@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.chat.asked import MODEL
 
 from mini_lima.chat import ChatModel, ChatRequest, Prices, estimate
-from mini_lima.chat.tokens import (
+from mini_lima.chat.prices import (
     TokenCount,
     large_input,
     least_input,

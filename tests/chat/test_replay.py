@@ -25,7 +25,7 @@ MODEL = ChatModel("recorded", temperature=1.0)
 def record(path, answers):
     requests = [MODEL.request([("user", question)]) for question in answers]
     bodies = [completion_body(text, model="writer") for text in answers.values()]
-    entries = [CassetteEntry(q.body, body) for q, body in zip(requests, bodies, strict=True)]
+    entries = [CassetteEntry(q, body) for q, body in zip(requests, bodies, strict=True)]
     write_cassette(path, entries)
     return requests
 

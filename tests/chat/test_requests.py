@@ -124,7 +124,7 @@ def test_what_is_no_completion_is_refused_and_never_crashes(document):
 def test_further_parameters_are_sent_and_are_part_of_the_identity():
     tools = [{"type": "function", "function": {"name": "rank"}}]
     plain = ChatModel("m")
-    model = ChatModel("m", extra={"logprobs": True, "top_logprobs": 5, "tools": tools})
+    model = ChatModel("m", extra_body={"logprobs": True, "top_logprobs": 5, "tools": tools})
     asked = model.request([("user", "x")])
     assert asked.body["tools"] == tools
     assert asked.key != plain.request([("user", "x")]).key

@@ -49,14 +49,14 @@ def test_a_run_is_replayed_elsewhere_byte_for_byte_under_the_same_fingerprints(r
         assert all((made / name).read_bytes() == (before / name).read_bytes() for name in files)
         assert json.loads((made / "ledger.json").read_text())["sent"] == 0
     again = tmp_path / "again.jsonl"
-    recordings.export_recordings(folders, elsewhere / "responses.sqlite", again)
+    recordings.export_cassette(folders, elsewhere / "responses.sqlite", again)
     assert again.read_bytes() == cassette.read_bytes()
-    assert recordings.import_recordings(cassette, root / "responses.sqlite")["new"] == 0
+    assert recordings.import_cassette(cassette, root / "responses.sqlite")["new"] == 0
 
 
 def test_both_halves_of_a_line_are_of_the_batch_format(ran, tmp_path):
     folders, root = ran
-    recordings.export_recordings(folders[:1], root / "responses.sqlite", tmp_path / "c.jsonl")
+    recordings.export_cassette(folders[:1], root / "responses.sqlite", tmp_path / "c.jsonl")
     for line in (tmp_path / "c.jsonl").read_text().splitlines():
         row = json.loads(line)
         assert (row["method"], row["url"]) == ("POST", "/v1/chat/completions")
@@ -71,7 +71,7 @@ def test_a_cell_stands_for_all_of_its_stages(ran, tmp_path):
     record = {"stages": {str(number): str(folder) for number, folder in enumerate(folders)}}
     (tmp_path / "sweep" / "cell" / "cell.json").write_text(json.dumps(record))
     counts = [
-        recordings.export_recordings(named, root / "responses.sqlite", tmp_path / "c.jsonl")
+        recordings.export_cassette(named, root / "responses.sqlite", tmp_path / "c.jsonl")
         for named in (folders, [tmp_path / "sweep"], [tmp_path / "sweep" / "cell"])
     ]
     assert len(set(counts)) == 1
@@ -80,21 +80,21 @@ def test_a_cell_stands_for_all_of_its_stages(ran, tmp_path):
 def test_what_cannot_be_exported_whole_is_not_exported(ran, tmp_path):
     folders, root = ran
     with pytest.raises(UserError, match="no model was asked"):
-        recordings.export_recordings([tmp_path], root / "responses.sqlite", tmp_path / "c.jsonl")
+        recordings.export_cassette([tmp_path], root / "responses.sqlite", tmp_path / "c.jsonl")
     with pytest.raises(UserError, match=r"nowhere: no such folder"):
-        recordings.export_recordings(
+        recordings.export_cassette(
             [tmp_path / "nowhere"], root / "responses.sqlite", tmp_path / "c.jsonl"
         )
     with pytest.raises(UserError, match="cannot be written"):
-        recordings.export_recordings(
+        recordings.export_cassette(
             folders, root / "responses.sqlite", root / "responses.sqlite" / "c.jsonl"
         )
     with pytest.raises(UserError, match="no such response cache"):
-        recordings.export_recordings(folders, tmp_path / "nothing", tmp_path / "c.jsonl")
-    recordings.export_recordings(folders[:1], root / "responses.sqlite", tmp_path / "part.jsonl")
-    recordings.import_recordings(tmp_path / "part.jsonl", tmp_path / "part.sqlite")
+        recordings.export_cassette(folders, tmp_path / "nothing", tmp_path / "c.jsonl")
+    recordings.export_cassette(folders[:1], root / "responses.sqlite", tmp_path / "part.jsonl")
+    recordings.import_cassette(tmp_path / "part.jsonl", tmp_path / "part.sqlite")
     with pytest.raises(UserError, match="no answer of 'local' to request"):
-        recordings.export_recordings(folders, tmp_path / "part.sqlite", tmp_path / "c.jsonl")
+        recordings.export_cassette(folders, tmp_path / "part.sqlite", tmp_path / "c.jsonl")
     assert not (tmp_path / "c.jsonl").exists()
 
 
@@ -102,5 +102,5 @@ def test_answers_of_nobody_in_particular_need_a_name(tmp_path):
     from tests.data.test_recorded_teacher import CASSETTE
 
     with pytest.raises(UserError, match="--endpoint"):
-        recordings.import_recordings(CASSETTE, tmp_path / "cache")
-    assert recordings.import_recordings(CASSETTE, tmp_path / "cache", "somebody")["new"] == 243
+        recordings.import_cassette(CASSETTE, tmp_path / "cache")
+    assert recordings.import_cassette(CASSETTE, tmp_path / "cache", "somebody")["new"] == 243

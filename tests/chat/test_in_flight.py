@@ -147,5 +147,7 @@ def test_who_waits_gets_the_answer_or_asks_what_the_other_could_not_get(
         when_waiting(waiting.set)
         (found,) = complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
         process.join()
-    assert (found.text, found.cached) == (("theirs", True) if first == "theirs" else ("ours", False))
+    assert (found.text, found.cached) == (
+        ("theirs", True) if first == "theirs" else ("ours", False)
+    )
     assert server.asked == (["a"] if first == "theirs" else ["a", "a"])

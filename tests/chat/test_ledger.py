@@ -152,7 +152,9 @@ def test_zero_and_missing_usage_are_warnings(cache):
     ):
         odd = completion(text, usage=usage)
         _, told = told_of(
-            cache, f"{usage} {text}", lambda call, odd=odd: odd if call.last_message == "b" else "ok"
+            cache,
+            f"{usage} {text}",
+            lambda call, odd=odd: odd if call.last_message == "b" else "ok",
         )
         assert len(told) == (complaint is not None)
         assert complaint is None or complaint in told[0]

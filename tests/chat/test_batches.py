@@ -14,7 +14,6 @@ from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal
 from mini_lima.chat import (
     Budget,
     ChatModel,
-    Endpoint,
     Ledger,
     Prices,
     ResponseCache,

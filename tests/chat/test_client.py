@@ -166,7 +166,7 @@ def test_a_hopeless_refusal_ends_the_run_at_the_first_and_costs_no_answer(cache,
     bad = refusal(401, "invalid_api_key", f"Incorrect API key: {SECRET}")
     with FakeOpenAI(lambda call: bad if call.number == 2 else "ok") as server:
         endpoint = endpoint_of(server, api_key_env="FAKE_KEY", concurrency=1, max_retries=5)
-        with pytest.raises(UserError, match="'fake' .*check the key") as caught:
+        with pytest.raises(UserError, match=r"'fake' .*check the key") as caught:
             complete(questions(*"abcdef"), endpoint=endpoint, cache=cache, label="x")
         server.reply = lambda call: "later"
         replies = complete(questions(*"abcdef"), endpoint=endpoint, cache=cache, label="x")

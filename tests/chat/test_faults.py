@@ -27,9 +27,9 @@ def fault(answer):
     http = openai.DefaultHttpxClient(
         transport=httpx2.MockTransport(respond), follow_redirects=False
     )
-    with openai.OpenAI(api_key="sk-1", max_retries=0, http_client=http) as client:
-        with pytest.raises(openai.APIError) as caught:
-            client.post("/chat/completions", cast_to=httpx2.Response, body={})
+    client = openai.OpenAI(api_key="sk-1", max_retries=0, http_client=http)
+    with client, pytest.raises(openai.APIError) as caught:
+        client.post("/chat/completions", cast_to=httpx2.Response, body={})
     return fault_of(caught.value, DEFAULT, "sk-1", "model 'gpt-x'")
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import FAULTS, FakeOpenAI, Answer, completion, refusal, storm
+from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Chat, ChatModel, Ledger, complete, warnings
 from mini_lima.errors import UserError

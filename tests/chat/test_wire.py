@@ -8,8 +8,8 @@ from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import FakeOpenAI, refusal
 
 from mini_lima.chat import Endpoint, complete
-from mini_lima.chat.wire import Pace
 from mini_lima.chat.prices import usual_input
+from mini_lima.chat.wire import Pace
 from mini_lima.errors import UserError
 
 REQUEST = MODEL.request([("user", "how much is it? " * 20)])
@@ -77,10 +77,8 @@ def test_the_tighter_of_two_limits_holds_and_without_any_nothing_waits():
 
 
 def test_who_waits_for_a_turn_does_not_keep_a_run_from_ending(cache):
-    with (
-        FakeOpenAI(lambda call: refusal(401, "invalid_api_key")) as server,
-        pytest.raises(UserError, match="refuses every request"),
-    ):
+    with FakeOpenAI(lambda call: refusal(401, "invalid_api_key")) as server:
         endpoint = endpoint_of(server, requests_per_minute=0.01)
-        complete(questions(*"abcdef"), endpoint=endpoint, cache=cache, label="x")
+        with pytest.raises(UserError, match="refuses every request"):
+            complete(questions(*"abcdef"), endpoint=endpoint, cache=cache, label="x")
     assert len(server.calls) == 1

@@ -23,10 +23,12 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, Final
+
+from pydantic import BaseModel, Field
 
 from mini_lima.chat.batch_table import Batch, Line
 from mini_lima.chat.endpoint import ChatMode
@@ -57,64 +59,64 @@ MOST_BYTES = 200_000_000
 EXPIRED, FAILED, MISSING = "batch_expired", "batch_error", "batch_missing"
 
 
-@dataclass(frozen=True)
-class State:
-    """How a batch stands.
-
-    Attributes:
-        id: The endpoint's name for it.
-        status: OpenAI's word.
-        done: Requests that have an outcome, be it an error.
-        total: Requests that it has; 0 before they are counted.
-        files: Ids of what it wrote: its output, its errors, both or neither.
-        errors: Why it was refused: OpenAI's code and a text, which is the server's own.
-    """
-
-    id: str
-    status: str
-    done: int
-    total: int
-    files: tuple[str, ...]
-    errors: tuple[tuple[str, str], ...]
+class _Counts(BaseModel):
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
 
 
-def read_state(batch: Mapping[str, Any]) -> State:
-    """Read a ``batch`` object.
+class _Error(BaseModel):
+    code: str | None = None
+    message: str | None = None
+    line: int | None = None
 
-    Raises:
-        ValueError: it is none.
-    """
-    counts = batch.get("request_counts") or {}
-    done, failed, total = (int(counts.get(name) or 0) for name in ("completed", "failed", "total"))
-    files = (batch.get("output_file_id"), batch.get("error_file_id"))
-    errors = (batch.get("errors") or {}).get("data") or []
-    return State(
-        id=_id(batch),
-        status=str(batch.get("status")),
-        done=done + failed,
-        total=total,
-        files=tuple(str(file) for file in files if file),
-        errors=tuple((str(error.get("code")), _error_text(error)) for error in errors),
-    )
+    @property
+    def text(self) -> str:
+        place = "" if self.line is None else f"line {self.line}: "
+        return f"{place}{self.message or self.code}"
 
 
-def _id(document: Mapping[str, Any]) -> str:
-    found = document.get("id")
-    if not isinstance(found, str) or not found:
-        raise ValueError("the response names no id")
-    return found
+class _Errors(BaseModel):
+    data: list[_Error] = []
 
 
-def _error_text(error: Mapping[str, Any]) -> str:
-    place = "" if error.get("line") is None else f"line {error['line']}: "
-    return f"{place}{error.get('message') or error.get('code')}"
+class _Named(BaseModel):
+    """What the interface has made, a file or a batch."""
+
+    id: str = Field(min_length=1)
 
 
-def _document(content: bytes) -> dict[str, Any]:
-    document = parse(content)
-    if not isinstance(document, dict):
-        raise ValueError("the response is not a JSON object")
-    return document
+class State(_Named):
+    """How a batch stands, as the endpoint says it."""
+
+    status: str | None = None
+    created_at: float | None = None
+    metadata: dict[str, Any] | None = None
+    request_counts: _Counts | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    errors: _Errors | None = None
+
+    @property
+    def done(self) -> int:
+        """Requests that have an outcome, be it an error."""
+        counts = self.request_counts or _Counts()
+        return counts.completed + counts.failed
+
+    @property
+    def total(self) -> int:
+        """Requests that it has; 0 before they are counted."""
+        return (self.request_counts or _Counts()).total
+
+    @property
+    def files(self) -> list[str]:
+        """Ids of what it wrote: its output, its errors, both or neither."""
+        return [file for file in (self.output_file_id, self.error_file_id) if file]
+
+
+class _Page(BaseModel):
+    data: list[State] = []
+    has_more: bool = False
 
 
 @dataclass
@@ -124,7 +126,7 @@ class _Polled:
     charge: Charge
     looks: int = 0
     due: float = 0.0
-    status: str = ""
+    status: str | None = None
     shown: int = 0
 
 
@@ -134,8 +136,7 @@ class Batches:
     def __init__(self, wire: Wire, work: Work) -> None:
         """Poll none yet."""
         self._wire, self._work = wire, work
-        self._endpoint, self._account = work.endpoint, work.account
-        self._table = work.cache.batches
+        self._endpoint, self._table = work.endpoint, work.cache.batches
         self._polled: dict[str, _Polled] = {}
 
     async def submit(self, requests: Sequence[ChatRequest]) -> None:
@@ -145,14 +146,14 @@ class Batches:
             UserError: they do not fit into the budget, or the endpoint does not take them.
             ConnectionError: it is out of reach.
         """
-        high = estimate(requests, self._account.prices, batch=True).usd_high
-        if not self._account.budget.fits(high or 0.0):
+        high = estimate(requests, self._work.prices, batch=True).usd_high
+        if not self._work.budget.fits(high or 0.0):
             raise self._work.out_of_money("batch")
         lines = (self._line(request) for request in requests)
         for part in in_parts(lines, lambda line: len(_bytes(line))):
             batch = await self._create(part)
             self._begin(batch, wanted=batch.size)
-            self._account.ledger.sent += batch.size
+            self._work.ledger.sent += batch.size
             log.info(
                 "%s: submitted %d requests as %s; the run may be stopped, the batch goes on",
                 *(self._work.label, batch.size, batch.id),
@@ -171,7 +172,7 @@ class Batches:
                 file.seek(0)
                 named = (f"mini-lima-{batch.tag}.jsonl", file, "application/jsonl")
                 answer = await client.files.with_raw_response.create(file=named, purpose="batch")
-                return _id(_document(answer.content))
+                return _Named.model_validate_json(answer.content).id
 
             input_file = await self._wire.persist(upload, WHAT)
         if isinstance(input_file, Fault):
@@ -192,7 +193,7 @@ class Batches:
                 completion_window=WINDOW,
                 metadata={TAG: batch.tag},
             )
-            return _id(_document(answer.content))
+            return _Named.model_validate_json(answer.content).id
 
         id_ = await self._wire.persist(create, WHAT)
         if isinstance(id_, Fault):
@@ -207,16 +208,16 @@ class Batches:
         while True:
             batches = self._wire.client.batches.with_raw_response
             answer = await batches.list(limit=MOST_PER_PAGE, **after)
-            page = _document(answer.content)
-            found = [each for each in page.get("data") or [] if isinstance(each, dict)]
-            for each in found:
-                if (each.get("metadata") or {}).get(TAG) == batch.tag:
-                    return read_state(each)
+            page = _Page.model_validate_json(answer.content)
+            for each in page.data:
+                if (each.metadata or {}).get(TAG) == batch.tag:
+                    return each
             # The newest come first; a day is more than any two clocks differ.
-            is_too_old = found and (found[-1].get("created_at") or DAY**2) < batch.begun_at - DAY
-            if not found or is_too_old or not page.get("has_more"):
+            oldest = page.data[-1].created_at if page.data else None
+            is_too_old = oldest is not None and oldest < batch.begun_at - DAY
+            if not page.data or is_too_old or not page.has_more:
                 return None
-            after = {"after": _id(found[-1])}
+            after = {"after": page.data[-1].id}
 
     async def poll(self, request_keys: Collection[str]) -> float | None:
         """Look at the open batches with any of ``request_keys`` that no other process polls.
@@ -239,8 +240,8 @@ class Batches:
 
     def _begin(self, batch: Batch, *, wanted: int) -> None:
         requests = (line.request for line in self._table.unanswered(batch))
-        high = estimate(requests, self._account.prices, batch=True).usd_high
-        charge = self._account.budget.set_aside(high or 0.0)
+        high = estimate(requests, self._work.prices, batch=True).usd_high
+        charge = self._work.budget.set_aside(high or 0.0)
         self._polled[batch.tag] = _Polled(batch, wanted, charge)
 
     async def _look(self, polled: _Polled) -> None:
@@ -249,7 +250,7 @@ class Batches:
             batches, id_ = self._wire.client.batches.with_raw_response, batch.id
 
             async def retrieve() -> State:
-                return read_state(_document((await batches.retrieve(id_)).content))
+                return State.model_validate_json((await batches.retrieve(id_)).content)
 
             state = await self._wire.persist(retrieve, WHAT)
         elif batch.input_file is not None:
@@ -301,10 +302,10 @@ class Batches:
         if lost > 0:
             missed.count(MISSING, "no line that can be read", lost)
         polled.charge.settle(usd)
-        self._table.ended(batch, state.status)
+        self._table.ended(batch, str(state.status))
         self._leave(polled)
         for code, number in missed.codes.items():
-            count(self._account.ledger.retries, code, number)
+            count(self._work.ledger.retries, code, number)
         log.info("%s: %s is %s", self._work.label, batch.id, state.status)
         if missed.codes:
             reasons = [f"{n} × {why}" for why, n in missed.reasons.most_common(3)]
@@ -331,9 +332,9 @@ class Batches:
         request of the batch, or cannot be read, is no loss: its request is missing then.
         """
         try:
-            row = _document(text)
+            row = parse(text)
             key = str(row["custom_id"])
-        except (ValueError, KeyError):
+        except (ValueError, LookupError, TypeError):
             return 0.0
         line = self._table.line(batch, key)
         response, error = row.get("response"), row.get("error")
@@ -352,8 +353,8 @@ class Batches:
             if line is not None:
                 self._failed(line, status, told, missed)
             return 0.0
-        prices, tokens = self._account.prices, reported(reply.usage)
-        self._account.ledger.spent.add(tokens, prices, batch=True)
+        prices, tokens = self._work.prices, reported(reply.usage)
+        self._work.ledger.spent.add(tokens, prices, batch=True)
         if line is not None:
             self._work.keep(line.request, body, reply, **line.made)
         if prices is None:
@@ -376,10 +377,11 @@ class Batches:
 
     def _refused(self, polled: _Polled, state: State) -> None:
         self._drop(polled)
-        size, codes = polled.batch.size, [code for code, _ in state.errors]
-        reasons = "; ".join(self._wire.cleaned(text) for _, text in state.errors[:3])
+        size, errors = polled.batch.size, state.errors.data if state.errors else []
+        reasons = "; ".join(self._wire.cleaned(error.text) for error in errors[:3])
         takes_batches = self._endpoint.mode == ChatMode.batch
-        if takes_batches and not (NO_ROOM in codes and self._polled):
+        may_fit_later = any(error.code == NO_ROOM for error in errors) and self._polled
+        if takes_batches and not may_fit_later:
             raise UserError(
                 f"endpoint {self._endpoint.name!r} refused the batch of {size} requests "
                 f"({reasons or 'it does not say why'}): put that right, or choose mode=live; "
@@ -395,7 +397,7 @@ class Batches:
         """Count a batch as lost that the endpoint does not know, unless it may only seem so."""
         if fault.status not in NOT_THERE:
             raise self._failure(fault)
-        batch, ledger = polled.batch, self._account.ledger
+        batch, ledger = polled.batch, self._work.ledger
         end = batch.begun_at + DAY
         if self._endpoint.api_key_env is not None and time.time() < end:
             begun_on, given_up = (
@@ -424,14 +426,14 @@ class Batches:
         self._leave(polled)
 
     def _leave(self, polled: _Polled) -> None:
-        self._account.budget.count(polled.charge)
+        self._work.budget.count(polled.charge)
         self._work.bar.advance(-polled.shown)
         del self._polled[polled.batch.tag]
 
     def close(self) -> None:
         """Leave what is still open to whoever comes next."""
         for polled in self._polled.values():
-            self._account.budget.count(polled.charge)
+            self._work.budget.count(polled.charge)
 
     def _failure(self, fault: Fault) -> Exception:
         """What to raise where the interface does not do what it was asked."""

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import ChatMode, Endpoint
-from mini_lima.chat.ledger import Account, Budget, Ledger, write_ledger
+from mini_lima.chat.ledger import Budget, Ledger, write_ledger
 from mini_lima.chat.prices import Prices, reported
 from mini_lima.chat.recordings import REQUESTS, read_cassette
 from mini_lima.chat.requests import ChatModel, ChatRequest, Reply, read_reply
@@ -168,8 +168,15 @@ def complete(
     asked = list(requests)
     ledger = Ledger() if ledger is None else ledger
     with ResponseCache(cache, endpoint.identity) as kept:
-        account = Account(ledger, prices, Budget() if budget is None else budget)
-        work = Work(asked, endpoint=endpoint, cache=kept, account=account, label=label)
+        work = Work(
+            asked,
+            endpoint=endpoint,
+            cache=kept,
+            label=label,
+            ledger=ledger,
+            prices=prices,
+            budget=Budget() if budget is None else budget,
+        )
         with progress(label, total=work.total) as work.bar:
             work.look_in_cache()
             if work.open:
@@ -186,7 +193,7 @@ def complete(
 
 def _answer(work: Work, *, returns_failures: bool) -> None:
     """Have what is open answered, in the one way that ``work.endpoint`` allows."""
-    endpoint, account = work.endpoint, work.account
+    endpoint = work.endpoint
     if endpoint.cassette is not None:
         recorded = read_cassette(endpoint.cassette)
         if missing := [request for key, request in work.open.items() if key not in recorded]:
@@ -205,8 +212,8 @@ def _answer(work: Work, *, returns_failures: bool) -> None:
             f"{_shown(next(iter(work.open.values())))}: import the cassette of the run that is to "
             "be replayed, or ask with mode=live"
         )
-    if account.budget.is_limited:
-        _check_that_a_budget_can_be_kept(list(work.open.values()), account.prices)
+    if work.budget.is_limited:
+        _check_that_a_budget_can_be_kept(list(work.open.values()), work.prices)
     from mini_lima.chat.live import answer
 
     answer(work, returns_failures=returns_failures)

@@ -287,12 +287,3 @@ class Budget:
             yield charge
         finally:
             self.count(charge)
-
-
-@dataclass(frozen=True)
-class Account:
-    """What calls are charged to: the ledger, the prices, and the budget that may end them."""
-
-    ledger: Ledger
-    prices: Prices | None
-    budget: Budget

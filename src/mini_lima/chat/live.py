@@ -201,7 +201,7 @@ class Round:
             if seconds is None:
                 return self._final(fault, others=self._answered - answered)
             retries += 1
-            count(self._work.account.ledger.retries, fault.code)
+            count(self._work.ledger.retries, fault.code)
             if await self._ended_within(seconds):
                 return None
 
@@ -221,8 +221,8 @@ class Round:
             response = parse(received.content)
             return response, read_reply(request.key, response, cached=False)
 
-        ledger, prices = self._work.account.ledger, self._work.account.prices
-        with self._work.account.budget.call(most) as charge:
+        ledger, prices = self._work.ledger, self._work.prices
+        with self._work.budget.call(most) as charge:
             ledger.sent += 1
             begun = time.monotonic()
             outcome = await self._wire.attempt(
@@ -249,7 +249,7 @@ class Round:
 
     async def _money_for(self, request: ChatRequest) -> float | None:
         """Dollars to set aside for an attempt, once they are there; None if they will not be."""
-        prices, budget = self._work.account.prices, self._work.account.budget
+        prices, budget = self._work.prices, self._work.budget
         most = 0.0 if prices is None else prices.most(request)
         if not budget.is_limited:
             return most if most < math.inf else 0.0

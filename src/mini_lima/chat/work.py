@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.ledger import Account, count
-from mini_lima.chat.prices import estimate
+from mini_lima.chat.ledger import Budget, Ledger, count
+from mini_lima.chat.prices import Prices, estimate
 from mini_lima.chat.requests import ChatRequest, Reply, read_reply
 from mini_lima.errors import UserError
 from mini_lima.progress import Bar
@@ -55,12 +55,14 @@ class Work:
         *,
         endpoint: Endpoint,
         cache: ResponseCache,
-        account: Account,
+        ledger: Ledger,
+        prices: Prices | None,
+        budget: Budget,
         label: str,
     ) -> None:
         """Begin with all open."""
-        self.endpoint, self.cache, self.account = endpoint, cache, account
-        self.label = label
+        self.endpoint, self.cache, self.label = endpoint, cache, label
+        self.ledger, self.prices, self.budget = ledger, prices, budget
         self.open = {request.key: request for request in requests}
         self.replies: dict[str, Reply] = {}
         self.faults: dict[str, Fault] = {}
@@ -93,26 +95,26 @@ class Work:
             return
         self._take(request, reply, made)
         self.answered += 1
-        spent = self.account.ledger.spent.usd
+        spent = self.ledger.spent.usd
         self.bar.advance(1, **({"usd": spent} if spent else {}))
 
     def _take(self, request: ChatRequest, reply: Reply, made: Mapping[str, Any]) -> None:
         del self.open[request.key]
         self.replies[request.key] = reply
-        self.account.ledger.count_reply(request, reply, made, self.account.prices)
+        self.ledger.count_reply(request, reply, made, self.prices)
 
     def fail(self, request: ChatRequest, fault: "Fault") -> None:
         """Give ``request`` up."""
         del self.open[request.key]
         self.faults[request.key] = fault
-        count(self.account.ledger.failed, fault.code)
+        count(self.ledger.failed, fault.code)
 
     def adapted(self, request: ChatRequest) -> tuple[dict[str, Any], dict[str, str]]:
         """The body to send for ``request``, and what of it was changed, by parameter.
 
         The request stays what it is, with its key: only what is sent changes.
         """
-        known = self.account.ledger.adapted.get(request.model, {})
+        known = self.ledger.adapted.get(request.model, {})
         changes = {name: what for name, what in known.items() if name in request.body}
         return changed(request.body, changes), changes
 
@@ -124,7 +126,7 @@ class Work:
             sent: The body that was refused.
             request: What it was made of.
         """
-        known = self.account.ledger.adapted.setdefault(request.model, {})
+        known = self.ledger.adapted.setdefault(request.model, {})
         if refused not in sent or RENAMED.get(refused) in known:
             return False  # it was not sent, or it stands in for the one that was refused before
         if refused not in known:  # calls that were in flight together are refused together
@@ -149,8 +151,8 @@ class Work:
 
     def out_of_money(self, next_: str) -> UserError:
         """Say that ``next_``, a call or a batch, could pass the budget."""
-        budget, is_batch = self.account.budget, next_ == "batch"
-        left = estimate(self.open.values(), self.account.prices, batch=is_batch)
+        budget, is_batch = self.budget, next_ == "batch"
+        left = estimate(self.open.values(), self.prices, batch=is_batch)
         lost = f", and up to ${budget.lost_usd:.4f} for lost calls" if budget.lost_usd else ""
         return UserError(
             f"{self.label}: stopped before the {next_} that could pass "

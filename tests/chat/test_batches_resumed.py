@@ -94,7 +94,7 @@ def run_until_killed(batches, start, route, *, before, when=lambda: True):
             return go()
         answer = None if before else go()
         if when():
-            is_ready.wait(20)
+            is_ready.wait(60)
             kill(process)
             is_killed.set()
         return answer
@@ -102,13 +102,12 @@ def run_until_killed(batches, start, route, *, before, when=lambda: True):
     batches.around = around
     process = start()
     is_ready.set()
-    assert is_killed.wait(20)
+    assert is_killed.wait(60)
 
 
-@pytest.mark.parametrize("look", [1, 3])
-def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start, look):
+def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start):
     def now():
-        return batches.batches[0].looks == look
+        return batches.batches[0].looks == 2
 
     run_until_killed(batches, start, "GET /batches/", before=False, when=now)
     ledger, budget = Ledger(), Budget(100)
@@ -139,7 +138,7 @@ def test_a_batch_that_was_never_made_is_made_once(server, batches, cache, start)
     run_until_killed(batches, start, "POST /batches", before=True)
     assert batches.batches == []
     # As long as a call may take, the one that was killed may still be on its way.
-    replies = ask(server, cache, changes={"timeout": 0.5})
+    replies = ask(server, cache, changes={"timeout": 0.3})
     assert [reply.text for reply in replies] == TEXTS
     assert batches.asked == TEXTS
 
@@ -151,7 +150,7 @@ def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
 
     def around(call, go):
         if call.route == "POST /batches" and not late:
-            is_ready.wait(20)
+            is_ready.wait(60)
             kill(process)
             late.append(go)
             is_killed.set()
@@ -165,7 +164,7 @@ def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
     batches.around = around
     process = start()
     is_ready.set()
-    assert is_killed.wait(20)
+    assert is_killed.wait(60)
     assert [reply.text for reply in ask(server, cache)] == TEXTS
     assert batches.asked == TEXTS
 
@@ -181,7 +180,7 @@ def test_who_is_killed_while_uploading_leaves_nothing_to_wait_for(
 
 
 def test_processes_with_the_same_work_submit_each_request_once(server, batches, cache, start):
-    begun = threading.Barrier(2, timeout=20)
+    begun = threading.Barrier(2, timeout=60)
 
     def around(call, go):
         if call.route == "POST /files" and batches.count("POST /files") <= 2:
@@ -191,7 +190,7 @@ def test_processes_with_the_same_work_submit_each_request_once(server, batches, 
     batches.around = around
     askers = [start(TEXTS[:30]), start(TEXTS[10:])]
     for process in askers:
-        process.join(30)
+        process.join()
     first, second = (process.told() for process in askers)
     assert [text for text, _ in first] == TEXTS[:30]
     assert [text for text, _ in second] == TEXTS[10:]
@@ -218,7 +217,7 @@ def test_who_waits_for_a_batch_follows_it_when_its_maker_is_killed(
 
     batches.course = course_of
     process = start()
-    assert is_there.wait(20)
+    assert is_there.wait(60)
     when_waiting(kill_the_maker)
     replies = ask(server, cache, [*TEXTS[5:], "more"], changes={"mode": mode})
     assert is_killed.is_set()

@@ -7,7 +7,7 @@ the same on every machine, and it is what caches, recordings and the lineage of 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -72,6 +72,11 @@ class ChatModel:
     """Of the first answer to a prompt; a repeat has the next one."""
     extra_body: dict[str, Any] = field(default_factory=dict)
     """Further parameters of the request's body, as JSON types: ``logprobs``, ``tools`` …"""
+
+    def taken(self) -> Iterator[str]:
+        """Yield what ``extra_body`` must not hold, a line each, which begins with the field."""
+        for name in {"messages", "stream", "n", *vars(self)} & self.extra_body.keys():
+            yield f"extra_body.{name}: is no further parameter: take it out"
 
     @property
     def identity(self) -> dict[str, Any]:

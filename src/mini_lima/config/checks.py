@@ -84,7 +84,7 @@ def _money(config: Config) -> Iterator[str]:
     if config.budget_usd is not None and not config.budget_usd >= 0:
         yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
     for name, chat in config.chats().items():
-        yield from (f"{name}.{fault}" for fault in chat.faults())
+        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
         yield from (f"prices.{model}{fault}" for fault in prices.faults())

@@ -19,6 +19,8 @@ the endpoint cannot be reached for as long as a request would be retried, the ru
 one takes the batch up where it is.
 """
 
+import contextlib
+import itertools
 import logging
 import tempfile
 import time
@@ -269,10 +271,9 @@ class Batches:
                 await self._end(polled, state)
                 return
             self._show(polled, state)
-        polled.due = time.monotonic() + self._endpoint.batch_poll * 2.0 ** min(
-            polled.looks - DOUBLINGS, 0
-        )
+        pause = self._endpoint.batch_poll * 2.0 ** min(polled.looks - DOUBLINGS, 0)
         polled.looks += 1
+        polled.due = time.monotonic() + pause
 
     def _show(self, polled: _Polled, state: State) -> None:
         if state.status != polled.status:
@@ -290,14 +291,15 @@ class Batches:
         if state.status == "failed" and not state.files:
             self._refused(polled, state)
             return
-        usd = 0.0
-        for file_id in state.files:
-            with tempfile.TemporaryFile() as output:
+        with contextlib.ExitStack() as opened:  # all of it is here before any of it is counted
+            outputs = [opened.enter_context(tempfile.TemporaryFile()) for _ in state.files]
+            for file_id, output in zip(state.files, outputs, strict=True):
                 outcome = await self._wire.persist(partial(self._download, file_id, output), WHAT)
                 if isinstance(outcome, Fault):
                     self._unknown(polled, outcome)
                     return
-                usd += sum(self._take_in(text, batch, missed) for text in output)
+            lines = itertools.chain.from_iterable(outputs)
+            usd = sum(self._take_in(text, batch, missed) for text in lines)
         lost = sum(1 for _ in self._table.unanswered(batch)) - missed.codes.total()
         if lost > 0:
             missed.count(MISSING, "no line that can be read", lost)

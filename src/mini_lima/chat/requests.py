@@ -75,7 +75,7 @@ class ChatModel:
 
     def taken(self) -> Iterator[str]:
         """Yield what ``extra_body`` must not hold, a line each, which begins with the field."""
-        for name in {"messages", "stream", "n", *vars(self)} & self.extra_body.keys():
+        for name in sorted({"messages", "stream", "n", *vars(self)} & self.extra_body.keys()):
             yield f"extra_body.{name}: is no further parameter: take it out"
 
     @property

@@ -106,8 +106,8 @@ async def _wait_for_others(work: Work, batches: Batches, keys: Collection[str]) 
     """
     told = False
     while True:
-        looked = time.monotonic()
         seconds = await batches.poll(keys)
+        looked = time.monotonic()
         work.look_in_cache()
         waiting = [request for key in keys if (request := work.open.get(key))]
         if not waiting:

@@ -25,6 +25,13 @@ def dearest(call):
     return completion("dear", usage=usage)
 
 
+def ask(cache, reply, texts=TEXTS, *, budget, concurrency=1, **options):
+    with FakeOpenAI(reply) as server:
+        endpoint = endpoint_of(server, max_retries=10, concurrency=concurrency)
+        options |= {"endpoint": endpoint, "cache": cache, "label": "x", "prices": PRICES}
+        complete(questions(*texts), budget=budget, **options)
+
+
 def test_the_run_stops_before_the_call_that_could_pass_the_budget(cache):
     budget, ledger = Budget(10 * USUAL + MOST * 1.001), Ledger()
     with FakeOpenAI() as server:
@@ -49,26 +56,12 @@ def test_the_run_stops_before_the_call_that_could_pass_the_budget(cache):
 @pytest.mark.parametrize("reply", [dearest, storm(dearest), storm(lambda call: "cheap")])
 @pytest.mark.parametrize("calls", [0.5, 3.5, 7.01])
 def test_calls_in_flight_count_in_full(cache, reply, calls):
-    budget = Budget(calls * MOST)
-    with FakeOpenAI(reply) as server, pytest.raises(UserError, match="stopped before"):
-        complete(
-            questions(*TEXTS),
-            endpoint=endpoint_of(server, concurrency=8, max_retries=14),
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-        )
+    budget, ledger = Budget(calls * MOST), Ledger()
+    with pytest.raises(UserError, match="stopped before"):
+        ask(cache, reply, budget=budget, ledger=ledger, concurrency=8)
     assert budget.spent_usd + budget.lost_usd <= budget.limit_usd
     assert not budget.in_flight
-    assert calls > 1 or server.calls == []
-
-
-def ask(cache, reply, texts=TEXTS, *, budget, concurrency=1, **options):
-    with FakeOpenAI(reply) as server:
-        endpoint = endpoint_of(server, max_retries=10, concurrency=concurrency)
-        options |= {"endpoint": endpoint, "cache": cache, "label": "x", "prices": PRICES}
-        complete(questions(*texts), budget=budget, **options)
+    assert calls > 1 or ledger.sent == 0
 
 
 def test_a_tight_budget_slows_the_calls_down_and_holds_for_all_calls_of_a_run(cache):

@@ -53,7 +53,7 @@ def replay(count):
     with tempfile.TemporaryDirectory() as folder:
         cassette = Path(folder, "cassette.jsonl")
         body = completion_body(ANSWER, model="m")
-        write_cassette(cassette, [CassetteEntry(each.body, body) for each in requests(count)])
+        write_cassette(cassette, [CassetteEntry(each, body) for each in requests(count)])
         begun = time.perf_counter()
         subprocess.run([sys.executable, __file__, "replay", cassette, str(count)], check=True)
         return time.perf_counter() - begun

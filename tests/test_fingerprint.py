@@ -163,7 +163,7 @@ def test_an_object_with_an_identity_of_its_own_is_identified_by_that_alone() -> 
 
 def test_an_endpoint_is_its_name_or_what_is_on_its_cassette(tmp_path: Path) -> None:
     one = Endpoint("judge", "http://127.0.0.1:8000/v1", concurrency=1, timeout=5.0)
-    moved = Endpoint("judge", "https://judge.example/v1", "JUDGE_KEY", max_retries=0)
+    moved = Endpoint("judge", "https://judge.example/v1", api_key_env="JUDGE_KEY", max_retries=0)
     assert encoded(one) == encoded(moved)
     assert encoded(one) != encoded(dataclasses.replace(one, name="other judge"))
 

@@ -6,6 +6,7 @@ there is its description here. A test holds the two together.
 
 import ast
 import inspect
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -15,6 +16,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from mini_lima.chat import ChatModel, Connection, Prices
 from mini_lima.config import keys, schema
 from mini_lima.sft import choices
 
@@ -87,8 +89,8 @@ def _rows(
             assert isinstance(nested, type)
             yield from _rows(f"{prefix}{name}.", nested, about)
         else:
-            described = about[kind.__name__].get(name, "")
-            yield f"{prefix}{name}", inner, _default(kind, name), described
+            told = (about.get(base.__name__, {}).get(name) for base in kind.__mro__)
+            yield f"{prefix}{name}", inner, _default(kind, name), next(filter(None, told), "")
 
 
 def _table(rows: Any) -> Iterator[str]:
@@ -113,13 +115,14 @@ def _defaults() -> list[Any]:
 
 
 def _descriptions() -> dict[str, dict[str, str]]:
-    """What is written under the classes (key "") and fields of the schema."""
-    tree = ast.parse(Path(schema.__file__).read_text(encoding="utf-8"))
+    """What is written under the classes (key "") and fields of the schema, and what it is made of."""
+    modules = [schema, *map(inspect.getmodule, (ChatModel, Connection, Prices))]
+    texts = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules if module]
     found: dict[str, dict[str, str]] = {}
-    for node in tree.body:
+    for node in itertools.chain.from_iterable(ast.parse(text).body for text in texts):
         if not isinstance(node, ast.ClassDef):
             continue
-        texts = found[node.name] = {"": " ".join((ast.get_docstring(node) or "").split())}
+        told = found[node.name] = {"": " ".join((ast.get_docstring(node) or "").split())}
         for field, below in zip(node.body, node.body[1:], strict=False):
             if (
                 isinstance(field, ast.AnnAssign)
@@ -127,7 +130,7 @@ def _descriptions() -> dict[str, dict[str, str]]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):
-                texts[field.target.id] = " ".join(str(below.value.value).split())
+                told[field.target.id] = " ".join(str(below.value.value).split())
     return found
 
 

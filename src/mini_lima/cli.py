@@ -109,7 +109,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _export(options: argparse.Namespace) -> str:
-    count = recordings.export_recordings(options.folders, options.cache, options.to)
+    count = recordings.export_cassette(options.folders, options.cache, options.to)
     return f"{count} answers in {options.to}"
 
 
@@ -127,7 +127,7 @@ def _add_import(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _import(options: argparse.Namespace) -> str:
-    counts = recordings.import_recordings(options.cassette, options.cache, options.endpoint)
+    counts = recordings.import_cassette(options.cassette, options.cache, options.endpoint)
     return f"{counts['new']} answers are new, {counts['known']} were there already"
 
 

@@ -2,14 +2,6 @@ import logging
 
 import pytest
 
-from mini_lima.chat import adaptation
-
-
-@pytest.fixture(autouse=True)
-def _nothing_learnt(monkeypatch):
-    """Forget what models refuse: another test's server may get the same port."""
-    monkeypatch.setattr(adaptation, "_known", {})
-
 
 @pytest.fixture
 def cache(tmp_path):
@@ -31,7 +23,7 @@ class Waiting(logging.Handler):
 @pytest.fixture
 def when_waiting():
     """Has something done as soon as a call waits for another process."""
-    log = logging.getLogger("mini_lima.chat.client")
+    log = logging.getLogger("mini_lima.chat.live")
     handlers = []
 
     def attach(then):

@@ -90,7 +90,6 @@ FAULTS: Mapping[str, "Answer | None"] = {
     "truncated": completion("this will be cut off", only=60),
     "garbage": Answer(200, b"<html>gateway</html>"),
     "empty": Answer(200, b""),
-    "no choices": Answer(200, {"object": "chat.completion", "choices": []}),
     "error inside": Answer(200, {"error": {"message": "upstream failed", "code": 502}}),
 }
 

@@ -9,7 +9,7 @@ from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
-from mini_lima.chat.tokens import TokenCount, most_input
+from mini_lima.chat.prices import TokenCount, most_input
 from mini_lima.errors import UserError
 
 PRICES = Prices(input=1000, output=10_000)
@@ -23,6 +23,13 @@ def dearest(call):
     (asked,) = questions(call.last_message)
     usage = {"prompt_tokens": most_input(asked), "completion_tokens": asked.max_tokens}
     return completion("dear", usage=usage)
+
+
+def ask(cache, reply, texts=TEXTS, *, budget, concurrency=1, **options):
+    with FakeOpenAI(reply) as server:
+        endpoint = endpoint_of(server, max_retries=10, concurrency=concurrency)
+        options |= {"endpoint": endpoint, "cache": cache, "label": "x", "prices": PRICES}
+        complete(questions(*texts), budget=budget, **options)
 
 
 def test_the_run_stops_before_the_call_that_could_pass_the_budget(cache):
@@ -47,95 +54,40 @@ def test_the_run_stops_before_the_call_that_could_pass_the_budget(cache):
 
 
 @pytest.mark.parametrize("reply", [dearest, storm(dearest), storm(lambda call: "cheap")])
-@pytest.mark.parametrize("calls", [0.5, 1.01, 3.5, 7.01])
+@pytest.mark.parametrize("calls", [0.5, 3.5, 7.01])
 def test_calls_in_flight_count_in_full(cache, reply, calls):
-    budget = Budget(calls * MOST)
-    with FakeOpenAI(reply) as server, pytest.raises(UserError, match="stopped before"):
-        complete(
-            questions(*TEXTS),
-            endpoint=endpoint_of(server, concurrency=8, max_retries=14),
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-        )
+    budget, ledger = Budget(calls * MOST), Ledger()
+    with pytest.raises(UserError, match="stopped before"):
+        ask(cache, reply, budget=budget, ledger=ledger, concurrency=8)
     assert budget.spent_usd + budget.lost_usd <= budget.limit_usd
     assert not budget.in_flight
-    assert calls > 1 or server.calls == []
+    assert calls > 1 or ledger.sent == 0
 
 
-def test_a_tight_budget_slows_the_calls_down_instead_of_ending_them(cache):
+def test_a_tight_budget_slows_the_calls_down_and_holds_for_all_calls_of_a_run(cache):
     budget = Budget(len(TEXTS) * USUAL + MOST)
-    with FakeOpenAI() as server:
-        endpoint = endpoint_of(server, concurrency=8)
-        complete(
-            questions(*TEXTS),
-            endpoint=endpoint,
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-        )
+    ask(cache, lambda call: "ok", budget=budget, concurrency=8)
     assert budget.spent_usd == pytest.approx(len(TEXTS) * USUAL)
+    with pytest.raises(UserError, match="1 of 5"):
+        ask(cache, lambda call: "ok", ["more 01", *"abcd"], budget=budget)
 
 
-def test_one_budget_holds_for_all_calls_of_a_run(cache):
-    budget = Budget(4 * USUAL + MOST)
-    with FakeOpenAI() as server:
-        options = {"endpoint": endpoint_of(server, concurrency=1), "cache": cache, "label": "x"}
-        options |= {"prices": PRICES, "budget": budget}
-        complete(questions(*TEXTS[:3]), **options)
-        with pytest.raises(UserError, match="2 of 5"):
-            complete(questions(*TEXTS[10:15]), **options)
-    assert len(server.calls) == 5
-
-
-def test_calls_whose_answer_got_lost_stay_counted_at_their_most(cache):
-    budget, ledger = Budget(2.5 * MOST), Ledger()
-    with FakeOpenAI(lambda call: None) as server, pytest.raises(UserError, match="lost calls"):
-        complete(
-            questions("a"),
-            endpoint=endpoint_of(server, max_retries=10),
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-            ledger=ledger,
-        )
-    assert len(server.calls) == ledger.lost == 2
-    assert budget.spent_usd == 0
-    assert budget.lost_usd == pytest.approx(2 * PRICES.most(questions("a")[0]))
-
-
-def test_refused_calls_cost_nothing(cache):
-    budget = Budget(1.5 * MOST)
+def test_what_a_call_came_to_is_what_it_is_counted_with(cache):
     busy = refusal(429, "rate_limit_exceeded")
-    with FakeOpenAI(lambda call: busy if call.number < 5 else "ok") as server:
-        complete(
-            questions("a"),
-            endpoint=endpoint_of(server, max_retries=10),
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-        )
-    assert budget.spent_usd == pytest.approx(USUAL)
-    assert budget.lost_usd == 0
-
-
-@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0}])
-def test_an_answer_that_reports_no_tokens_is_charged_with_its_most(cache, usage):
-    budget = Budget(100 * MOST)
-    with FakeOpenAI(lambda call: completion("ok", usage=usage)) as server:
-        complete(
-            questions(TEXTS[0]),
-            endpoint=endpoint_of(server),
-            cache=cache,
-            label="x",
-            prices=PRICES,
-            budget=budget,
-        )
-    assert budget.spent_usd == pytest.approx(MOST)
+    zero = {"prompt_tokens": 0, "completion_tokens": 0}
+    for text, reply, spent in (
+        ("question aa", lambda call: busy if call.number < 5 else "ok", USUAL),
+        ("question bb", lambda call: completion("ok", usage=None), MOST),
+        ("question cc", lambda call: completion("ok", usage=zero), MOST),
+    ):
+        budget = Budget(1.5 * MOST)
+        ask(cache, reply, [text], budget=budget)
+        assert (budget.spent_usd, budget.lost_usd) == (pytest.approx(spent), 0)
+    budget, ledger = Budget(2.5 * MOST), Ledger()
+    with pytest.raises(UserError, match="lost calls"):
+        ask(cache, lambda call: None, ["question dd"], budget=budget, ledger=ledger)
+    assert ledger.sent == ledger.lost == 2
+    assert (budget.spent_usd, budget.lost_usd) == (0, pytest.approx(2 * MOST))
 
 
 @pytest.mark.parametrize(

@@ -1,96 +1,111 @@
-"""The response cache, shared by processes."""
+"""The response cache: whose answers it holds, what it survives, and its journal."""
 
+import contextlib
 import sqlite3
-import subprocess
-import sys
+import threading
+from pathlib import Path
 
 import pytest
+from tests.chat.asked import questions
+from tests.processes import preloaded
 
-from mini_lima.chat import ChatRequest, ResponseCache, completion_body
+from mini_lima.chat import ResponseCache, completion_body
+from mini_lima.chat import cache as response_cache
+from mini_lima.chat.cache import file_system
 from mini_lima.errors import UserError
 
-QUESTION = ChatRequest("m", (("user", "hello"),))
+PROCESSES = preloaded("mini_lima.chat")
+QUESTION, LONG = questions("hello", "x" * 100_000)
 
 
 def answer(text):
     return completion_body(text, model="m")
 
 
-def test_an_answer_belongs_to_its_endpoint_and_its_request(tmp_path):
+def test_the_first_answer_of_an_endpoint_to_a_request_stays(tmp_path):
     with ResponseCache(tmp_path / "cache.sqlite", "one") as cache:
-        cache.put(QUESTION, answer("hi"))
-        assert cache.get(QUESTION) == answer("hi")
-        assert cache.has(QUESTION)
-        assert cache.get(ChatRequest("m", (("user", "hello"),), sample=1)) is None
+        assert cache.put(QUESTION, answer("hi"), {"seconds": 1.5})
+        assert not cache.put(QUESTION, answer("second"), {"seconds": 2.5})
+        assert cache.get(QUESTION) == (answer("hi"), {"seconds": 1.5})
+        assert cache.get(LONG) is None
     with ResponseCache(tmp_path / "cache.sqlite", "other") as cache:
         assert not cache.has(QUESTION)
-
-
-def test_the_first_answer_stays(tmp_path):
-    with ResponseCache(tmp_path / "cache.sqlite", "e") as cache:
-        cache.put(QUESTION, answer("first"))
-        cache.put(QUESTION, answer("second"))
-        assert cache.get(QUESTION) == answer("first")
-
-
-def test_half_a_surrogate_pair_becomes_a_character_that_files_can_hold(tmp_path):
-    with ResponseCache(tmp_path / "cache.sqlite", "e") as cache:
-        cache.put(QUESTION, answer("cut \ud83d and whole \U0001f600"))
-        assert cache.get(QUESTION) == answer("cut \ufffd and whole \U0001f600")
 
 
 def test_a_full_disk_is_told_in_one_line_and_costs_no_answer_that_was_kept(tmp_path):
     with ResponseCache(tmp_path / "cache.sqlite", "e") as cache:
         cache.put(QUESTION, answer("hi"))
         cache._database.execute("PRAGMA max_page_count = 1")  # as many as there are
-        long = ChatRequest("m", (("user", "x" * 100_000),))
         with pytest.raises(UserError, match=r"cache\.sqlite cannot take .* full"):
-            cache.put(long, answer("y"))
-        assert cache.get(QUESTION) == answer("hi")
-        assert not cache.has(long)
+            cache.put(LONG, answer("y"))
+        assert cache.has(QUESTION)
+        assert not cache.has(LONG)
 
 
-@pytest.mark.parametrize("contents", [b"not a database, but long enough to be taken for one" * 30])
-def test_a_file_that_is_no_cache_is_named(tmp_path, contents):
-    (tmp_path / "notes.txt").write_bytes(contents)
+def test_what_is_no_cache_or_a_newer_one_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"not a database, but long enough to be one" * 30)
     with pytest.raises(UserError, match=r"notes\.txt cannot be used"):
         ResponseCache(tmp_path / "notes.txt", "e")
-
-
-def test_a_newer_layout_is_refused(tmp_path):
-    database = sqlite3.connect(tmp_path / "cache.sqlite")
-    database.execute("PRAGMA user_version = 99")
-    database.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache.sqlite")) as database:
+        database.execute("PRAGMA user_version = 99")
     with pytest.raises(UserError, match="layout 99"):
         ResponseCache(tmp_path / "cache.sqlite", "e")
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from mini_lima.chat import ChatRequest, ResponseCache, completion_body
-sys.stdin.readline()
-with ResponseCache(Path(sys.argv[1]), "e") as cache:
-    for number in range(200):
-        request = ChatRequest("m", (("user", str(number)),))
-        cache.put(request, completion_body(f"{number} from {sys.argv[2]}", model="m"))
-"""
+def write(path: Path, who: int, begin: threading.Event) -> None:
+    begin.wait(60)
+    with ResponseCache(path, "e") as cache:
+        for number, request in enumerate(questions(*map(str, range(100)))):
+            cache.put(request, answer(f"{number} from {who}"))
 
 
 def test_processes_that_open_and_fill_a_new_cache_at_once_lose_nothing(tmp_path):
-    path = tmp_path / "new" / "cache.sqlite"
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, path, str(n)], stdin=subprocess.PIPE)
-        for n in range(6)
-    ]
+    path, begin = tmp_path / "new" / "cache.sqlite", PROCESSES.Event()
+    writers = [PROCESSES.Process(target=write, args=(path, who, begin)) for who in range(4)]
     for writer in writers:
-        assert writer.stdin
-        writer.stdin.write(b"\n")
-        writer.stdin.flush()
-    assert [writer.wait() for writer in writers] == [0] * 6
+        writer.start()
+    begin.set()
     for writer in writers:
-        writer.stdin.close()
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 4
     with ResponseCache(path, "e") as cache:
-        for number in range(200):
-            kept = cache.get(ChatRequest("m", (("user", str(number)),)))
+        for number, request in enumerate(questions(*map(str, range(100)))):
+            kept, _ = cache.get(request)
             assert kept["choices"][0]["message"]["content"].startswith(f"{number} from ")
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+server:/home /home nfs4 rw,vers=4.2 0 0
+server:/my\\040data /my\\040data lustre rw,flock 0 0
+tmpfs /home/me/fast tmpfs rw 0 0
+none /twice overlay rw 0 0
+server:/twice /twice nfs rw 0 0
+"""
+
+
+def test_a_path_is_on_the_file_system_that_is_mounted_nearest():
+    kinds = {
+        "/var/cache.sqlite": "ext4",
+        "/home/me/cache.sqlite": "nfs4",
+        "/homes/me/cache.sqlite": "ext4",
+        "/home/me/fast/cache.sqlite": "tmpfs",
+        "/my data/cache.sqlite": "lustre",
+        "/twice/cache.sqlite": "nfs",
+    }
+    assert {path: file_system(Path(path), MOUNTS) for path in kinds} == kinds
+    assert file_system(Path("/home"), "") == "", "nothing is said where no mounts are known"
+
+
+def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_path, monkeypatch):
+    path, mounts = tmp_path / "cache.sqlite", tmp_path / "mounts"
+    monkeypatch.setattr(response_cache, "MOUNTS", mounts)
+
+    def journal_when_opened_on(kind: str) -> str:
+        mounts.write_text(f"x / {kind} rw 0 0\n")
+        ResponseCache(path, "e").close()
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            return str(database.execute("PRAGMA journal_mode").fetchone()[0])
+
+    kinds = ("ext4", "nfs4", "xfs", "fuse.sshfs")
+    assert [journal_when_opened_on(kind) for kind in kinds] == ["wal", "delete", "delete", "delete"]

@@ -1,19 +1,21 @@
 """Parallel processes that share a cache never ask the same at the same time."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
+from pathlib import Path
 
 import pytest
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, refusal
+from tests.processes import preloaded
 
-from mini_lima.chat import ResponseCache, complete, completion_body
+from mini_lima.chat import Endpoint, ResponseCache, complete, completion_body
 
+PROCESSES = preloaded("mini_lima.chat.live")
 A, B = questions("a", "b")
 
 
@@ -22,12 +24,9 @@ def path(tmp_path):
     return tmp_path / "cache.sqlite"
 
 
-def lock_files(path):
-    return list(path.with_name(f"{path.name}-claims").iterdir())
-
-
 def test_a_request_is_claimed_by_one_at_a_time(path):
     with ResponseCache(path, "e") as one, ResponseCache(path, "e") as other:
+        assert one.is_free(A)
         assert one.claim(A)
         assert not other.claim(A)
         assert not other.is_free(A)
@@ -35,12 +34,10 @@ def test_a_request_is_claimed_by_one_at_a_time(path):
         one.release(A)
         assert other.is_free(A)
         assert other.claim(A)
-
-
-def test_another_endpoint_is_another_request(path):
-    with ResponseCache(path, "e") as one, ResponseCache(path, "f") as other:
+        with ResponseCache(path, "f") as elsewhere:
+            assert elsewhere.claim(A)
+    with ResponseCache(path, "e") as one:
         assert one.claim(A)
-        assert other.claim(A)
 
 
 def test_what_is_answered_cannot_be_claimed_and_an_answer_ends_the_claim(path):
@@ -52,77 +49,39 @@ def test_what_is_answered_cannot_be_claimed_and_an_answer_ends_the_claim(path):
         assert not one.claim(A)
 
 
-def test_closing_gives_everything_back_and_leaves_no_file(path):
-    with ResponseCache(path, "e") as other:
-        with ResponseCache(path, "e") as one:
-            assert one.claim(A)
-            assert len(lock_files(path)) == 1
-        assert lock_files(path) == []
-        assert other.claim(A)
+def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
+    endpoint = Endpoint("fake", address, concurrency=2, max_retries=0)
+    replies = complete(questions(*texts), endpoint=endpoint, cache=cache, label="x")
+    told.write_text(json.dumps([[reply.text, reply.cached] for reply in replies]))
 
 
-def test_a_cache_that_is_only_read_makes_no_lock(path):
-    with ResponseCache(path, "e") as cache:
-        cache.put(A, completion_body("hi", model="m"))
-        assert cache.get(A)
-        assert cache.is_free(B)
-    assert [file.name for file in path.parent.iterdir()] == ["cache.sqlite"]
+@pytest.fixture
+def start(tmp_path):
+    """Starts a process that asks ``server``; ``told()`` waits and is what it was told."""
+    started = []
 
+    def begin(server, cache, texts):
+        file = tmp_path / f"told-{len(started)}"
+        arguments = (server.base_url, cache, texts, file)
+        process = PROCESSES.Process(target=asker, args=arguments)
+        process.start()
+        started.append(process)
 
-HOLDER = """
-import sys
-from pathlib import Path
-from mini_lima.chat import ChatModel, ResponseCache
-cache = ResponseCache(Path(sys.argv[1]), "e")
-model = ChatModel("gpt-x", temperature=0.7, max_tokens=64)
-print(all([cache.claim(model.request([("user", text)])) for text in "ab"]), flush=True)
-sys.stdin.readline()
-"""
+        def told():
+            process.join()
+            return json.loads(file.read_text())
 
+        process.told = told
+        return process
 
-def test_the_claims_of_a_killed_process_are_free_at_once(path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with holder, ResponseCache(path, "e") as cache:
-        assert holder.stdout.readline() == "True\n"
-        assert not cache.claim(A)
-        holder.kill()
-        holder.wait()
-        assert cache.is_free(A)
-        assert cache.claim(A)
-        assert cache.claim(B)
-        assert len(lock_files(path)) == 1
-
-
-ASKER = """
-import sys
-from pathlib import Path
-from mini_lima.chat import ChatModel, Endpoint, complete
-address, cache, concurrency, *texts = sys.argv[1:]
-model = ChatModel("gpt-x", temperature=0.7, max_tokens=64)
-replies = complete([model.request([("user", text)]) for text in texts], label="x",
-    endpoint=Endpoint("fake", address, concurrency=int(concurrency)), cache=Path(cache))
-print("".join(reply.text for reply in replies))
-print(sum(not reply.cached for reply in replies))
-"""
-
-
-def start(server, cache, texts, concurrency=2):
-    arguments = [server.base_url, cache, str(concurrency), *texts]
-    return subprocess.Popen(
-        [sys.executable, "-c", ASKER, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache, journal):
+def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache, start, journal):
     ResponseCache(cache, "e").close()
     with contextlib.closing(sqlite3.connect(cache)) as database:  # as on a network file system
         database.execute(f"PRAGMA journal_mode = {journal}")
@@ -132,82 +91,63 @@ def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache,
     def reply(call):
         if server.connections > 4:  # two per process: the third has come
             all_are_here.set()
-        all_are_here.wait(20)
+        all_are_here.wait(60)
         return call.last_message
 
     with FakeOpenAI(reply) as server:
         askers = [start(server, cache, texts) for _ in range(3)]
-        told = [asker.communicate()[0].split() for asker in askers]
+        told = [process.told() for process in askers]
     assert sorted(server.asked) == sorted(texts)
-    assert [text for text, _ in told] == ["".join(texts)] * 3
-    sent = [int(number) for _, number in told]
+    assert [[text for text, _ in each] for each in told] == [texts] * 3
+    sent = [sum(not cached for _, cached in each) for each in told]
     assert sum(sent) == len(texts)
     assert min(sent) > 0
-    assert lock_files(cache) == []
     with contextlib.closing(sqlite3.connect(cache)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == (journal,)
 
 
-def test_who_waits_for_a_process_that_is_killed_takes_over(cache, when_waiting):
-    asked = threading.Event()
-    killed = threading.Event()
+def test_who_waits_for_a_process_that_is_killed_takes_over(cache, start, when_waiting):
+    asked, killed = threading.Event(), threading.Event()
 
     def reply(call):
         asked.set()
         if call.last_message == "a" and not killed.is_set():
-            killed.wait(20)
+            killed.wait(60)
             return None
         return call.last_message
 
     def kill():
-        os.kill(asker.pid, signal.SIGKILL)
-        asker.wait()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
         killed.set()
 
     with FakeOpenAI(reply) as server:
-        asker = start(server, cache, ["a"])
-        assert asked.wait(20)
+        process = start(server, cache, ["a"])
+        assert asked.wait(60)
         when_waiting(kill)
         replies = complete(questions(*"abc"), endpoint=endpoint_of(server), cache=cache, label="x")
-        asker.stdout.close()
     assert [reply.text for reply in replies] == list("abc")
     assert sorted(server.asked) == list("aabc")
-    assert lock_files(cache) == []
 
 
-def test_who_waits_gets_the_answer_without_a_call(cache, when_waiting):
+@pytest.mark.parametrize("first", ["theirs", refusal(400, "bad")])
+def test_who_waits_gets_the_answer_or_asks_what_the_other_could_not_get(
+    cache, start, when_waiting, first
+):
     asked, waiting = threading.Event(), threading.Event()
 
     def reply(call):
         asked.set()
-        waiting.wait(20)
-        return call.last_message
+        waiting.wait(60)
+        return "ours" if call.number else first
 
     with FakeOpenAI(reply) as server:
-        asker = start(server, cache, ["a"])
-        assert asked.wait(20)
+        process = start(server, cache, ["a"])
+        assert asked.wait(60)
         when_waiting(waiting.set)
         (found,) = complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
-        asker.communicate()
-    assert found.text == "a"
-    assert found.cached
-    assert server.asked == ["a"]
-
-
-def test_what_another_process_could_not_get_is_asked_by_who_waited(cache, when_waiting):
-    asked, waiting = threading.Event(), threading.Event()
-
-    def reply(call):
-        asked.set()
-        waiting.wait(20)
-        return refusal(400, "bad") if call.number == 0 else "ok"
-
-    with FakeOpenAI(reply) as server:
-        asker = start(server, cache, ["a"])
-        assert asked.wait(20)
-        when_waiting(waiting.set)
-        (found,) = complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
-        asker.communicate()
-    assert found.text == "ok"
-    assert asker.returncode == 1
-    assert server.asked == ["a", "a"]
+        process.join()
+    assert (found.text, found.cached) == (
+        ("theirs", True) if first == "theirs" else ("ours", False)
+    )
+    assert server.asked == (["a"] if first == "theirs" else ["a", "a"])

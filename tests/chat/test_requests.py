@@ -2,19 +2,22 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.chat import ChatModel, ChatRequest
-from mini_lima.chat.requests import read_reply, request_of
+from mini_lima.chat import ChatModel, ChatRequest, completion_body
+from mini_lima.chat.requests import UnreadableError, parse, read_reply
 
-HELLO = ChatRequest("m", (("user", "hello"),))
+PLAIN = ChatModel("m")
+HELLO = PLAIN.request([("user", "hello")])
 
 
 def test_the_body_holds_what_was_set_and_nothing_else():
-    model = ChatModel("m", temperature=1, max_tokens=20)
+    tools = [{"type": "function", "function": {"name": "rank"}}]
+    model = ChatModel("m", temperature=1, max_tokens=20, seed=7, extra_body={"tools": tools})
     request = model.request([("system", "be brief"), ("user", "hello")], sample=3)
     assert request.body == {
         "model": "m",
@@ -24,81 +27,59 @@ def test_the_body_holds_what_was_set_and_nothing_else():
         ],
         "temperature": 1.0,
         "max_tokens": 20,
+        "seed": 10,  # a repeat with the same seed would bring the same answer
+        "tools": tools,
     }
-
-
-def test_repeats_of_a_model_with_a_seed_have_seeds_of_their_own():
-    model = ChatModel("m", seed=7)
-    assert [model.request([], sample=k).body["seed"] for k in range(3)] == [7, 8, 9]
+    assert model.identity == {"model": "m", "temperature": 1, "max_tokens": 20} | {
+        "seed": 7,
+        "tools": tools,
+    }
 
 
 def test_the_key_is_the_documented_hash_so_that_old_recordings_stay_valid():
     text = '{"body":{"messages":[{"content":"olé","role":"user"}],"model":"m"},"sample":0}'
-    assert ChatRequest("m", (("user", "olé"),)).key == hashlib.sha256(text.encode()).hexdigest()
+    assert PLAIN.request([("user", "olé")]).key == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        ChatRequest("n", (("user", "hello"),)),
-        ChatRequest("m", (("system", "hello"),)),
-        ChatRequest("m", (("user", "hello "),)),
-        ChatRequest("m", (("user", "hello"), ("user", "hello"))),
-        ChatRequest("m", (("user", "hello"),), temperature=0.0),
-        ChatRequest("m", (("user", "hello"),), top_p=0.0),
-        ChatRequest("m", (("user", "hello"),), max_tokens=1),
-        ChatRequest("m", (("user", "hello"),), seed=0),
-        ChatRequest("m", (("user", "hello"),), sample=1),
-    ],
-)
-def test_everything_that_can_change_the_answer_changes_the_key(other):
-    assert other.key != HELLO.key
+def test_everything_that_can_change_the_answer_changes_the_key():
+    changes = [{"model": "n"}, {"temperature": 0.0}, {"top_p": 0.0}, {"max_tokens": 1}, {"seed": 0}]
+    others = [replace(PLAIN, **change).request([("user", "hello")]) for change in changes]
+    said = [[("system", "hello")], [("user", "hello ")], [("user", "hello"), ("user", "hello")]]
+    others += [PLAIN.request(messages) for messages in said]
+    others.append(PLAIN.request([("user", "hello")], sample=1))
+    assert len({HELLO.key, *(each.key for each in others)}) == 1 + len(others)
+    whole, decimal = (replace(PLAIN, temperature=one, top_p=one) for one in (1, 1.0))
+    assert whole.request([]).key == decimal.request([]).key, "numbers of one value are one request"
 
 
-def test_whole_and_decimal_numbers_of_one_value_are_one_request():
-    whole = ChatRequest("m", (("user", "x"),), temperature=1, top_p=1)
-    decimal = ChatRequest("m", (("user", "x"),), temperature=1.0, top_p=1.0)
-    assert whole.key == decimal.key
-
-
-optional_number = st.none() | st.floats(0, 2) | st.integers(0, 2)
-json_values = st.none() | st.booleans() | st.text() | st.dictionaries(st.text(), st.integers())
-
-
-@given(
-    st.builds(
-        ChatRequest,
-        st.text(),
-        st.lists(st.tuples(st.text(), st.text())).map(tuple),
-        temperature=optional_number,
-        top_p=optional_number,
-        max_tokens=st.none() | st.integers(0),
-        max_completion_tokens=st.none() | st.integers(0),
-        seed=st.none() | st.integers(),
-        sample=st.integers(0),
-        extra=st.dictionaries(st.sampled_from(["logprobs", "tools", "sample"]), json_values),
-    )
-)
-def test_a_request_can_be_read_back_from_its_body(request):
-    written = json.loads(json.dumps(request.body))
-    again = request_of(written, request.sample)
-    assert (again.body, again.key) == (request.body, request.key)
-
-
-@given(st.text(), st.text())
-def test_different_texts_never_share_a_key(one, other):
-    keys = {ChatRequest("m", (("user", text),)).key for text in (one, other)}
+@given(st.text(), st.text(), st.integers(0))
+def test_different_texts_never_share_a_key_and_a_request_survives_its_file(one, other, sample):
+    keys = {PLAIN.request([("user", text)]).key for text in (one, other)}
     assert len(keys) == len({one, other})
+    request = PLAIN.request([("user", one)], sample=sample)
+    again = ChatRequest(json.loads(json.dumps(request.body)), sample)
+    assert (again, again.key) == (request, request.key)
 
 
 def test_a_reply_is_read_from_the_least_a_server_may_send():
     reply = read_reply("k", {"choices": [{"message": {"content": None}}]}, cached=True)
-    assert (reply.text, reply.finish_reason, reply.served_model, reply.usage) == (
-        "",
-        None,
-        None,
-        None,
-    )
+    assert (reply.text, reply.finish_reason, reply.served_model, reply.usage) == ("", *[None] * 3)
+
+
+def test_text_parts_log_probabilities_and_the_arguments_of_a_called_function_are_read():
+    tokens = [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "M", "logprob": -2.0}]}]
+    call = {"type": "function", "function": {"name": "rank", "arguments": '{"best": 1}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"message": message, "finish_reason": "tool_calls", "logprobs": {"content": tokens}}
+    reply = read_reply("k", {"choices": [choice]}, cached=False)
+    assert (reply.text, reply.logprobs) == ('{"best": 1}', tokens)
+    parts = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
+    reply = read_reply("k", {"choices": [{"message": {"content": parts}}]}, cached=False)
+    assert reply.text == "in parts"
+
+
+def nested(levels):
+    return b"[" * levels + b"]" * levels
 
 
 @given(
@@ -110,6 +91,7 @@ def test_a_reply_is_read_from_the_least_a_server_may_send():
             | st.fixed_dictionaries({"choices": st.lists(inner)})
             | st.fixed_dictionaries({"message": inner})
         ),
+        max_leaves=12,
     )
 )
 def test_what_is_no_completion_is_refused_and_never_crashes(document):
@@ -121,21 +103,17 @@ def test_what_is_no_completion_is_refused_and_never_crashes(document):
     json.dumps(reply.usage)
 
 
-def test_further_parameters_are_sent_and_are_part_of_the_identity():
-    tools = [{"type": "function", "function": {"name": "rank"}}]
-    plain = ChatModel("m")
-    model = ChatModel("m", extra={"logprobs": True, "top_logprobs": 5, "tools": tools})
-    asked = model.request([("user", "x")])
-    assert asked.body["tools"] == tools
-    assert asked.key != plain.request([("user", "x")]).key
-    assert model.identity != plain.identity
-    assert ChatModel("m", extra={}).identity == plain.identity
+def test_what_would_be_no_better_if_asked_again_is_told_from_what_may_pass():
+    for content in (nested(200), nested(100_000), b'data: {"choices": []}\n\n'):
+        with pytest.raises(UnreadableError):
+            parse(content)
+    with pytest.raises(ValueError, match="not JSON") as caught:
+        parse(b"<html>gateway</html>")
+    assert not isinstance(caught.value, UnreadableError)
+    assert parse(nested(50))
 
 
-def test_log_probabilities_and_the_arguments_of_a_called_function_are_read():
-    tokens = [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "M", "logprob": -2.0}]}]
-    call = {"type": "function", "function": {"name": "rank", "arguments": '{"best": 1}'}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    choice = {"message": message, "finish_reason": "tool_calls", "logprobs": {"content": tokens}}
-    reply = read_reply("k", {"choices": [choice]}, cached=False)
-    assert (reply.text, reply.logprobs) == ('{"best": 1}', tokens)
+def test_half_a_surrogate_pair_becomes_a_character_that_files_can_hold():
+    content = json.dumps(completion_body("cut \ud83d and whole \U0001f600", model="m")).encode()
+    reply = read_reply("k", parse(content), cached=False)
+    assert reply.text == "cut \ufffd and whole \U0001f600"

@@ -61,6 +61,7 @@ def test_a_value_out_of_range_is_named(override):
             ["2 × 2 × 3 nodes"],
         ),
         (["teacher.prices.output=1"], ["teacher.prices", "both"]),
+        (["+teacher.extra_body.stream=true"], ["teacher.extra_body.stream"]),
         (["data.steps.lengthen.prompt=null"], ["data.steps.lengthen.prompt"]),
         (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),

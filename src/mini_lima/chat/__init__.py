@@ -4,28 +4,25 @@ Teacher and annotator both go through `complete`, whether the answers come from 
 from a cassette of recorded ones. Importing this package costs little: asyncio, openai and its
 transport are loaded when the first request has to be sent.
 
-    client      what a stage is given, and `complete`: what is sent, what others are asking
+    client      what a stage is given, and `complete`: what is answered, and from where
+    work        what is still open, and what came
     live        many requests at a time, each until it is answered or given up
-    faults      what went wrong with an attempt, and when to try again
-    adaptation  parameters that a model refuses
-    batch       all together: cheaper, within a day
-    cache       the answers; in_flight says who is asking what at this moment
+    batches     all together: cheaper, within a day (`batch_table`: who waits for which)
+    wire        calls over one connection; `faults`: what went wrong, and when to try again
+    cache       the answers; `in_flight`: who is asking what at this moment
     recordings  answers that travel from cache to cache
-    ledger      what it took, with prices, tokens and budget
+    ledger      what it took, with the budget; `prices`: what tokens cost
 
 `endpoint` and `requests` are known to all of them.
 """
 
-from mini_lima.chat.batch.files import import_batch, write_batch_input
-from mini_lima.chat.budget import Budget
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.client import LEDGER, Chat, Session, complete, user_says
-from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.ledger import Cost, Ledger, merged, read_ledger, warnings, write_ledger
-from mini_lima.chat.prices import Estimate, Prices, estimate
+from mini_lima.chat.endpoint import ChatMode, Connection, Endpoint
+from mini_lima.chat.ledger import Budget, Cost, Ledger, merged, read_ledger, warnings, write_ledger
+from mini_lima.chat.prices import USUAL_BYTES_PER_TOKEN, Estimate, Prices, estimate
 from mini_lima.chat.recordings import (
     REQUESTS,
-    Imported,
     export_cassette,
     import_cassette,
     read_cassette,
@@ -44,15 +41,17 @@ from mini_lima.chat.requests import (
 __all__ = [
     "LEDGER",
     "REQUESTS",
+    "USUAL_BYTES_PER_TOKEN",
     "Budget",
     "CassetteEntry",
     "Chat",
+    "ChatMode",
     "ChatModel",
     "ChatRequest",
+    "Connection",
     "Cost",
     "Endpoint",
     "Estimate",
-    "Imported",
     "Ledger",
     "Prices",
     "Reply",
@@ -62,7 +61,6 @@ __all__ = [
     "completion_body",
     "estimate",
     "export_cassette",
-    "import_batch",
     "import_cassette",
     "merged",
     "read_cassette",
@@ -71,7 +69,6 @@ __all__ = [
     "unanswered",
     "user_says",
     "warnings",
-    "write_batch_input",
     "write_cassette",
     "write_ledger",
 ]

@@ -6,8 +6,8 @@ key); it holds request and response whole, so that a cache can be exported witho
 filled it. Rows are only ever added: the first answer to a request is its answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; the claims of processes that
-are asking at this moment (`in_flight`); and the batches (`batch.batch_table`).
+parameters, batch), which a ledger wants to know and a reply does not; and the batches
+(`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -29,8 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mini_lima.chat import in_flight
-from mini_lima.chat.batch import batch_table
+from mini_lima.chat import batch_table
+from mini_lima.chat.in_flight import InFlight
 from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
@@ -56,7 +56,6 @@ CREATE TABLE IF NOT EXISTS responses (
 )
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
-    in_flight.TABLE,
     *batch_table.TABLES,
 )
 
@@ -82,9 +81,7 @@ class ResponseCache:
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
             self._prepare(path)
-            self._in_flight = in_flight.InFlight(
-                self._database, path.with_name(f"{path.name}-claims")
-            )
+            self._in_flight = InFlight(path.with_name(f"{path.name}-in-flight"))
             self.batches = batch_table.BatchTable(
                 self._database, endpoint, self._in_flight, self._key
             )
@@ -106,12 +103,13 @@ class ResponseCache:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
-    def get(self, request: ChatRequest) -> Any | None:
-        """The response body that ``request`` was answered with, None if it was not."""
+    def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
+        """What ``request`` was answered with, and how that was made as far as it is known."""
         row = self._database.execute(
-            "SELECT response FROM responses WHERE key = ?", (self._key(request.key),)
+            "SELECT response, made FROM responses LEFT JOIN making USING (key) WHERE key = ?",
+            (self._key(request.key),),
         ).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else (json.loads(row[0]), json.loads(row[1] or "{}"))
 
     def entry(self, request_key: str) -> CassetteEntry | None:
         """Request and response under ``request_key``, None if it was not answered."""
@@ -121,63 +119,41 @@ class ResponseCache:
         ).fetchone()
         if row is None:
             return None
-        return CassetteEntry(json.loads(row[0]), json.loads(row[1]), row[2], self._endpoint)
+        request = ChatRequest(json.loads(row[0]), row[2])
+        return CassetteEntry(request, json.loads(row[1]), self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
-        """Whether ``request`` was answered."""
-        return (
-            self._database.execute(
-                "SELECT 1 FROM responses WHERE key = ?", (self._key(request.key),)
-            ).fetchone()
-            is not None
-        )
-
-    def making(self, request: ChatRequest) -> dict[str, Any]:
-        """How the answer to ``request`` was made; empty if that is not known."""
-        row = self._database.execute(
-            "SELECT made FROM making WHERE key = ?", (self._key(request.key),)
-        ).fetchone()
-        return {} if row is None else dict(json.loads(row[0]))
+        """Whether there is an answer to ``request``."""
+        query = "SELECT 1 FROM responses WHERE key = ?"
+        return self._database.execute(query, (self._key(request.key),)).fetchone() is not None
 
     def put(
         self, request: ChatRequest, response: Any, made: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> bool:
         """Keep ``response``, on disk when this returns; an answer that is already there stays.
 
         Args:
             request: What was asked; our claim on it ends, and so does its place in a batch.
             response: The body that came back.
             made: How it was made, as JSON types.
+
+        Returns:
+            Whether there was no answer before.
         """
-        self._insert(request.key, request.sample, request.body, response, made)
-
-    def put_entry(self, entry: CassetteEntry, made: Mapping[str, Any] | None = None) -> bool:
-        """As `put`; whether the answer is new."""
-        return self._insert(entry.key, entry.sample, entry.body, entry.response, made)
-
-    def _insert(
-        self,
-        request_key: str,
-        sample: int,
-        body: dict[str, Any],
-        response: Any,
-        made: Mapping[str, Any] | None,
-    ) -> bool:
-        key = self._key(request_key)
-        row = (key, self._endpoint, request_key, sample)
-        texts = (canonical_json(body), _storable(response))
+        key = self._key(request.key)
+        texts = (canonical_json(request.body), json.dumps(response, ensure_ascii=False))
+        row = (key, self._endpoint, request.key, request.sample, *texts, time.time())
         with self._writing():
             self._database.execute("BEGIN IMMEDIATE")
             added = self._database.execute(
-                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*row, *texts, time.time()),
+                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)", row
             ).rowcount
             if added and made:
                 self._database.execute(
                     "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
                 )
             self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
-            self._in_flight.release(key)
+        self._in_flight.release(key)
         return bool(added)
 
     @contextmanager
@@ -196,8 +172,8 @@ class ResponseCache:
         """Whether ``request`` is ours to ask: not answered, not being asked, in no open batch."""
         if not self._in_flight.take(self._key(request.key)):
             return False
-        # Looked at last: only who has the claim can put the request into a batch.
-        if self.batches.holds(request):
+        # Looked at last: only who has the claim can answer the request or put it into a batch.
+        if self.has(request) or self.batches.is_open(request):
             self.release(request)
             return False
         return True
@@ -207,8 +183,8 @@ class ResponseCache:
         self._in_flight.release(self._key(request.key))
 
     def is_free(self, request: ChatRequest) -> bool:
-        """Whether no one is asking ``request`` now and no open batch holds it."""
-        return self._in_flight.is_free(self._key(request.key)) and not self.batches.holds(request)
+        """Whether no one else is asking ``request`` now and no open batch holds it."""
+        return self._in_flight.is_free(self._key(request.key)) and not self.batches.is_open(request)
 
     def _key(self, request_key: str) -> str:
         return hashlib.sha256(f"{self._endpoint}\n{request_key}".encode()).hexdigest()
@@ -230,16 +206,6 @@ class ResponseCache:
     ) -> None:
         """Close."""
         self.close()
-
-
-def _storable(response: Any) -> str:
-    """JSON of ``response`` that is valid Unicode.
-
-    A reply cut in the middle of an emoji can end in half a surrogate pair, which JSON lets through
-    as an escape and no UTF-8 file can hold: such a half becomes U+FFFD here, before anyone sees it.
-    """
-    text = json.dumps(response, ensure_ascii=False)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _choose_journal(database: sqlite3.Connection, path: Path, *, new: bool) -> None:

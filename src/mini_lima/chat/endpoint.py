@@ -7,9 +7,10 @@ environment variable, so it can be printed, logged and compared freely.
 import hashlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from mini_lima.errors import UserError
@@ -17,77 +18,78 @@ from mini_lima.errors import UserError
 # Named here because the client would otherwise let an environment variable of its own redirect the
 # requests of a run, and their answers would be cached under the name of another endpoint.
 OPENAI_URL = "https://api.openai.com/v1"
-POSITIVE = (
-    "timeout",
-    "total_timeout",
-    "backoff",
-    "requests_per_minute",
-    "tokens_per_minute",
-    "batch_poll",
-)
-MODES = ("live", "batch", "replay")
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """An OpenAI-compatible server, or a cassette that stands for one.
+class ChatMode(StrEnum):
+    """How a model behind an endpoint is asked; the answers are the same."""
+
+    live = "live"
+    batch = "batch"
+    replay = "replay"
+    """Not at all: everything must be in the response cache."""
+
+
+@dataclass(kw_only=True)
+class Connection:
+    """How a server is asked; these are options of the configuration, with their defaults."""
+
+    api_key_env: str | None = None
+    """Environment variable that holds the key. None: no key is sent."""
+    mode: ChatMode = ChatMode.live
+    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
+    concurrency: int = 16
+    """Calls in flight at most."""
+    timeout: float = 120.0
+    """Seconds after which one attempt has failed, however much has arrived by then."""
+    total_timeout: float = 900.0
+    """Seconds after which no further attempt at one request begins. One that has begun is not cut
+    short by it, because it may be paid for."""
+    max_retries: int = 14
+    """Attempts beyond the first: with their pauses they outlast a storm of four minutes."""
+    requests_per_minute: float | None = None
+    """Attempts sent at most; null leaves it to the endpoint."""
+    tokens_per_minute: float | None = None
+    """The same for tokens, as they are estimated before an attempt."""
+
+    def faults(self) -> Iterator[str]:
+        """Yield what no call could succeed with, a line each, which begins with the field."""
+        limits = ("timeout", "total_timeout", "requests_per_minute", "tokens_per_minute")
+        for name in ("concurrency", *limits):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                yield f"{name}={value}: must be greater than 0"
+        if self.max_retries < 0:
+            yield f"max_retries={self.max_retries}: must be 0 or greater"
+
+
+@dataclass
+class Endpoint(Connection):
+    """An OpenAI-compatible server, or a recording that stands for one.
 
     Attributes:
         name: Identity in the cache: two endpoints that may answer differently need two names.
         base_url: Address up to ``/v1``; None is OpenAI's own.
-        api_key_env: Environment variable that holds the key; None sends a placeholder.
         cassette: Recorded answers. With it nothing is sent and no key is read.
-        concurrency: Calls in flight at most.
-        timeout: Seconds after which one attempt counts as failed, however much has arrived by then.
-        total_timeout: Seconds after which no further attempt at one request begins. One that has
-            begun is not cut short by it, because it may be paid for.
-        max_retries: Attempts beyond the first for what may pass (429, 5xx, lost connections). With
-            the default and the pauses of `faults` they outlast a storm of four to eight minutes.
         backoff: Seconds; sets the scale of the pauses between attempts.
-        requests_per_minute: Attempts that are sent at most; None leaves it to the endpoint.
-        tokens_per_minute: The same for tokens, as they are estimated before an attempt.
-        mode: How it is asked: ``live``, each request for itself, or ``batch``, all together through
-            OpenAI's batch interface, which costs less and takes up to a day, or ``replay``, not at
-            all: everything must be in the response cache. The answers are the same, so the mode is
-            no part of the identity.
         batch_poll: Seconds between two looks at a batch, at the most; the first come sooner.
     """
 
     name: str
     base_url: str | None = None
-    api_key_env: str | None = None
     cassette: Path | None = None
-    concurrency: int = 8
-    timeout: float = 120.0
-    total_timeout: float = 900.0
-    max_retries: int = 14
     backoff: float = 0.5
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    mode: Literal["live", "batch", "replay"] = "live"
     batch_poll: float = 60.0
 
     def __post_init__(self) -> None:
         """Raise UserError for what no call could succeed with."""
-        if self.concurrency < 1 or self.max_retries < 0:
-            raise UserError(
-                f"endpoint {self.name!r}: concurrency must be at least 1 and max_retries at least "
-                f"0, not {self.concurrency} and {self.max_retries}"
-            )
-        if self.mode not in MODES:
-            raise UserError(
-                f"endpoint {self.name!r}: mode must be {', '.join(MODES[:-1])} or {MODES[-1]}"
-            )
-        for name in POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"endpoint {self.name!r}: {name} must be above 0, not {value}")
         address = urlsplit(self.url)
         if address.scheme not in ("http", "https") or not address.hostname:
             raise UserError(
                 f"endpoint {self.name!r}: base_url must look like http://127.0.0.1:8000/v1, not "
                 f"{self.base_url!r}"
             )
+        for fault in self.faults():
+            raise UserError(f"endpoint {self.name!r}: {fault}")
 
     @property
     def url(self) -> str:

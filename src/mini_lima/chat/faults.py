@@ -1,15 +1,20 @@
 """What went wrong with one attempt, what that means, and when to try again.
 
 A fault **passes** (a busy or restarting server, a lost connection), or is the request's **own** and
-will meet it again (refused contents, a prompt that is too long), or is **hopeless**: no request can
-be answered before a person does something. Its code is a stable word for counting, its text is for
-people. The credential is in neither, though some servers repeat it.
+will meet it again (refused contents, a prompt that is too long, a reply in a shape that cannot be
+read), or is **hopeless**: no request can be answered before a person does something. Its code is a
+stable word for counting, its text is for people. The credential is in neither, though some servers
+repeat it.
 
 What passes is tried again after what the endpoint asks for, and later each time. The pauses double
 from ``backoff`` (half a second) to 120 times that (a minute), each shortened by up to a half at
 random so that calls which failed together do not return together. An endpoint that asks for a pause
 gets at least that; where its advice did not help before, the own pause grows past it, or a hundred
 callers told "in a second" would meet again every second.
+
+A parameter that a model does not take is read out of its refusal. OpenAI's newer models want
+``max_completion_tokens`` in place of ``max_tokens`` and take no ``temperature``; older servers want
+it the other way round.
 """
 
 import re
@@ -22,8 +27,8 @@ from enum import Enum, auto
 import httpx2
 import openai
 
-from mini_lima.chat.adaptation import refused_parameter
 from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.requests import UnreadableError
 
 RATE_LIMIT = "rate_limit"
 SERVER_ERROR = "server_error"
@@ -38,8 +43,6 @@ BAD_REQUEST = "bad_request"
 
 LONGEST_PAUSE = 120
 """In units of ``backoff``."""
-RETRIES_OF_THE_UNREACHABLE = 3
-"""Where no call of a run has met a server at all, waiting for it is waiting for a wrong address."""
 
 NO_CREDIT = "the account behind {key} has no credit left"
 REMEDIES = {
@@ -48,7 +51,9 @@ REMEDIES = {
     403: "the key in {key} may not use {what}",
     429: NO_CREDIT,
 }
+HOPELESS = (401, 402, 403, 404, 405, 501)
 UNKNOWN = "check base_url, and that this endpoint knows {what}"
+REDIRECTED = "give the address that this one leads to as base_url: no redirect is followed"
 
 # OpenAI, DeepSeek, Anthropic.
 _NO_QUOTA = re.compile(
@@ -71,6 +76,24 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 
+PARAMETERS = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "seed")
+_PARAMETER = f"({'|'.join(PARAMETERS)})"
+_REFUSED = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # OpenAI, and what passes its errors on without their code
+        rf"unsupported (?:parameter|value): \W*{_PARAMETER}\b",
+        rf"unrecognized request argument supplied: {_PARAMETER}\b",
+        r"setting \W*(max_tokens)\W+and\W+max_completion_tokens\W+at the same time",
+        # servers that check bodies with pydantic (vLLM, Mistral)
+        rf"extra_forbidden\W+loc\W+body\W+{_PARAMETER}\b",
+        # Anthropic, xAI and routers
+        rf"[`'\"]{_PARAMETER}[`'\"]? is (?:deprecated|not supported|unsupported)",
+        rf"does not support (?:the )?(?:parameter )?[`'\"]?{_PARAMETER}\b",
+        rf"argument not supported on this model: {_PARAMETER}\b",
+    )
+]
+
 
 class Meaning(Enum):
     """How far a fault reaches."""
@@ -88,6 +111,7 @@ class Fault:
         code: One of this module's words.
         meaning: How far it reaches.
         text: One line for people.
+        status: Of the response, if there was one.
         asked_for: Seconds that the endpoint asks to wait.
         refused: The parameter that the model does not take, if it is that.
         may_be_billed: Whether an answer may have been made that never arrived.
@@ -97,6 +121,7 @@ class Fault:
     code: str
     meaning: Meaning
     text: str
+    status: int | None = None
     asked_for: float | None = None
     refused: str | None = None
     may_be_billed: bool = False
@@ -112,8 +137,8 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
     """Read the exception that an attempt ended with.
 
     Args:
-        error: From the client (`openai.APIError`), a `TimeoutError`, or a `ValueError` that says
-            what the response is instead of a completion.
+        error: From the client (`openai.APIError`), a `TimeoutError`, or what says that the response
+            is no completion.
         endpoint: Where the attempt went.
         credential: Is not repeated.
         what: Was asked, such as ``model 'gpt-x'``.
@@ -134,32 +159,33 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
             return Fault(UNREACHABLE, Meaning.passes, text)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
     text = cleaned(str(error), endpoint, credential)
-    return Fault(NO_COMPLETION, Meaning.passes, text, may_be_billed=True)
+    meaning = Meaning.own if isinstance(error, UnreadableError) else Meaning.passes
+    return Fault(NO_COMPLETION, meaning, text, may_be_billed=True)
 
 
 def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: str) -> Fault:
     status, told = error.status_code, f"{error} {error.code} {error.type}"
     if status == 403 and _FILTERED.search(told):  # OpenRouter's way of moderating
-        return Fault(CONTENT_FILTER, Meaning.own, text)
+        return Fault(CONTENT_FILTER, Meaning.own, text, status)
     no_quota = _NO_QUOTA.search(told)
     unknown_model = status in (400, 404, 422) and _UNKNOWN_MODEL.search(told)
-    if status in (401, 402, 403, 404) or no_quota or unknown_model:
+    if status < 400 or status in HOPELESS or no_quota or unknown_model:
         remedy = NO_CREDIT if no_quota else REMEDIES.get(status, UNKNOWN)
+        remedy = REDIRECTED if status < 400 else remedy
         remedy = remedy.format(key=endpoint.api_key_env or "api_key_env (not set)", what=what)
-        return Fault(BAD_REQUEST, Meaning.hopeless, text, remedy=remedy)
+        return Fault(BAD_REQUEST, Meaning.hopeless, text, status, remedy=remedy)
     asked_for = retry_after(error.response.headers)
     if status == 429:
-        return Fault(RATE_LIMIT, Meaning.passes, text, asked_for)
+        return Fault(RATE_LIMIT, Meaning.passes, text, status, asked_for)
     if status >= 500 or status in (408, 409, 425):
-        return Fault(SERVER_ERROR, Meaning.passes, text, asked_for)
+        return Fault(SERVER_ERROR, Meaning.passes, text, status, asked_for)
     whole = f"{told} {error.response.text}"
     if refused := refused_parameter(status, error.code, error.param, whole):
-        return Fault(BAD_REQUEST, Meaning.own, text, refused=refused)
+        return Fault(BAD_REQUEST, Meaning.own, text, status, refused=refused)
     if _FILTERED.search(told):
-        return Fault(CONTENT_FILTER, Meaning.own, text)
-    if _TOO_LONG.search(told):
-        return Fault(CONTEXT_LENGTH, Meaning.own, text)
-    return Fault(BAD_REQUEST, Meaning.own, text)
+        return Fault(CONTENT_FILTER, Meaning.own, text, status)
+    code = CONTEXT_LENGTH if _TOO_LONG.search(told) else BAD_REQUEST
+    return Fault(code, Meaning.own, text, status)
 
 
 def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
@@ -167,6 +193,27 @@ def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
     if endpoint.api_key_env is not None:
         text = text.replace(credential, "[key]")
     return " ".join(text.split())[:200]
+
+
+def refused_parameter(
+    status: int | None, code: str | None, parameter: str | None, text: str
+) -> str | None:
+    """The parameter that an error says a model does not take, None if it says something else.
+
+    Not a value that is out of range: a ``max_tokens`` that is too large is the caller's to mend.
+
+    Args:
+        status: Of the response.
+        code: OpenAI's code of the error.
+        parameter: The parameter that OpenAI's error names.
+        text: The error in full.
+    """
+    if status not in (400, 422):
+        return None
+    if code in ("unsupported_parameter", "unsupported_value") and parameter in PARAMETERS:
+        return parameter
+    found = (pattern.search(text) for pattern in _REFUSED)
+    return next((match[1].lower() for match in found if match), None)
 
 
 def pause(
@@ -211,7 +258,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 

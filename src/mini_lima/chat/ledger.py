@@ -1,21 +1,28 @@
-"""The ledger: what asking took, and what the answers are worth.
+"""What asking took and what it may take: the ledger and the budget.
 
 A run that resumes spends little and uses much. So two sums are kept apart: ``spent`` is what calls
 of this run were charged with, ``value`` is what all replies that were used did cost when they were
 made, this run or earlier. Ledgers of several calls, stages or runs add up with `merged`.
+
+A budget is a limit in dollars that no call can pass, because each is paid for in advance. Before a
+call is sent, the most that it can cost is set aside; when it is over, what it did cost takes that
+place. Calls in flight therefore count in full, and the run ends before the first call that could
+pass the limit, not after it. A call whose answer got lost, on a connection that broke or a
+time-out, may be billed all the same: it stays set aside at its most, and is shown separately.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from mini_lima.chat.prices import Prices
+from mini_lima.chat.prices import Prices, TokenCount, reported
 from mini_lima.chat.requests import ChatRequest, Reply
-from mini_lima.chat.tokens import TokenCount, reported
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 
 NOT_SAID = "(not said)"
@@ -109,10 +116,11 @@ class Ledger:
     usage_missing: int = 0
     usage_zero: int = 0
     adapted: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Parameters that a model refused, and how its replies were got without them."""
+    """Parameters that a model refused, and how its replies were got without them: what is sent to
+    it from then on (see `live`)."""
 
     def count_reply(
-        self, request: ChatRequest, reply: Reply, made: dict[str, Any], prices: Prices | None
+        self, request: ChatRequest, reply: Reply, made: Mapping[str, Any], prices: Prices | None
     ) -> None:
         """Count a reply that is used; ``made`` is what the cache knows about its making."""
         tokens = reported(reply.usage)
@@ -203,3 +211,79 @@ def read_ledger(path: Path) -> Ledger:
     latency = Latency(document.pop("latency")["classes"])
     spent, value = Cost(**document.pop("spent")), Cost(**document.pop("value"))
     return Ledger(**document, spent=spent, value=value, latency=latency)
+
+
+@dataclass
+class Charge:
+    """The cost of a call or batch in flight: at the most, until better is known."""
+
+    usd: float
+    certain: bool = False
+
+    def settle(self, usd: float) -> None:
+        """Say what the call did cost."""
+        self.usd, self.certain = usd, True
+
+
+class Budget:
+    """Dollars for all calls of one run, of whatever model; belongs to one process.
+
+    Attributes:
+        limit_usd: What may be spent.
+        spent_usd: What answers did cost.
+        lost_usd: What calls without an answer may be billed with.
+
+    Raises:
+        UserError: ``limit_usd`` is no amount of money.
+    """
+
+    def __init__(self, limit_usd: float = math.inf) -> None:
+        """Start with nothing spent."""
+        if not limit_usd >= 0:
+            raise UserError(f"budget_usd must be 0 or more dollars, not {limit_usd}")
+        self.limit_usd = limit_usd
+        self.spent_usd = 0.0
+        self.lost_usd = 0.0
+        self._set_aside: dict[int, float] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the budget itself: copied, its money could be spent twice."""
+        return self
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.limit_usd < math.inf
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether money is set aside that may come back."""
+        return bool(self._set_aside)
+
+    def fits(self, most_usd: float) -> bool:
+        """Whether a call that costs ``most_usd`` or less cannot pass the limit."""
+        committed = self.spent_usd + self.lost_usd + math.fsum(self._set_aside.values())
+        return not self.is_limited or committed + most_usd <= self.limit_usd
+
+    def set_aside(self, most_usd: float) -> Charge:
+        """Set ``most_usd`` aside for what is going to be paid for, until it is counted."""
+        charge = Charge(most_usd)
+        self._set_aside[id(charge)] = most_usd
+        return charge
+
+    def count(self, charge: Charge) -> None:
+        """Count ``charge``, for which nothing is set aside any more."""
+        del self._set_aside[id(charge)]
+        if charge.certain:
+            self.spent_usd += charge.usd
+        else:
+            self.lost_usd += charge.usd
+
+    @contextlib.contextmanager
+    def call(self, most_usd: float) -> Iterator[Charge]:
+        """Set ``most_usd`` aside while one call lasts, then count its charge."""
+        charge = self.set_aside(most_usd)
+        try:
+            yield charge
+        finally:
+            self.count(charge)

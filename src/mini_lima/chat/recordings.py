@@ -12,10 +12,8 @@ proves by itself that its answer belongs to its request. Lines are sorted by key
 canonical form, so equal recordings are equal files.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,8 @@ from mini_lima.chat.requests import (
     CassetteEntry,
     ChatRequest,
     canonical_json,
+    parse,
     read_reply,
-    request_key,
 )
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_text
@@ -47,24 +45,24 @@ def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
     for entry in entries:
         line = canonical_json(
             {
-                "custom_id": entry.key,
+                "custom_id": entry.request.key,
                 "method": METHOD,
                 "url": URL,
-                "body": entry.body,
-                "sample": entry.sample,
+                "body": entry.request.body,
+                "sample": entry.request.sample,
                 "response": {"status_code": 200, "request_id": None, "body": entry.response},
                 "error": None,
             }
             | ({} if entry.endpoint is None else {"endpoint": entry.endpoint})
         )
-        if lines.setdefault(entry.key, line) != line:
-            raise ValueError(f"two different answers to request {entry.key}")
+        if lines.setdefault(entry.request.key, line) != line:
+            raise ValueError(f"two different answers to request {entry.request.key}")
     write_text(path, "".join(lines[key] + "\n" for key in sorted(lines)))
 
 
 def read_cassette(path: Path) -> dict[str, dict[str, Any]]:
     """The response bodies on the cassette at ``path`` by request key; errors as `read_entries`."""
-    return {entry.key: entry.response for entry in read_entries(path)}
+    return {entry.request.key: entry.response for entry in read_entries(path)}
 
 
 def read_entries(path: Path) -> list[CassetteEntry]:
@@ -75,9 +73,8 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             says, or occurs twice.
     """
     try:
-        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
         raise UserError(f"the cassette {path} cannot be read: {error}") from error
     entries: list[CassetteEntry] = []
     first_seen: dict[str, int] = {}
@@ -85,72 +82,45 @@ def read_entries(path: Path) -> list[CassetteEntry]:
         if not line.strip():
             continue
         try:
-            entry = _entry(line)
+            entry = _entry(parse(line))
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from error
-        if entry.key in first_seen:
+        key = entry.request.key
+        if key in first_seen:
             raise UserError(
-                f"{path}:{number}: request {entry.key} was already answered in line "
-                f"{first_seen[entry.key]}; remove one of the two"
+                f"{path}:{number}: request {key} was already answered in line {first_seen[key]}; "
+                "remove one of the two"
             )
-        first_seen[entry.key] = number
+        first_seen[key] = number
         entries.append(entry)
     return entries
 
 
-def _entry(line: str) -> CassetteEntry:
-    """Read one line; ValueError says what is wrong with it."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    lacking = [name for name in ("custom_id", "body", "response") if name not in row]
-    if lacking:
-        raise ValueError(f"no {' and no '.join(lacking)}: not a line of a cassette")
-    body, sample, response = row["body"], row.get("sample", 0), row["response"]
-    if not isinstance(body, dict) or type(sample) is not int:
-        raise ValueError("body must be a JSON object and sample a whole number")
-    key = request_key(body, sample)
-    if row["custom_id"] != key:
+def _entry(row: Any) -> CassetteEntry:
+    """Read one line; ValueError says which field is wrong, and how."""
+    match row:
+        case {"custom_id": str(key), "body": {"model": str(), "messages": list()} as body}:
+            sample, endpoint = row.get("sample", 0), row.get("endpoint")
+        case _:
+            raise ValueError("no custom_id and body of a chat request: not a line of a cassette")
+    if type(sample) is not int or not isinstance(endpoint, str | None):
+        raise ValueError("sample must be a whole number and endpoint a text")
+    request = ChatRequest(body, sample)
+    if request.key != key:
         raise ValueError(
-            f"custom_id {row['custom_id']!r} is not the key of this body and sample, which is "
-            f"{key}: the request was changed after it was recorded"
+            f"custom_id {key!r} is not the key of this body and sample, which is "
+            f"{request.key}: the request was changed after it was recorded"
         )
-    answered = isinstance(response, dict) and response.get("status_code") == 200
-    if not answered or row.get("error") is not None:
-        raise ValueError("a failed call: a cassette holds answers only")
+    match row:
+        case {"response": {"status_code": 200, "body": response}} if row.get("error") is None:
+            pass
+        case _:
+            raise ValueError("response: a failed call: a cassette holds answers only")
     try:
-        read_reply(key, response.get("body"), cached=True)
+        read_reply(key, response, cached=True)
     except ValueError as error:
         raise ValueError(f"response.body is no chat completion: {error}") from error
-    endpoint = row.get("endpoint")
-    return CassetteEntry(
-        body, response["body"], sample, endpoint if isinstance(endpoint, str) else None
-    )
-
-
-@dataclass
-class Imported:
-    """What an import brought.
-
-    Attributes:
-        new: Answers that the cache did not hold.
-        known: Answers that it held already, which stay.
-        failed: Why a request was not answered, by request key.
-        missing: Keys of requests that nothing was said about.
-    """
-
-    new: int = 0
-    known: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-
-    def count(self, *, is_new: bool) -> None:
-        """Count one answer."""
-        self.new += is_new
-        self.known += not is_new
+    return CassetteEntry(request, response, endpoint)
 
 
 def unanswered(
@@ -170,54 +140,11 @@ def unanswered(
         return [
             request
             for request in distinct
-            if not kept.has(request) and not kept.batches.holds(request)
+            if not kept.has(request) and not kept.batches.is_open(request)
         ]
 
 
-def export_cassette(cache: Path, keys: Iterable[str], *, endpoint: Endpoint, path: Path) -> int:
-    """Write the answers to the requests ``keys`` to the cassette ``path``.
-
-    Equal answers make equal files, byte for byte, whatever the order of ``keys``.
-
-    Args:
-        cache: File of the response cache.
-        keys: Request keys, as replies and the lineage of examples carry them; each counts once.
-        endpoint: Whose answers.
-        path: The file to write; its folder exists.
-
-    Returns:
-        How many answers it holds.
-
-    Raises:
-        UserError: some of them are not in the cache; nothing is written then.
-    """
-    wanted = sorted(set(keys))
-    with ResponseCache(cache, endpoint.identity) as kept:
-        entries = [kept.entry(key) for key in wanted]
-    if missing := [key for key, entry in zip(wanted, entries, strict=True) if entry is None]:
-        raise UserError(
-            f"{len(missing)} of {len(wanted)} requests have no answer of endpoint "
-            f"{endpoint.name!r} in {cache}, the first of them {missing[0]}: nothing was exported"
-        )
-    write_cassette(path, (entry for entry in entries if entry is not None))
-    return len(wanted)
-
-
-def import_cassette(path: Path, *, endpoint: Endpoint, cache: Path) -> Imported:
-    """Put the answers on the cassette ``path`` into ``cache`` as answers of ``endpoint``.
-
-    Raises:
-        UserError: See `read_entries`.
-    """
-    entries = read_entries(path)
-    done = Imported()
-    with ResponseCache(cache, endpoint.identity) as kept:
-        for entry in entries:
-            done.count(is_new=kept.put_entry(entry))
-    return done
-
-
-def export_recordings(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
+def export_cassette(folders: Iterable[Path], cache: Path, cassette: Path) -> int:
     """Write the answers that ``folders`` were made with to the file ``cassette``.
 
     Args:
@@ -254,7 +181,7 @@ def export_recordings(folders: Iterable[Path], cache: Path, cassette: Path) -> i
     return len(entries)
 
 
-def import_recordings(cassette: Path, cache: Path, endpoint: str | None = None) -> Counter[str]:
+def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) -> Counter[str]:
     """Put the answers on ``cassette`` into ``cache``; those that are there already stay.
 
     Args:
@@ -278,7 +205,8 @@ def import_recordings(cassette: Path, cache: Path, endpoint: str | None = None) 
     for name, answers in by_endpoint.items():
         with ResponseCache(cache, name) as kept:
             for entry in answers:
-                counts["new" if kept.put_entry(entry) else "known"] += 1
+                is_new = kept.put(entry.request, entry.response)
+                counts["new" if is_new else "known"] += 1
     return counts
 
 

@@ -4,8 +4,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date
-from math import inf
 
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
@@ -13,7 +11,6 @@ from mini_lima.config.schema import (
     Config,
     Engine,
     Precision,
-    PricesConfig,
     Weights,
 )
 from mini_lima.errors import UserError
@@ -58,13 +55,6 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"adapter.dropout={config.adapter.dropout}: must be at least 0 and below 1"
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
-    for name, chat in config.chats().items():
-        positive[f"{name}.concurrency"] = chat.concurrency
-        positive[f"{name}.timeout"] = chat.timeout
-        positive[f"{name}.total_timeout"] = chat.total_timeout
-        for limit in ("requests_per_minute", "tokens_per_minute"):
-            if getattr(chat, limit) is not None:
-                positive[f"{name}.{limit}"] = getattr(chat, limit)
     for key, value in positive.items():
         if not value > 0:
             yield f"{key}={value}: must be greater than 0"
@@ -94,29 +84,10 @@ def _money(config: Config) -> Iterator[str]:
     if config.budget_usd is not None and not config.budget_usd >= 0:
         yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
     for name, chat in config.chats().items():
-        if chat.max_retries < 0:
-            yield f"{name}.max_retries={chat.max_retries}: must be 0 or greater"
-        yield from _prices(f"{name}.prices", chat.prices)
+        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
+        yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
-        yield from _prices(f"prices.{model}", prices)
-
-
-def _prices(where: str, prices: PricesConfig) -> Iterator[str]:
-    for key, price in asdict(prices).items():
-        if isinstance(price, float) and not 0 <= price < inf:
-            yield f"{where}.{key}={price}: must be 0 or more dollars per million tokens"
-    if (prices.input is None) != (prices.output is None):
-        yield f"{where}: give both input and output, or neither"
-    if not _is_day(prices.as_of):
-        yield f"{where}.as_of={prices.as_of}: must be a day, as 2026-11-23"
-
-
-def _is_day(text: str | None) -> bool:
-    try:
-        date.fromisoformat(text or "2000-01-01")
-    except ValueError:
-        return False
-    return True
+        yield from (f"prices.{model}{fault}" for fault in prices.faults())
 
 
 def optimizer_place(config: Config) -> choices.Place:

@@ -7,13 +7,13 @@ configuration gives them; nothing is read by a stage that was not found first.
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mini_lima import sources
-from mini_lima.chat import Budget, Chat, ChatModel, Endpoint, Prices
+from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices
 from mini_lima.config.arms import Step
 from mini_lima.config.checks import optimizer_place
 from mini_lima.config.schema import (
@@ -21,7 +21,6 @@ from mini_lima.config.schema import (
     ChatConfig,
     Config,
     EngineConfig,
-    PricesConfig,
     Weights,
 )
 from mini_lima.errors import UserError
@@ -180,20 +179,19 @@ def chat(config: Config, given: ChatConfig) -> Chat:
     Raises:
         UserError: its cassette cannot be had.
     """
-    sampling = ("model", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed")
-    connection = (
-        *("base_url", "api_key_env", "concurrency", "timeout", "total_timeout", "max_retries"),
-        *("requests_per_minute", "tokens_per_minute", "mode"),
-    )
+    sampling = {each.name: getattr(given, each.name) for each in fields(ChatModel)}
+    connection = {each.name: getattr(given, each.name) for each in fields(Connection)}
+    prices = given.prices if given.prices.are_known else config.prices.get(given.model, Prices())
     return Chat(
-        model=ChatModel(**{key: getattr(given, key) for key in sampling}),
+        model=ChatModel(**sampling),
         endpoint=Endpoint(
-            name=given.endpoint,
+            given.endpoint,
+            given.base_url,
             cassette=sources.local_file(given.cassette) if given.cassette else None,
-            **{key: getattr(given, key) for key in connection},
+            **connection,
         ),
         cache=Path(config.store) / "responses.sqlite",
-        prices=_prices(given.prices) or _prices(config.prices.get(given.model)),
+        prices=prices if prices.are_known else None,
         budget=_budget(config.budget_usd),
     )
 
@@ -212,10 +210,6 @@ def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
 @cache
 def _unused(key: str) -> None:
     log.warning("%s is not used: the judge is a rule, which asks no model", key)
-
-
-def _prices(given: PricesConfig | None) -> Prices | None:
-    return None if given is None or given.input is None else Prices(**asdict(given))
 
 
 @cache

@@ -1,6 +1,6 @@
 """Everything under ``conf/``, typed: the one description of what can be configured.
 
-Plain dataclasses without any dependency. Hydra checks every YAML file and command line against
+Plain dataclasses. Hydra checks every YAML file and command line against
 them (`entry.py` registers them); everything below the entry point receives them as ordinary
 objects. They are not frozen only because OmegaConf refuses frozen schemas. A field without a
 default must be given by a YAML file of its group.
@@ -9,6 +9,8 @@ default must be given by a YAML file of its group.
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from mini_lima.chat import ChatModel, Connection, Prices
 
 MUST_BE_GIVEN = "???"
 
@@ -78,14 +80,6 @@ class AdapterMethod(StrEnum):
     lora = "lora"
 
 
-class ChatMode(StrEnum):
-    """How an endpoint is asked for what the response cache does not hold."""
-
-    live = "live"
-    batch = "batch"
-    replay = "replay"
-
-
 class Orders(StrEnum):
     """Who stands first when a pair of outputs is shown to the annotator."""
 
@@ -152,55 +146,17 @@ class ModelConfig:
 
 
 @dataclass
-class PricesConfig:
-    """Dollars per million tokens. Without ``input`` and ``output``, they are not known."""
-
-    input: float | None = None
-    output: float | None = None
-    """Of the answer, reasoning included."""
-    cached_input: float | None = None
-    """Of the part of a prompt that the endpoint had cached; null: as ``input``."""
-    batch_input: float | None = None
-    batch_output: float | None = None
-    as_of: str | None = None
-    """The day on which these were the prices, as 2026-11-23."""
-
-
-@dataclass
-class ChatConfig:
-    """A model behind an OpenAI-compatible endpoint."""
+class ChatConfig(ChatModel, Connection):
+    """A model behind an OpenAI-compatible endpoint, how it is sampled and how it is asked."""
 
     endpoint: str = MUST_BE_GIVEN
     """Name of the service. Part of the identity of what it answers; its URL is not."""
     model: str = MUST_BE_GIVEN
     base_url: str | None = None
-    """None: the OpenAI client's default."""
-    api_key_env: str | None = None
-    """Environment variable that holds the key. None: no key is sent."""
+    """None: OpenAI's own."""
     cassette: str | None = None
     """Recorded responses; nothing is asked over a network then."""
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    """Length limit of a reply, for most servers and OpenAI's older models."""
-    max_completion_tokens: int | None = None
-    """The same for OpenAI's newer models, reasoning included."""
-    seed: int | None = None
-    """Of the first answer to a prompt; a repeat has the next one."""
-    mode: ChatMode = ChatMode.live
-    """``batch``: through OpenAI's batch interface, at batch prices, within a day."""
-    concurrency: int = 16
-    """Calls in flight at most."""
-    timeout: float = 120.0
-    """Seconds per attempt."""
-    total_timeout: float = 900.0
-    """Seconds after which no further attempt at one request begins."""
-    max_retries: int = 14
-    """Attempts beyond the first: with their pauses they outlast a storm of four minutes."""
-    requests_per_minute: float | None = None
-    """Attempts sent at most; null leaves it to the endpoint."""
-    tokens_per_minute: float | None = None
-    prices: PricesConfig = field(default_factory=PricesConfig)
+    prices: Prices = field(default_factory=Prices)
     """If not given, those of the model in the group ``prices``."""
 
 
@@ -419,7 +375,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     grid: GridConfig = field(default_factory=GridConfig)
-    prices: dict[str, PricesConfig] = field(default_factory=dict)
+    prices: dict[str, Prices] = field(default_factory=dict)
     """By the name of the model."""
     contrasts: list[str] = field(default_factory=list)
     """What a comparison asks: ``improved - naive`` by arms, ``baseline``, ``(a - b) - (c - d)``.

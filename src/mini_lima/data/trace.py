@@ -105,7 +105,7 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
         yield f"   request {key}: not in the response cache any more"
         return
     yield f"   request {key}"
-    for message in entry.body["messages"]:
+    for message in entry.request.body["messages"]:
         yield from _quoted(f"prompt ({message['role']})", message["content"])
     choice: dict[str, Any] = entry.response["choices"][0]
     served = entry.response.get("model") or "a model that is not named"

@@ -90,7 +90,8 @@ def _check_room(judge: Annotator, chat: Chat) -> None:
 
 def for_reading(judge: Annotator, chat: Chat) -> Chat:
     """``chat`` with the parameters that reading the judge's answers depends on."""
-    return replace(chat, model=replace(chat.model, extra={**judge.extra, **chat.model.extra}))
+    extra = {**judge.extra, **chat.model.extra_body}
+    return replace(chat, model=replace(chat.model, extra_body=extra))
 
 
 def _completion(reply: Reply, chat: Chat, attempts: int) -> Completion:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mini_lima.chat import ChatRequest, Endpoint, Ledger, complete, write_ledger
+from mini_lima.chat import ChatModel, Endpoint, Ledger, complete, write_ledger
 from mini_lima.errors import UserError
 from mini_lima.evaluation.outputs import Output, Question, read_questions, write_outputs
 from mini_lima.evaluation.server import serving
@@ -86,15 +86,16 @@ def generate(
     ledger = Ledger()
     with serving(command, base_url, model=model, revision=revision, folder=work_dir) as server:
         requests = [
-            ChatRequest(
-                model=server.model,
-                messages=(("user", question.row.instruction),),
+            ChatModel(
+                server.model,
                 temperature=temperature,
                 top_p=1.0,
                 max_tokens=question.room,
-                seed=seed + question.repeat if temperature else None,
+                seed=seed if temperature else None,
+                extra_body=_extra(dialect, stops),
+            ).request(
+                [("user", question.row.instruction)],
                 sample=question.repeat if temperature else 0,
-                extra=_extra(dialect, stops),
             )
             for question in questions
         ]

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.util import find_spec
 
+from mini_lima.chat import ChatMode
 from mini_lima.config.checks import global_batch_fault
 from mini_lima.config.schema import (
     AdapterMethod,
     ChatConfig,
-    ChatMode,
     Config,
     Device,
     Engine,

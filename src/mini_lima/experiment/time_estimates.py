@@ -18,8 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mini_lima.chat import LEDGER
-from mini_lima.chat.tokens import USUAL_BYTES_PER_TOKEN
+from mini_lima.chat import LEDGER, USUAL_BYTES_PER_TOKEN
 from mini_lima.data import steps
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.steps import Forecast

@@ -2,8 +2,8 @@
 
 A batch takes up to a day, and it is paid for whoever waits for it. So it is written down in the
 cache's file before anything is sent, whole: from then on its requests are no one's to ask, and any
-process that needs one of them can follow the batch to its end, once the process that follows it now
-is gone. Following is itself claimed like a request (`in_flight`), under the name of the batch.
+process that needs one of them can wait for the batch to end, once the process that polls it now is
+gone. Polling is itself claimed like a request (`in_flight`), under the name of the batch.
 
 What is known at which step says what a killed process may have left at the endpoint: nothing at all
 before ``input_file`` is written down, perhaps a batch with our tag from then on, and batch ``id``.
@@ -14,12 +14,12 @@ import secrets
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import ChatRequest, canonical_json, request_of
+from mini_lima.chat.requests import ChatRequest, canonical_json
 
 TABLES = (
     """
@@ -44,7 +44,6 @@ CREATE TABLE IF NOT EXISTS batched (
 """,
     "CREATE INDEX IF NOT EXISTS batched_by_tag ON batched (tag)",
 )
-KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,11 @@ class Batch:
     size: int
     input_file: str | None = None
     id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is claimed under; no key of a request looks like it."""
+        return f"batch {self.tag}"
 
 
 @dataclass(frozen=True)
@@ -93,43 +97,40 @@ class BatchTable:
         self._in_flight, self._key_of = in_flight, key_of
 
     def open(self, lines: Sequence[Line]) -> Batch:
-        """Turn our claims on the requests of ``lines`` into a new batch that we follow."""
+        """Turn our claims on the requests of ``lines`` into a new batch that we poll."""
         batch = Batch(secrets.token_hex(8), time.time(), len(lines))
-        row = (batch.tag, self._endpoint, batch.begun_at, batch.size)
+        self._in_flight.take(batch.name)
+        keys = [self._key_of(line.request.key) for line in lines]
+        rows = [
+            (key, batch.tag, canonical_json(line.request.body), line.request.sample, made)
+            for key, line in zip(keys, lines, strict=True)
+            for made in [json.dumps(line.made)]
+        ]
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(
-                "INSERT INTO batches (tag, endpoint, begun_at, size) VALUES (?, ?, ?, ?)", row
+                "INSERT INTO batches (tag, endpoint, begun_at, size) VALUES (?, ?, ?, ?)",
+                (batch.tag, self._endpoint, batch.begun_at, batch.size),
             )
-            for line in lines:
-                key, request = self._key_of(line.request.key), line.request
-                texts = (canonical_json(request.body), request.sample, json.dumps(line.made))
-                self._database.execute(
-                    "INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)",
-                    (key, batch.tag, *texts),
-                )
-                self._in_flight.release(key)
-            self._in_flight.take(_name(batch.tag))
+            self._database.executemany(
+                "INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)", rows
+            )
+        for key in keys:
+            self._in_flight.release(key)
         return batch
 
-    def uploaded(self, batch: Batch, input_file: str) -> Batch:
-        """Write down the input file of ``batch``, before the batch is asked for."""
-        now = time.time()
+    def note(self, batch: Batch, **known: Any) -> Batch:
+        """Write down what is known of ``batch`` by now, before the next step is done."""
+        columns = ", ".join(f"{name} = ?" for name in known)
         self._database.execute(
-            "UPDATE batches SET input_file = ?, begun_at = ? WHERE tag = ?",
-            (input_file, now, batch.tag),
+            f"UPDATE batches SET {columns} WHERE tag = ?", (*known.values(), batch.tag)
         )
-        return replace(batch, input_file=input_file, begun_at=now)
-
-    def submitted(self, batch: Batch, id_: str) -> Batch:
-        """Write down that ``batch`` is there."""
-        self._database.execute("UPDATE batches SET id = ? WHERE tag = ?", (id_, batch.tag))
-        return replace(batch, id=id_)
+        return replace(batch, **known)
 
     def ended(self, batch: Batch, how: str) -> None:
         """Close ``batch``: what of it is not answered now stays unanswered."""
         self._database.execute("UPDATE batches SET ended = ? WHERE tag = ?", (how, batch.tag))
-        self._in_flight.release(_name(batch.tag))
+        self._in_flight.release(batch.name)
 
     def forget(self, batch: Batch) -> None:
         """Strike out ``batch``, which was never worked on; its requests are free."""
@@ -137,11 +138,12 @@ class BatchTable:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM batched WHERE tag = ?", (batch.tag,))
             self._database.execute("DELETE FROM batches WHERE tag = ?", (batch.tag,))
-            self._in_flight.release(_name(batch.tag))
+        self._in_flight.release(batch.name)
 
     def adopt(self, tag: str) -> Batch | None:
-        """The batch ``tag``, which is ours to follow now; None if another follows it, or no one."""
-        if not self._in_flight.take(_name(tag)):
+        """The batch ``tag``, which is ours to poll now; None if another polls it, or no one."""
+        name = Batch(tag, 0.0, 0).name
+        if not self._in_flight.take(name):
             return None
         row = self._database.execute(
             "SELECT tag, begun_at, size, input_file, id FROM batches "
@@ -149,69 +151,41 @@ class BatchTable:
             (tag,),
         ).fetchone()
         if row is None:  # it ended between the caller's look and ours
-            self._in_flight.release(_name(tag))
-            return None
-        return Batch(*row)
+            self._in_flight.release(name)
+        return None if row is None else Batch(*row)
 
-    def holds(self, request: ChatRequest) -> bool:
-        """Whether ``request`` stands in an open batch."""
-        return self._stands_in_a_batch(request, "ended IS NULL")
+    def is_open(self, request: ChatRequest) -> bool | None:
+        """Whether the batch that ``request`` stands in is still open; None if it is in none."""
+        row = self._database.execute(
+            "SELECT ended IS NULL FROM batched JOIN batches USING (tag) WHERE key = ?",
+            (self._key_of(request.key),),
+        ).fetchone()
+        return None if row is None else bool(row[0])
 
-    def went_unanswered(self, request: ChatRequest) -> bool:
-        """Whether the last batch with ``request`` ended without an answer to it."""
-        return self._stands_in_a_batch(request, "ended IS NOT NULL")
-
-    def _stands_in_a_batch(self, request: ChatRequest, condition: str) -> bool:
-        return (
-            self._database.execute(
-                f"SELECT 1 FROM batched JOIN batches USING (tag) WHERE key = ? AND {condition}",
-                (self._key_of(request.key),),
-            ).fetchone()
-            is not None
-        )
-
-    def holding(self, requests: Sequence[ChatRequest]) -> Mapping[str, int]:
-        """The open batches that hold any of ``requests``, and how many of them, by tag."""
-        found: Counter[str] = Counter()
-        keys = [self._key_of(request.key) for request in requests]
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            some = keys[start : start + KEYS_PER_QUERY]
-            found.update(
-                dict(
-                    self._database.execute(
-                        "SELECT tag, count(*) FROM batched JOIN batches USING (tag) "
-                        f"WHERE ended IS NULL AND key IN ({', '.join('?' * len(some))}) "
-                        "GROUP BY tag",
-                        some,
-                    )
-                )
-            )
-        return found
+    def holding(self, request_keys: Collection[str]) -> Mapping[str, int]:
+        """The open batches that hold any of ``request_keys``, and how many of them, by tag."""
+        rows = self._database.execute(
+            "SELECT key, tag FROM batched JOIN batches USING (tag) "
+            "WHERE ended IS NULL AND endpoint = ?",
+            (self._endpoint,),
+        ).fetchall()
+        wanted = {self._key_of(key) for key in request_keys} if rows else ()
+        return Counter(tag for key, tag in rows if key in wanted)
 
     def line(self, batch: Batch, request_key: str) -> Line | None:
         """The unanswered request of ``batch`` with this key, None if there is no such."""
-        row = self._database.execute(
-            "SELECT request, sample, made FROM batched WHERE tag = ? AND key = ?",
-            (batch.tag, self._key_of(request_key)),
-        ).fetchone()
-        return None if row is None else _line(*row)
+        key = self._key_of(request_key)
+        return next(self._lines("tag = ? AND key = ?", batch.tag, key), None)
 
-    def unanswered(self, batch: Batch) -> Iterable[Line]:
+    def unanswered(self, batch: Batch) -> Iterator[Line]:
         """The requests of ``batch`` that have no answer yet."""
-        rows = self._database.execute(
-            "SELECT request, sample, made FROM batched WHERE tag = ?", (batch.tag,)
-        )
-        return (_line(*row) for row in rows)
+        return self._lines("tag = ?", batch.tag)
+
+    def _lines(self, condition: str, *values: str) -> Iterator[Line]:
+        query = f"SELECT request, sample, made FROM batched WHERE {condition}"
+        for request, sample, made in self._database.execute(query, values).fetchall():
+            yield Line(ChatRequest(json.loads(request), sample), json.loads(made))
 
     def free(self, request: ChatRequest) -> None:
         """Take ``request`` out of its batch, so that it may stand in another."""
         self._database.execute("DELETE FROM batched WHERE key = ?", (self._key_of(request.key),))
-
-
-def _name(tag: str) -> str:
-    """What a batch is claimed under; no key of a request looks like it."""
-    return f"batch {tag}"
-
-
-def _line(request: str, sample: int, made: str) -> Line:
-    return Line(request_of(json.loads(request), sample), json.loads(made))

@@ -15,10 +15,10 @@ from tests.chat.server import FakeOpenAI, refusal
 from tests.processes import preloaded
 
 from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
-from mini_lima.chat.batch.batch_table import Line
+from mini_lima.chat.batch_table import Line
 from mini_lima.errors import UserError
 
-PROCESSES = preloaded("mini_lima.chat.live", "mini_lima.chat.batch.service")
+PROCESSES = preloaded("mini_lima.chat.live")
 TEXTS = [f"<{number}>" for number in range(40)]
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)
 USUAL = (7 * 500 + 5 * 5000) / 1e6
@@ -44,16 +44,15 @@ def ask(server, cache, texts=TEXTS, **options):
 def test_a_batch_is_followed_by_one_at_a_time_and_by_nobody_after_its_end(cache):
     with ResponseCache(cache, "e") as one, ResponseCache(cache, "e") as other:
         batch = one.batches.open([Line(request, {}) for request in questions("a", "b")])
-        assert other.batches.holding(questions(*"abc")) == {batch.tag: 2}
+        keys = [request.key for request in questions(*"abc")]
+        assert other.batches.holding(keys) == {batch.tag: 2}
         assert other.batches.adopt(batch.tag) is None
         assert not other.claim(*questions("a"))
         one.batches.ended(batch, "expired")
         assert other.batches.adopt(batch.tag) is None
         assert one.batches.adopt(batch.tag) is None, "the other has not kept it"
-        assert other.batches.went_unanswered(*questions("a"))
+        assert other.batches.is_open(*questions("a")) is False
         assert other.claim(*questions("a"))
-    with sqlite3.connect(cache) as database:
-        assert database.execute("SELECT count(*) FROM claims").fetchone() == (0,)
 
 
 def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
@@ -95,7 +94,7 @@ def run_until_killed(batches, start, route, *, before, when=lambda: True):
             return go()
         answer = None if before else go()
         if when():
-            is_ready.wait(20)
+            is_ready.wait(60)
             kill(process)
             is_killed.set()
         return answer
@@ -103,13 +102,12 @@ def run_until_killed(batches, start, route, *, before, when=lambda: True):
     batches.around = around
     process = start()
     is_ready.set()
-    assert is_killed.wait(20)
+    assert is_killed.wait(60)
 
 
-@pytest.mark.parametrize("look", [1, 3])
-def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start, look):
+def test_who_is_killed_while_waiting_submits_nothing_again(server, batches, cache, start):
     def now():
-        return batches.batches[0].looks == look
+        return batches.batches[0].looks == 2
 
     run_until_killed(batches, start, "GET /batches/", before=False, when=now)
     ledger, budget = Ledger(), Budget(100)
@@ -140,7 +138,7 @@ def test_a_batch_that_was_never_made_is_made_once(server, batches, cache, start)
     run_until_killed(batches, start, "POST /batches", before=True)
     assert batches.batches == []
     # As long as a call may take, the one that was killed may still be on its way.
-    replies = ask(server, cache, changes={"timeout": 0.5})
+    replies = ask(server, cache, changes={"timeout": 0.3})
     assert [reply.text for reply in replies] == TEXTS
     assert batches.asked == TEXTS
 
@@ -152,7 +150,7 @@ def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
 
     def around(call, go):
         if call.route == "POST /batches" and not late:
-            is_ready.wait(20)
+            is_ready.wait(60)
             kill(process)
             late.append(go)
             is_killed.set()
@@ -166,7 +164,7 @@ def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
     batches.around = around
     process = start()
     is_ready.set()
-    assert is_killed.wait(20)
+    assert is_killed.wait(60)
     assert [reply.text for reply in ask(server, cache)] == TEXTS
     assert batches.asked == TEXTS
 
@@ -182,7 +180,7 @@ def test_who_is_killed_while_uploading_leaves_nothing_to_wait_for(
 
 
 def test_processes_with_the_same_work_submit_each_request_once(server, batches, cache, start):
-    begun = threading.Barrier(2, timeout=20)
+    begun = threading.Barrier(2, timeout=60)
 
     def around(call, go):
         if call.route == "POST /files" and batches.count("POST /files") <= 2:
@@ -192,7 +190,7 @@ def test_processes_with_the_same_work_submit_each_request_once(server, batches, 
     batches.around = around
     askers = [start(TEXTS[:30]), start(TEXTS[10:])]
     for process in askers:
-        process.join(30)
+        process.join()
     first, second = (process.told() for process in askers)
     assert [text for text, _ in first] == TEXTS[:30]
     assert [text for text, _ in second] == TEXTS[10:]
@@ -219,7 +217,7 @@ def test_who_waits_for_a_batch_follows_it_when_its_maker_is_killed(
 
     batches.course = course_of
     process = start()
-    assert is_there.wait(20)
+    assert is_there.wait(60)
     when_waiting(kill_the_maker)
     replies = ask(server, cache, [*TEXTS[5:], "more"], changes={"mode": mode})
     assert is_killed.is_set()

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -214,7 +215,7 @@ def cost_of(ledger: Path) -> Cost:
         UserError: it cannot be read.
     """
     book = _read(ledger)
-    return _typed(ledger, {**book["value"], "warnings": book["warnings"]}, Cost)
+    return validated(ledger, {**book["value"], "warnings": book["warnings"]}, Cost)
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def read_cell(path: Path) -> CellRecord:
         OtherVersionError: another version wrote it.
         UserError: it cannot be read, or a field is not what it should be.
     """
-    record = _typed(path, _document(path), CellRecord)
+    record = validated(path, _document(path), CellRecord)
     folder = path.absolute().parent
     return replace(record, folder=folder.name, sweep=folder.parent.name)
 
@@ -304,7 +305,7 @@ def write_cell(path: Path, record: CellRecord) -> None:
 
 def read_result(path: Path) -> Result:
     """Read a ``result.json``; raises as `read_cell` does."""
-    return _typed(path, _document(path), Result)
+    return validated(path, _document(path), Result)
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -313,7 +314,6 @@ def write_result(path: Path, result: Result) -> None:
 
 
 Typed = TypeVar("Typed")
-_made: "dict[type[Any], TypeAdapter[Any]]" = {}
 
 
 def typed(path: Path, kind: type[Typed]) -> Typed:
@@ -322,7 +322,7 @@ def typed(path: Path, kind: type[Typed]) -> Typed:
     Raises:
         UserError: it cannot be read, or a field is not what it should be.
     """
-    return _typed(path, _read(path), kind)
+    return validated(path, _read(path), kind)
 
 
 def _read(path: Path) -> Any:
@@ -345,24 +345,28 @@ def _document(path: Path) -> Any:
     return document
 
 
-def _typed(path: Path, document: Any, kind: type[Typed]) -> Typed:
+def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:
+    """Return ``document``, JSON that was read from ``place``, as what it should be.
+
+    Raises:
+        UserError: a field is not what it should be.
+    """
     from pydantic import ValidationError
 
     try:
-        found: Typed = _adapters(kind).validate_python(document)
+        found: Typed = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the document"
+        where = ".".join(map(str, first["loc"])) or "the document"
         shown = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
         said = first["msg"][:1].lower() + first["msg"][1:]
-        raise UserError(f"{path}: {place}: {said}{shown}") from None
+        raise UserError(f"{place}: {where}: {said}{shown}") from None
     return found
 
 
-def _adapters(kind: type[Typed]) -> "TypeAdapter[Typed]":
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     """Made once for each kind: a sweep has many records, and to make one takes a while."""
     from pydantic import TypeAdapter
 
-    made: TypeAdapter[Typed] = _made.get(kind) or TypeAdapter(kind)
-    _made[kind] = made
-    return made
+    return TypeAdapter(kind)

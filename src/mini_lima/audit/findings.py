@@ -10,7 +10,7 @@ from typing import Literal
 from mini_lima.audit.checks import Health
 from mini_lima.audit.several import Spread
 from mini_lima.audit.single import Audit
-from mini_lima.statistics import WinRate
+from mini_lima.measured import WinRate
 
 SIGNS = {
     "empty": "are empty",

@@ -23,6 +23,7 @@ from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
+    from mini_lima.statistics import Drawn
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
@@ -189,7 +190,7 @@ def over_seeds(
         measures: What is known of them.
         contrasts: Between them, for the difference to the baseline.
     """
-    from mini_lima.evaluation.seeded import over_seeds as summarised
+    from mini_lima.statistics import over_seeds as summarised
 
     groups = groups_of(cells)
     titles = titles_of(groups)
@@ -205,7 +206,7 @@ def over_seeds(
             tables = measure.cells.get((group.row, group.arm), ())
             if len(tables) < len(results):
                 continue  # verdicts that are not in the store any more
-            drawn = {
+            drawn: Drawn = {
                 "seed": results[0].seed,
                 "confidence": results[0].confidence,
                 "samples": results[0].bootstrap_samples,

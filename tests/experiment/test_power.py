@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from tests.evaluation.judges import Judge
+from tests.statistics.known_judges import Judge
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
@@ -26,7 +26,7 @@ from mini_lima.statistics import (
     spread,
     widened,
 )
-from mini_lima.statistics.seeds import quantile
+from mini_lima.statistics.cells import quantile
 
 
 def noise_of(judge):

@@ -5,14 +5,14 @@ import gzip
 import json
 
 import pytest
-from tests.evaluation.audited import (
+from tests.audit.audited import (
     edit,
     in_rows,
     preference_as,
     report,
     said,
 )
-from tests.evaluation.folders import Made
+from tests.audit.folders import Made
 
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.text import as_text

@@ -66,22 +66,6 @@ def test_a_planted_fault_is_found(tmp_path, fault):
     assert found == 2
 
 
-def test_verdicts_of_an_earlier_pass_are_found(tmp_path):
-    folder = Made(n=300).into(tmp_path / "run")
-    copy = shutil.copytree(folder, tmp_path / "again")
-
-    def rerun(rows):
-        for row in rows[50:90]:
-            row["preference_time_per_example"] = 0.9123456
-
-    edit(copy, "annotations.json", rerun)
-    assert "several passes are mixed" in said(report(copy))
-    (pair,) = spread([read_folder(folder), read_folder(copy)], samples=50).pairs
-    assert pair.n_copied == report(folder).found.n_total - sum(
-        row.preference is not None for row in read_folder(copy).rows[50:90]
-    )
-
-
 def test_a_coarse_clock_is_no_sign_of_several_passes(tmp_path):
     folder = Made(n=200).into(tmp_path / "run")
 

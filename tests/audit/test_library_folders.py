@@ -18,7 +18,7 @@ from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
 from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
-from mini_lima.evaluation.library import metric, undisturbed
+from mini_lima.evaluation.library import undisturbed
 
 REFUSAL = "Neither of them answers the question."
 
@@ -146,12 +146,8 @@ def turned(row):
 
 VARIANTS = {
     "ties as 0": lambda r: {**r, "preference": 0 if r["preference"] == 1.5 else r["preference"]},
-    "missing as NaN": null_as(float("nan")),
     "missing as -1": null_as(-1),
-    "numbers as text": lambda r: {**r, "preference": r["preference"] and str(r["preference"])},
     "older columns": without_prefix,
-    "columns in another order": lambda r: dict(reversed(r.items())),
-    "a column more": lambda r: {**r, "dataset": "own", "glm_preference": 0.5},
     "no outputs": lambda r: {k: v for k, v in r.items() if not k.startswith("output_")},
 }
 
@@ -197,16 +193,6 @@ def test_a_turned_file_with_its_order_given_is_the_same_run(folder):
     report = read(folder)
     assert report.consistency == usual.consistency
     assert report.order.source == usual.order.source == "given"
-
-
-def test_outputs_above_the_folder_are_found_as_the_library_lays_them(folder):
-    usual = read(folder)
-    inner = folder / "judge"
-    inner.mkdir()
-    for name in ("annotations.json", "leaderboard.csv"):
-        (folder / name).rename(inner / name)
-    report = read(inner)
-    assert (report.found, report.health) == (usual.found, usual.health)
 
 
 def test_without_anything_but_annotations_the_rest_is_still_said(folder):
@@ -375,22 +361,6 @@ def test_rows_that_were_dropped_are_missing_verdicts(folder):
     assert all(stated.agrees for stated in report.stated)
 
 
-def test_an_instruction_that_is_there_twice_is_one_cluster(folder):
-    def again(rows):
-        return [*rows, *({**r, "output_2": f"{r['output_2']} again"} for r in rows)]
-
-    once, one_order = read(folder), read_folder(folder)
-    edit(folder, "annotations.json", again)
-    (folder / "model_outputs.json").unlink()
-    twice = read(folder)
-    verdicts = [row.preference for row in read_folder(folder).rows]
-    theirs = metric([verdict for verdict in verdicts if verdict is not None])
-    assert twice.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
-    assert twice.n_instructions == once.n_instructions == len(one_order.rows)
-    assert twice.found.standard_error == pytest.approx(once.found.standard_error)
-    assert twice.found.standard_error > 1.3 * theirs["standard_error"]
-
-
 def test_ill_answers_are_counted_beside_the_references(folder):
     ill = {
         "empty": "  ",
@@ -432,18 +402,6 @@ def test_several_models_in_one_file_have_to_be_named(folder):
     assert read(folder, model="another").found.win_rate == 100
     with pytest.raises(UserError, match="no verdicts on 'nobody'"):
         read(folder, model="nobody")
-
-
-def test_several_annotators_are_compared(folder):
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [*rows, *({**r, "annotator": "second opinion"} for r in rows)],
-    )
-    report = read(folder)
-    assert report.annotators == ["judge", "second opinion"]
-    (pair,) = report.consistency.agreements
-    assert (pair.agreement, pair.kappa) == (100, pytest.approx(1))
 
 
 def test_a_leaderboard_of_many_gives_the_row_of_this_model(folder):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.audit.alpaca import Run
 from tests.audit.audited import EVIL, N, folders
 
+from mini_lima.audit.findings import as_document, as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.page import as_page
 from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
-from mini_lima.audit.text import as_document, as_text
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 

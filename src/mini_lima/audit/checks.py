@@ -107,8 +107,8 @@ def _median(values: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the verdicts, what they have in common, and their win rate."""
+class Rate:
+    """A win rate, and what the verdicts that it is over have in common."""
 
     name: str
     found: WinRate
@@ -119,7 +119,7 @@ class Parts:
     """Verdicts divided ``by`` something; ``p_value`` is of the largest against all others."""
 
     by: str
-    parts: list[Part]
+    parts: list[Rate]
     p_value: float | None
 
 
@@ -233,7 +233,7 @@ def _parts(
         samples=settings["samples"],
     )
     parts = [
-        Part(name, win_rate(tabulate(row for n, row in known if n == name), **settings))
+        Rate(name, win_rate(tabulate(row for n, row in known if n == name), **settings))
         for name in names
     ]
     return Parts(by, parts, p_value)

@@ -11,8 +11,8 @@ from mini_lima.evaluation.result import BOTH, summarise, verdicts_of
 from mini_lima.experiment import sweep
 from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.files import read_json, write_json, write_jsonl
-from mini_lima.record import CellRecord, Folders, read_result
 from mini_lima.report.comparison import compare
+from mini_lima.results import CellRecord, Folders, read_result
 
 N = 30
 NAIVE = {"self_instruct": {"pairs_per_prompt": 6}}

@@ -17,7 +17,7 @@ from mini_lima.experiment.power import (
     noise_of_annotator,
     noise_of_folders,
 )
-from mini_lima.measured import BASELINE
+from mini_lima.results import BASELINE
 from mini_lima.statistics import (
     detectable,
     paired_difference,

@@ -24,7 +24,7 @@ from mini_lima.audit.folder import ORIGINS, Row
 from mini_lima.audit.order import preferred_place
 from mini_lima.evaluation.answer_checks import SHORT, leaks_turns, repeats_itself, starts_with_role
 from mini_lima.evaluation.reading import chosen
-from mini_lima.measured import WinRate
+from mini_lima.results import WinRate
 from mini_lima.statistics import association_p, tabulate, two_groups_p, win_rate
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")

@@ -16,7 +16,7 @@ import numpy as np
 from mini_lima.audit.files import text_of
 from mini_lima.audit.folder import Folder
 from mini_lima.errors import UserError
-from mini_lima.measured import WinRate
+from mini_lima.results import WinRate
 from mini_lima.statistics import holm, homogeneity_p, sign_flip_p, tabulate, win_rate
 
 Asked = tuple[str, str | None, str | None]

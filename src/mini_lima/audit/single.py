@@ -23,7 +23,7 @@ from mini_lima.audit.files import Standing, text_of
 from mini_lima.audit.folder import Folder, Outputs, Row
 from mini_lima.audit.order import Order, find_order
 from mini_lima.evaluation.length import Lengths, length_controlled, lengths
-from mini_lima.measured import Consistency, LengthControlled, VarianceSplit, WinRate
+from mini_lima.results import Consistency, LengthControlled, VarianceSplit, WinRate
 from mini_lima.statistics import Drawn, consistency, split_variance, tabulate, win_rate
 
 TOLERANCE = 1e-8

@@ -35,7 +35,7 @@ from mini_lima.evaluation.pairs import (
 )
 from mini_lima.evaluation.prompts import Annotator, Shown
 from mini_lima.files import write_json
-from mini_lima.measured import WinRate
+from mini_lima.results import WinRate
 
 MODEL_OUTPUTS = "model_outputs.json"
 TOLERANCE = 1e-9

@@ -25,7 +25,7 @@ from mini_lima.evaluation.declared_contrasts import Declared, difference
 from mini_lima.evaluation.length import under_longest
 from mini_lima.evaluation.measuring import Scores, Unit
 from mini_lima.evaluation.pairs import Annotation
-from mini_lima.measured import BASELINE, LONGEST, Better, Contrast, Found, LeftOut, Verdict
+from mini_lima.results import BASELINE, LONGEST, Better, Contrast, Found, LeftOut, Verdict
 from mini_lima.statistics import (
     Drawn,
     Seeds,

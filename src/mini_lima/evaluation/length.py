@@ -29,7 +29,7 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.evaluation.pairs import Annotation
 from mini_lima.evaluation.rules import longest
-from mini_lima.measured import LONGEST, LengthControlled, WinRate
+from mini_lima.results import LONGEST, LengthControlled, WinRate
 from mini_lima.statistics import tabulate, win_rate
 
 SAME_LENGTH = 1.25

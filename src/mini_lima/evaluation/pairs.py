@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.files import write_json
-from mini_lima.record import typed, validated
+from mini_lima.files import typed, validated, write_json
 
 ANNOTATIONS = "annotations.json"
 INSTRUCTION = ("instruction", "prompt")

@@ -9,18 +9,19 @@ from mini_lima.contamination import read_contamination
 from mini_lima.errors import UserError
 from mini_lima.evaluation.measuring import HEALTH, read_metrics, read_scores
 from mini_lima.evaluation.pairs import read_annotations
-from mini_lima.files import read_json
-from mini_lima.measured import BASELINE, Agreement, Measurement
-from mini_lima.record import (
+from mini_lima.files import read_json, typed
+from mini_lima.results import (
+    BASELINE,
     RESULT,
+    Agreement,
     DataSet,
     Health,
     Judged,
     Judgement,
+    Measurement,
     Result,
     Training,
     Which,
-    typed,
     write_result,
 )
 
@@ -51,7 +52,7 @@ def summarise(
     confidence: float,
     **annotations: Path,
 ) -> None:
-    """Write ``result.json``, a `mini_lima.record.Result`.
+    """Write ``result.json``, a `mini_lima.results.Result`.
 
     Args:
         output_dir: Receives the file.

@@ -26,16 +26,8 @@ from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
 from mini_lima.files import read_json
-from mini_lima.record import (
-    CELL,
-    RESULT,
-    CellRecord,
-    Folders,
-    cost_of,
-    read_result,
-    write_cell,
-)
 from mini_lima.report import live
+from mini_lima.results import CELL, RESULT, CellRecord, Folders, cost_of, read_result, write_cell
 from mini_lima.store import index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mini_lima.evaluation.measuring import SCORES, read_metrics, read_scores
 from mini_lima.evaluation.pairs import ANNOTATIONS, read_annotations
-from mini_lima.measured import BASELINE
-from mini_lima.record import CellRecord, Judgement, Result, Which
 from mini_lima.report.groups import Group, groups_of
+from mini_lima.results import BASELINE, CellRecord, Judgement, Result, Which
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Cell, Measure

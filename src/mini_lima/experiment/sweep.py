@@ -15,11 +15,18 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
 from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.experiment.recipe import one_step_apart
-from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
-from mini_lima.record import CellRecord
 from mini_lima.report import comparison, comparison_run, page, table
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
+from mini_lima.results import (
+    BASELINE,
+    CellRecord,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Together,
+)
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure

@@ -33,7 +33,7 @@ from typing import TypeVar, Unpack
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from mini_lima.measured import OverSeeds, PairedDifference
+from mini_lima.results import OverSeeds, PairedDifference
 from mini_lima.statistics.intervals import (
     Drawn,
     Interval,

@@ -21,7 +21,7 @@ from typing import Required, TypedDict, Unpack
 
 import numpy as np
 
-from mini_lima.measured import WinRate
+from mini_lima.results import WinRate
 from mini_lima.statistics.table import Floats, Verdicts, by_instruction, percent, totals
 
 Interval = tuple[float, float] | tuple[None, None]

@@ -166,7 +166,7 @@ def _compared(
     rounded = ties if any(p not in (1, 1.5, 2) for p in read) else 0
     slack = dict.fromkeys(("n_wins", "n_wins_base", "n_draws"), float(rounded))
     slack["discrete_win_rate"] = 50 * rounded / max(n, 1)
-    # A leaderboard of ours has the mean, not its whole part.
+    # Our own leaderboards have the mean, not its whole part.
     slack["avg_length"] = 1.0 if standing.is_ours else 0.0
 
     def agrees(stated: float, ours: float | None, slack: float) -> bool:

@@ -211,7 +211,7 @@ def model_stands_first(instruction: str, seed: int) -> bool:
     """Draw whether the model's output is shown first, exactly as alpaca_eval 0.6.6 draws it.
 
     The library seeds Python's generator with this text for each instruction, so a rerun shows the
-    same order, and a finished run of the library can be taken apart by order.
+    same order, and a finished run of the library can be divided by order.
     """
     return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True])[0]
 
@@ -259,7 +259,7 @@ class Call:
         annotator: Who is asked: never a pool, but a member of it.
         asked: Numbers of the presentations in the prompt's order; None is the filling.
         shown: What the prompt shows, in the same order.
-        repeat: For the how manieth time the same is asked.
+        repeat: How many times the same was asked before.
     """
 
     annotator: Annotator

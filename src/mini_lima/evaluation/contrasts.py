@@ -17,7 +17,7 @@ in the same way are not compared, and the reason is kept.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -72,13 +72,10 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A contrast before it is made: the cells that it adds and subtracts."""
+class Question(Declared):
+    """A contrast before it is made: the row that it is about, if it is about one, and its cells."""
 
-    kind: Literal["sft", "data", "interaction"]
-    name: str
     row: str | None
-    terms: Mapping[str, int]
     signs: Mapping[Cell, int]
 
 
@@ -163,14 +160,14 @@ def questions(
 
 def _within(row: str, asked: Declared) -> Question:
     signs = {(row, arm): sign for arm, sign in asked.terms.items()}
-    return Question(asked.kind, f"{row}: {asked.name}", row, asked.terms, signs)
+    return Question(asked.kind, f"{row}: {asked.name}", asked.terms, row, signs)
 
 
 def _between(one: str, other: str, effect: Declared) -> Question:
     signs = {(one, arm): sign for arm, sign in effect.terms.items()}
     signs |= {(other, arm): -sign for arm, sign in effect.terms.items()}
     name = f"({effect.name}): {one} − {other}"
-    return Question("interaction", name, None, effect.terms, signs)
+    return Question("interaction", name, effect.terms, None, signs)
 
 
 def contrasts(

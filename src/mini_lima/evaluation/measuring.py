@@ -31,7 +31,7 @@ class Scores:
 
     Attributes:
         instruction: What was asked.
-        repeat: For the how manieth time it stands in the set.
+        repeat: How many times it stands in the set before.
         scores: By metric; None of one that does not apply to the instruction, or failed.
         failed: The metrics that should have a number and have none.
         faults: What is wrong with the answer whatever metrics say of it.

@@ -84,7 +84,7 @@ class Annotation:
         is_failed: Whether it did.
         failure: Why.
         model_first: Whether output_2 was shown first; None if nobody was asked or nobody knows.
-        repeat: For the how manieth time the same was asked.
+        repeat: How many times the same was asked before.
         raw_completion: What the judge said.
         finish_reason: As the endpoint says it.
         served_model: The model that the endpoint says it used.

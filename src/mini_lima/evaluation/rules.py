@@ -20,7 +20,7 @@ from mini_lima.targets import TARGET, Target, load
 PROVIDED = ("instruction", "output_1", "output_2", "occasion")
 """The keywords that a rule is given; its others are configured."""
 CONTROLS = ("longest", "coin")
-"""Rules of ours, each an option of its name."""
+"""The rules of this module, each an option of its name."""
 
 
 def longest(output_1: str, output_2: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from mini_lima.experiment.remote_jobs import expect
 from mini_lima.experiment.sweep import finish
 from mini_lima.files import read_json, write_json
-from mini_lima.record import CellRecord, read_cell, write_cell
+from mini_lima.results import CellRecord, read_cell, write_cell
 
 BEGUN = CellRecord(
     model="small",

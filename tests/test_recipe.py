@@ -9,8 +9,8 @@ from mini_lima.store.stages import Stage
 
 def made_by(tmp_path, *overrides):
     config = configured("experiment=embedded", f"store={tmp_path / 'store'}", *overrides)
-    inputs = pipeline.build_cell(config, {}).result.inputs
-    return recipe_of(inputs), steps_of(inputs["data"])
+    cell = pipeline.build_cell(config, {})
+    return recipe_of(cell.parts, cell.judges), steps_of(cell.parts["data"])
 
 
 def test_a_value_counts_and_not_how_it_was_written_nor_what_changes_nothing(tmp_path):

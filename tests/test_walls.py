@@ -110,7 +110,7 @@ def test_the_store_of_stages_knows_nothing_of_the_project():
 def test_statistics_are_pure_and_an_audit_is_nobody_s_part():
     read = {n for path in (SOURCE / "statistics").glob("*.py") for n in imports(path)}
     ours = {name.split(".")[1] for name in read if within(name, "mini_lima")}
-    assert ours <= {"statistics", "measured", "errors"}
+    assert ours <= {"statistics", "results", "errors"}
     knowing = [where(p) for p in MODULES if any(within(n, "mini_lima.audit") for n in imports(p))]
     outside = [path for path in knowing if not path.startswith("audit/")]
     assert outside == ["cli.py", "experiment/power.py"], "it reads folders for power"

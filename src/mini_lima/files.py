@@ -6,8 +6,14 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mini_lima.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def read_json(path: Path) -> Any:
@@ -55,3 +61,55 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+Typed = TypeVar("Typed")
+
+
+def typed(path: Path, kind: type[Typed]) -> Typed:
+    """Read a JSON document as a dataclass; keys that it does not have are left out.
+
+    Raises:
+        UserError: it cannot be read, or a field is not what it should be.
+    """
+    return validated(path, read_document(path), kind)
+
+
+def read_document(path: Path) -> Any:
+    """Return the JSON document in ``path``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return read_json(path)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"is damaged ({error})"
+        raise UserError(f"{path}: cannot be read: {reason}") from error
+
+
+def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:
+    """Return ``document``, JSON that was read from ``place``, as what it should be.
+
+    Raises:
+        UserError: a field is not what it should be.
+    """
+    from pydantic import ValidationError
+
+    try:
+        found: Typed = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        shown = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
+        said = first["msg"][:1].lower() + first["msg"][1:]
+        raise UserError(f"{place}: {where}: {said}{shown}") from None
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    """Made once for each kind: a sweep has many records, and to make one takes a while."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

@@ -42,11 +42,13 @@ class Cell:
         last: Building them builds all.
         parts: What the result is made of, by keyword, as far as the cell goes.
         result: None of a cell that stops before it (``until``).
+        judges: The keys of the judges; `result.verdicts_of` names their parts.
     """
 
     last: tuple[Stage, ...]
     parts: Mapping[str, Stage]
     result: Stage | None = None
+    judges: tuple[str, ...] = ()
 
 
 def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
@@ -81,16 +83,17 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         return Cell((parts["baseline_metrics"], parts["sft_metrics"]), parts)
 
     parts["contamination"] = _contamination(config, data_set)
-    for which, each in outputs.items():
-        if config.annotator is not None:
-            parts[f"{which}_annotations"] = _annotations(config, "annotator", each)
-        for name in config.other_annotators:
-            key = f"other_annotators.{name}"
-            parts[f"{which} by {name}"] = _annotations(config, key, each)
+    keys = tuple(config.judges())
+    parts |= {
+        result.verdicts_of(which, key): _annotations(config, key, outputs[which])
+        for key in keys
+        for which in result.BOTH
+    }
     found = _result(config, label=tuned.label, **parts)
-    if config.tracking.mode is TrackingMode.disabled:
-        return Cell((found,), parts, found)
-    return Cell((_tracking(config, resolved, tuned, found),), parts, found)
+    last = found
+    if config.tracking.mode is not TrackingMode.disabled:
+        last = _tracking(config, resolved, tuned, found)
+    return Cell((last,), parts, found, keys)
 
 
 def lookups(config: Config) -> list[Callable[[], object]]:
@@ -262,6 +265,7 @@ def _result(config: Config, *, label: str, **inputs: Stage) -> Stage:
             "model": config.model.name,
             "arm": config.arm,
             "training_seed": config.sft.seed,
+            "judges": list(config.judges()),
             "seed": config.annotator.seed if config.annotator else 0,
             **resolve.interval(config),
         },
@@ -275,9 +279,13 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
     artifacts = given.pop("artifacts")
     identity = tracking.run_id(given["project"], given["group"], tuned.label, found.fingerprint)
     name = f"{tuned.label}, seed {config.sft.seed}" if config.sft.seed else tuned.label
-    evaluated = ("outputs", "metrics", "annotations")
-    shown = ["data", *(f"{which}_{what}" for which in ("baseline", "sft") for what in evaluated)]
-    inputs = {key: found.inputs[key] for key in shown if key in found.inputs}
+    shown = ["data", *(f"{each}_{what}" for each in result.BOTH for what in ("outputs", "metrics"))]
+    inputs = {key: found.inputs[key] for key in shown}
+    if config.annotator is not None:
+        inputs |= {
+            f"{which}_annotations": found.inputs[result.verdicts_of(which, result.FIRST)]
+            for which in result.BOTH
+        }
     return Stage(
         name="tracking",
         label=tuned.label,

@@ -1,4 +1,4 @@
-"""The study's questions about cells that are told by their verdicts."""
+"""The study's questions about cells that are given by their verdicts."""
 
 from mini_lima.evaluation import contrasts as compared
 from mini_lima.evaluation.declared_contrasts import parse
@@ -12,5 +12,5 @@ def found(measures, cells, *, pairs=PAIRS, declared=(), **drawn):
 
 
 def contrasts(cells, **about):
-    """Rows of annotations.json by (row, arm), as one judge's."""
+    """Rows of annotations.json for each seed, by (row, arm), as one judge's."""
     return found([compared.of_verdicts("judge", cells)], cells, **about).contrasts

@@ -1,83 +1,55 @@
-"""Annotation with alpaca_eval itself and a chat endpoint on loopback."""
+"""How pairs become verdicts, with alpaca_eval itself and a chat endpoint on loopback."""
 
 import hashlib
 import json
-import logging
-import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chat.server import Answer, FakeOpenAI, completion
+from tests.evaluation.judging import LONGEST, answers, chat_of, judge
 
-from mini_lima.chat import Chat, ChatModel, Endpoint
+from mini_lima.chat import Prices
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotation import annotate
-from mini_lima.evaluation.annotators import Completion
+from mini_lima.evaluation.annotation import model_stands_first
 from mini_lima.evaluation.judges import Rule, ShippedPrompt
-from mini_lima.evaluation.library import Shown, undisturbed
-from mini_lima.evaluation.pairs import read_pairs
-from mini_lima.evaluation.presentation_order import model_stands_first
-from mini_lima.evaluation.shipped import load_shipped
-from mini_lima.files import read_json, write_json
+from mini_lima.evaluation.library import undisturbed
+from mini_lima.evaluation.prompts import Shown, load_shipped
+from mini_lima.files import write_json
 
-LONGEST = Rule("longest", "mini_lima.evaluation.longest")
-CHAT_ANNOTATORS = [
-    "chatgpt",
-    "gpt4_turbo",
-    "alpaca_eval_gpt4",
-    "alpaca_eval_clf_gpt4_turbo",
-    "gpt4_turbo_clf",
-    "mistral-large-2402_ranking",
-    "improved_lmsys_gpt4",
-]
-
-
-def answers(outputs, generator="m", instructions=None):
-    instructions = instructions or [f"Instruction {k}" for k in range(len(outputs))]
-    return [
-        {"instruction": instruction, "output": output, "generator": generator, "dataset": "d"}
-        for instruction, output in zip(instructions, outputs, strict=True)
-    ]
+CHATGPT = ShippedPrompt("chatgpt")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Annotate two lists of rows; returns the verdicts and the leaderboard."""
+    """Annotate two lists of rows; the verdicts and the leaderboard."""
     runs = iter(range(99))
 
-    def run(models, references, *, server=None, **changes):
-        folder = tmp_path / f"run{next(runs)}"
-        (folder / "outputs").mkdir(parents=True)
-        (folder / "annotations").mkdir()
-        write_json(folder / "outputs" / "model_outputs.json", models)
-        write_json(folder / "reference.json", references)
-        arguments = {
-            "model_outputs": folder / "outputs",
-            "reference_outputs": folder / "reference.json",
-            "limit": None,
-            "judge": ShippedPrompt("chatgpt") if server else LONGEST,
-            "chat": None,
-            "orders": "random",
-            "repeats": 1,
-            "reading_attempts": 1,
-            "most_failed": 0.02,
-            "seed": 0,
-            "bootstrap_samples": 200,
-            "confidence": 0.95,
-        }
+    def run(models, references, server=None, choice=CHATGPT, **changes):
+        chat = None
+        sent = ("model", "prices", "max_tokens", "temperature")
         if server:
-            model = changes.pop("model", ChatModel("judge-1"))
-            endpoint = changes.pop("endpoint", Endpoint("fake", server.base_url, max_retries=0))
-            cache = changes.pop("cache", tmp_path / "cache.sqlite")
-            arguments["chat"] = Chat(model, endpoint, cache)
-        annotate(folder / "annotations", **(arguments | changes))
-        found = folder / "annotations"
-        return read_json(found / "annotations.json"), read_json(found / "leaderboard.json")
+            sampling = {name: changes.pop(name) for name in sent if name in changes}
+            chat = chat_of(server, tmp_path / "cache.sqlite", **sampling)
+        choice = choice if server else changes.pop("rule", LONGEST)
+        return judge(tmp_path / f"run{next(runs)}", models, references, choice, chat, **changes)
 
     return run
+
+
+def says(n):
+    return answers([f"model says {k}" for k in range(n)])
+
+
+def refers(n):
+    return answers(["reference"] * n, "r")
+
+
+def model_is_first(call):
+    return call.last_message.rindex("model says") < call.last_message.rindex("reference")
 
 
 def test_longest_gives_what_one_computes_by_hand(run):
@@ -85,37 +57,20 @@ def test_longest_gives_what_one_computes_by_hand(run):
     models = answers(["longer", "x", "same", "equal in length"], generator="gpt4_turbo")
     references = answers(["long", "xx", "same", "length equal in"[:15]], generator="ref")
     rows, board = run(models, references)
-    assert [row["preference"] for row in rows] == [2, 1, 1.5, 1.5]
+    assert [row.preference for row in rows] == [2, 1, 1.5, 1.5]
     assert board["win_rate"] == 50
     assert board["standard_error"] == pytest.approx(100 * (1 / 6) ** 0.5 / 2)
     assert (board["n_total"], board["n_failed"]) == (4, 0)
     assert (board["generator"], board["reference"]) == ("gpt4_turbo", "ref")
     assert board["avg_length"] == (6 + 1 + 4 + 15) / 4
     assert board["avg_length_reference"] == (4 + 2 + 4 + 15) / 4
-    assert rows[2]["model_first"] is None, "equal outputs are shown to nobody"
+    assert rows[2].model_first is None, "equal outputs are shown to nobody"
+    for output, win_rate in (("long enough", 100), ("", 0), ("same", 50)):
+        rows, board = run(answers([output] * 3), answers(["same"] * 3))
+        assert (board["win_rate"], board["n_total"]) == (win_rate, len(rows)) == (win_rate, 3)
 
 
-@pytest.mark.parametrize(("output", "win_rate"), [("long enough", 100), ("", 0), ("same", 50)])
-def test_verdicts_that_are_all_the_same_are_no_special_case(run, output, win_rate):
-    rows, board = run(answers([output] * 3), answers(["same"] * 3))
-    assert board["win_rate"] == win_rate
-    assert len(rows) == board["n_total"] == 3
-
-
-def test_an_annotator_that_always_says_first_wins_where_the_model_stood_first(run):
-    n = 24
-    with FakeOpenAI(lambda call: "Output (a)") as server:
-        rows, board = run(answers(["yes"] * n), answers(["no"] * n), server=server)
-    first = [row["model_first"] for row in rows]
-    assert first == [model_stands_first(row["instruction"], 0) for row in rows]
-    assert [row["preference"] for row in rows] == [2 if model else 1 for model in first]
-    assert 0 < sum(first) < n
-    assert board["consistency"]["n_first"] == sum(first)
-    assert board["win_rate"] == pytest.approx(100 * sum(first) / n)
-    assert {row["served_model"] for row in rows} == {"fake-1"}
-
-
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=15)
 @given(instructions=st.lists(st.text(max_size=30), min_size=1, max_size=8), seed=st.integers(0, 5))
 def test_the_order_is_the_one_that_alpaca_eval_draws(instructions, seed):
     with undisturbed():
@@ -128,11 +83,8 @@ def test_the_order_is_the_one_that_alpaca_eval_draws(instructions, seed):
             _switch_column="is_switched_outputs",
             seed=seed,
         )
-        shown = processor.preprocess(
-            pd.DataFrame(
-                {"instruction": instructions, "output_1": "reference", "output_2": "model"}
-            )
-        )
+        pairs = {"instruction": instructions, "output_1": "reference", "output_2": "model"}
+        shown = processor.preprocess(pd.DataFrame(pairs))
     theirs = [first == "model" for first in shown["output_1"]]
     assert [model_stands_first(instruction, seed) for instruction in instructions] == theirs
 
@@ -148,7 +100,10 @@ def test_verdicts_and_win_rate_are_those_of_alpaca_evals_own_run(run, tmp_path):
     models = answers([f"model says {k}" for k in range(n)], "mine")
     references = answers(["the reference" if k else "model says 0" for k in range(n)], "ref")
     with FakeOpenAI(lambda call: opinion(call.last_message)) as server:
-        rows, board = run(models, references, server=server)
+        rows, board = run(models, references, server)
+        asked = len(server.calls)
+        assert run(models, references, server) == (rows, board), "asked once, written once"
+        assert len(server.calls) == asked == n - 1
 
     with undisturbed():
         import alpaca_eval
@@ -158,13 +113,13 @@ def test_verdicts_and_win_rate_are_those_of_alpaca_evals_own_run(run, tmp_path):
         folder = tmp_path / "chatgpt"
         folder.mkdir()
         (folder / "basic_prompt.txt").write_bytes((shipped / "basic_prompt.txt").read_bytes())
-        dropped = (
+        dropped = [
             "fn_completions",
             "completions_kwargs",
             "model_name",
             "max_tokens",
             "temperature",
-        )
+        ]
         kept = [line for line in config.splitlines() if line.split(":")[0].strip() not in dropped]
         (folder / "configs.yaml").write_text("\n".join(kept))
 
@@ -185,11 +140,10 @@ def test_verdicts_and_win_rate_are_those_of_alpaca_evals_own_run(run, tmp_path):
             is_return_instead_of_print=True,
         )
     assert board["n_failed"] > 0
-    assert [row["preference"] for row in rows] == [row["preference"] for row in annotations]
+    assert [row.preference for row in rows] == [row["preference"] for row in annotations]
     theirs = leaderboard.loc["mine"]
-    assert board["win_rate"] == pytest.approx(theirs["win_rate"], abs=1e-9)
-    assert board["standard_error"] == pytest.approx(theirs["standard_error"], abs=1e-9)
-    assert board["n_total"] == theirs["n_total"]
+    for name in ("win_rate", "standard_error", "n_total"):
+        assert board[name] == pytest.approx(theirs[name], abs=1e-9)
 
 
 def test_every_failed_verdict_is_kept_and_counted_by_cause(run):
@@ -199,36 +153,21 @@ def test_every_failed_verdict_is_kept_and_counted_by_cause(run):
         "2": completion("   "),
         "3": completion("Output", finish_reason="length"),
         "4": completion(None, finish_reason="content_filter"),
-        "5": completion("Output (a)\nOutput (b)"),
+        "5": Answer(400, {"error": {"code": "content_filter"}}),
     }
-
-    def reply(call):
-        return said[call.last_message.split("Instruction ")[1][0]]
-
-    with FakeOpenAI(reply) as server:
-        rows, board = run(answers(["yes"] * 6), answers(["no"] * 6), server=server)
-    assert [row["failure"] for row in rows] == [
-        None,
-        "unparsable",
-        "empty",
-        "cut_at_limit",
-        "filtered",
-        "unparsable",
-    ]
-    assert [row["is_failed"] for row in rows] == [row["preference"] is None for row in rows]
-    assert rows[1]["raw_completion"] == "I like both."
-    assert (board["n_total"], board["n_failed"]) == (1, 5)
-    assert board["failures"] == {"unparsable": 2, "empty": 1, "cut_at_limit": 1, "filtered": 1}
+    with FakeOpenAI(lambda call: said[call.last_message.split("Instruction ")[1][0]]) as server:
+        rows, board = run(answers(["yes"] * 6), answers(["no"] * 6), server, reading_attempts=1)
+    causes = ["unparsable", "empty", "cut_at_limit", "filtered", "content_filter"]
+    assert [row.failure for row in rows] == [None, *causes]
+    assert [row.is_failed for row in rows] == [row.preference is None for row in rows]
+    assert rows[1].raw_completion == "I like both."
+    assert (board["n_total"], board["n_failed"], board["incomplete"]) == (1, 5, True)
+    assert board["failures"] == dict.fromkeys(causes, 1)
     assert board["standard_error"] is board["low"] is None
     assert board["high_if_failures_win"] - board["low_if_failures_lose"] == pytest.approx(500 / 6)
-
-
-def test_a_run_in_which_every_verdict_fails_has_no_win_rate(run):
     with FakeOpenAI(lambda call: "no idea") as server:
-        rows, board = run(answers(["yes"] * 3), answers(["no"] * 3), server=server)
+        _, board = run(says(3), refers(3), server)
     assert (board["win_rate"], board["n_total"], board["n_failed"]) == (None, 0, 3)
-    assert (board["low_if_failures_lose"], board["high_if_failures_win"]) == (0, 100)
-    assert len(rows) == 3
 
 
 def test_text_of_models_and_users_never_becomes_part_of_the_template(run):
@@ -240,17 +179,17 @@ def test_text_of_models_and_users_never_becomes_part_of_the_template(run):
     models = answers(["mine {instruction}", "{output_1}<|im_start|>", "m {output_2}"], "m", hostile)
     references = answers(["{output_2} ref", "ref {instruction}", "r\\1"], "r", hostile)
     with FakeOpenAI(lambda call: "Output (a)") as server:
-        rows, _ = run(models, references, server=server)
-    clean = load_shipped("chatgpt")
+        rows, _ = run(models, references, server)
+    (system, user) = load_shipped("chatgpt").messages(Shown("<1>", "<2>", "<3>"))
     expected = []
-    for model, reference, row in zip(models, references, rows, strict=True):
-        both = [reference["output"], model["output"]]
-        first, second = reversed(both) if row["model_first"] else both
-        system, user = clean.messages(Shown("<1>", "<2>", "<3>"))
-        for mark, text in (("<1>", model["instruction"]), ("<2>", first), ("<3>", second)):
-            before, after = user[1].split(mark)
-            user = (user[0], before + "\0".join(text) + after)
-        expected.append([system[1], user[1].replace("\0", "")])
+    for row in rows:
+        both = [row.output_1, row.output_2]
+        texts = [row.instruction, *(reversed(both) if row.model_first else both)]
+        parts = [user[1].split("<1>")[0]]
+        for mark, following in (("<1>", "<2>"), ("<2>", "<3>"), ("<3>", None)):
+            after = user[1].split(mark)[1]
+            parts += [texts.pop(0), after.split(following)[0] if following else after]
+        expected.append([system[1], "".join(parts)])
     sent = [[message["content"] for message in call.body["messages"]] for call in server.calls]
     assert sorted(sent) == sorted(expected)
     assert {tuple(m["role"] for m in call.body["messages"]) for call in server.calls} == {
@@ -258,198 +197,91 @@ def test_text_of_models_and_users_never_becomes_part_of_the_template(run):
     }
 
 
-@pytest.mark.parametrize("name", CHAT_ANNOTATORS)
-def test_harmless_text_is_asked_about_in_alpaca_evals_own_words(name):
-    shown = Shown("What is 1 + 1?", "It is 2.", 'I say "3",\nbut am not sure.')
-    with undisturbed():
-        import pandas as pd
-        from alpaca_eval import constants, utils
-
-        folder = constants.EVALUATORS_CONFIG_DIR
-        template = (folder / utils.load_configs(folder / name)[name]["prompt_template"]).read_text()
-        row = {"instruction": shown.instruction, "output_1": shown.first, "output_2": shown.second}
-        ((prompt,), _) = utils.make_prompts(pd.DataFrame([row]), template)
-        theirs = [(part["role"], part["content"]) for part in utils.prompt_to_chatml(prompt)]
-    assert list(load_shipped(name).messages(shown)) == theirs
-
-
-@pytest.mark.parametrize(
-    ("name", "completion", "preference"),
-    [
-        ("chatgpt", "Output (a)", 1),
-        ("chatgpt", "Output (b)", 2),
-        ("chatgpt", "neither", None),
-        ("chatgpt", "", None),
-        (
-            "alpaca_eval_gpt4",
-            "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]",
-            2,
-        ),
-        ("alpaca_eval_gpt4", "[{'model': 'model_1', 'rank': 3}]", None),
-        ("alpaca_eval_gpt4", "[{'model': ", None),
-        ("alpaca_eval_clf_gpt4_turbo", "m", 1),
-        ("alpaca_eval_clf_gpt4_turbo", " M\n", 2),
-        ("alpaca_eval_clf_gpt4_turbo", "m or M", None),
-        ("gpt4_turbo_clf", "B", 2),
-        ("improved_lmsys_gpt4", "8 8\nequally good", 1.5),
-        ("improved_lmsys_gpt4", "9 8\n", 1),
-        ("Self-taught-llama3.1-70B-dpo", "A is right.\n\n[[B]]", 2),
-        ("Self-taught-llama3.1-70B-dpo", "[[A]] or [[B]]", None),
-    ],
-)
-def test_completions_are_read_as_the_annotators_config_says(name, completion, preference):
-    assert load_shipped(name).read(Completion(completion)) == preference
-
-
-@pytest.mark.parametrize("name", ["alpaca_eval_gpt4", "lmsys_gpt4", "Self-taught-llama3.1-70B-dpo"])
-def test_a_completion_that_cannot_be_read_is_no_noise_in_the_log(name, caplog):
-    judge = load_shipped(name)
-    with caplog.at_level(logging.DEBUG):
-        assert judge.read(Completion("I cannot say.")) is None
-    assert caplog.records == []
-
-
-@given(completion=st.text())
-def test_no_completion_makes_reading_fail(completion):
-    for name in ("chatgpt", "alpaca_eval_gpt4", "alpaca_eval_gpt4_fn", "lmsys_gpt4"):
-        preference = load_shipped(name).read(Completion(completion))
-        assert preference is None or 1 <= preference <= 2
-
-
-def test_every_shipped_annotator_is_followed():
-    with undisturbed():
-        from alpaca_eval import constants
-
-        shipped = [path.name for path in constants.EVALUATORS_CONFIG_DIR.iterdir() if path.is_dir()]
-    assert len(shipped) > 40
-    for name in shipped:
-        annotator = load_shipped(name)
-        assert annotator.name == name
-        for each in annotator.members or (annotator,):
-            content = "".join(content for _, content in each.prompt)
-            marks = ("{instruction}", "{output_1}", "{output_2}")
-            assert [content.count(mark) for mark in marks] == [each.batch] * 3
-            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
-            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
-            assert each.prompt[-1][0] == "user"
-
-
 def test_the_model_is_asked_with_the_settings_it_was_given_and_no_others(run):
+    one = (answers(["yes"]), answers(["no"]))
     with FakeOpenAI(lambda call: "m") as server:
-        one = (answers(["yes"]), answers(["no"]))
-        run(*one, server=server, model=ChatModel("judge-1"))
-        run(*one, server=server, model=ChatModel("judge-2", temperature=0.5, max_tokens=7))
+        boards = [
+            run(*one, server, model="judge-1")[1],
+            run(*one, server, model="judge-2", temperature=0.5, max_tokens=7)[1],
+        ]
     sent = [{k: v for k, v in call.body.items() if k != "messages"} for call in server.calls]
     assert sent == [{"model": "judge-1"}, {"model": "judge-2", "temperature": 0.5, "max_tokens": 7}]
-
-
-def test_an_annotator_that_asks_a_model_is_refused_without_one(run):
+    assert [board["annotator"] for board in boards] == ["judge-1 (chatgpt)", "judge-2 (chatgpt)"]
     with pytest.raises(UserError, match=r"chatgpt needs a model"):
-        run(answers(["yes"]), answers(["no"]), judge=ShippedPrompt("chatgpt"))
-
-
-def test_the_same_verdicts_again_are_neither_asked_nor_written_differently(run):
-    rows = answers(["yes"] * 5), answers(["no"] * 5)
-    with FakeOpenAI(lambda call: opinion(call.last_message)) as server:
-        assert run(*rows, server=server) == run(*rows, server=server)
-    assert len(server.calls) == 5
-
-
-def test_cached_whole_verdicts_beside_a_tie_are_no_obstacle(run):
-    """alpaca_eval's own cache cannot: it writes 1.5 into a column of whole numbers."""
-    models, references = answers(["yes", "yes", "same"]), answers(["no", "no", "same"])
-    with FakeOpenAI(lambda call: "Output (a)") as server:
-        first, again = (run(models, references, server=server) for _ in range(2))
-        assert len(server.calls) == 2
-    assert first == again
-    assert again[0][2]["preference"] == 1.5
-
-
-def test_a_missing_part_of_the_library_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pkg_resources", None)
-    with (
-        pytest.raises(UserError, match=r"'pkg_resources' is missing.*setuptools<82"),
-        undisturbed(),
-    ):
-        import pkg_resources  # noqa: F401
-
-
-def test_a_request_that_is_refused_for_good_is_a_failed_verdict_with_its_cause(run):
-    def reply(call):
-        refused = "Instruction 1" in call.last_message
-        return Answer(400, {"error": {"code": "content_filter"}}) if refused else "Output (a)"
-
-    with FakeOpenAI(reply) as server:
-        rows, board = run(answers(["yes"] * 3), answers(["no"] * 3), server=server)
-    assert [row["is_failed"] for row in rows] == [False, True, False]
-    assert (board["n_total"], board["n_failed"]) == (2, 1)
-    assert board["failures"] == {"content_filter": 1}
+        run(*one, rule=CHATGPT)
 
 
 def test_an_endpoint_that_is_down_leaves_no_result_behind(run, tmp_path):
-    rows = answers(["yes"] * 3), answers(["no"] * 3)
     with FakeOpenAI(lambda call: Answer(500)) as server:
         with pytest.raises(ConnectionError):
-            run(*rows, server=server)
-        assert not list(tmp_path.glob("*/annotations/*"))
+            run(says(3), refers(3), server)
+        assert not list(tmp_path.glob("*/annotations/*.json"))
         server.reply = lambda call: "Output (a)"
-        _, board = run(*rows, server=server)
-    assert board["n_total"] == 3
+        assert run(says(3), refers(3), server)[1]["n_total"] == 3
 
 
-def test_rows_are_paired_by_instruction_and_in_order_where_it_repeats(run):
-    asked = ["twice", "once", "twice"]
-    models = answers(["a", "bbb", "ccc"], "m", ["once", "twice", "twice"])
-    rows, board = run(models, answers(["bb", "aa", "dddd"], "r", asked))
-    assert [(row["output_1"], row["output_2"]) for row in rows] == [
-        ("bb", "bbb"),
-        ("aa", "a"),
-        ("dddd", "ccc"),
-    ]
-    assert [row["preference"] for row in rows] == [2, 1, 1]
-    assert board["n_total"] == 3
+def test_in_both_orders_a_judge_that_looks_at_the_place_alone_is_seen_through(run):
+    with FakeOpenAI(lambda call: "Output (a)") as server:
+        rows, board = run(says(10), refers(10), server, orders="both")
+    assert Counter(row.model_first for row in rows) == {True: 10, False: 10}
+    assert {row.served_model for row in rows} == {"fake-1"}
+    found = board["consistency"]
+    assert board["win_rate"] == 50
+    assert (found["win_rate_first"], found["win_rate_second"]) == (100, 0)
+    assert found["order_disagreement"] == 100
 
 
-@pytest.mark.parametrize(
-    ("models", "complaint"),
-    [
-        (answers(["a"]), "lacks 1 of the instructions"),
-        (answers(["a", "b", "c"]), "adds 1 of the instructions"),
-        (answers(["a", "b"], instructions=["Instruction 0"] * 2), "lacks 1"),
-        ([], "a JSON list"),
-        ({"instruction": "x"}, "row 1: 'output'"),
-        ("x", "a JSON list"),
-        ([{"instruction": "x", "output": None}], "row 1: 'output' must be text, found None"),
-        ([{"instruction": "x", "output": ["y"]}], "row 1: 'output'"),
-        (["x"], "row 1: an object"),
-    ],
-)
-def test_outputs_that_do_not_fit_are_refused_before_anything_is_judged(run, models, complaint):
-    with pytest.raises(UserError, match=complaint):
-        run(models, answers(["a", "b"]))
+def test_a_single_order_is_the_one_that_was_asked_for(run):
+    for orders, first in (("model_first", True), ("model_second", False)):
+        with FakeOpenAI(lambda call: "Output (a)") as server:
+            rows, _ = run(says(2), refers(2), server, orders=orders, model=orders)
+            assert [model_is_first(call) for call in server.calls] == [first] * 2
+        assert [row.model_first for row in rows] == [first] * 2
 
 
-def test_a_limit_judges_the_first_instructions_and_wants_no_other_answered(run):
-    references = answers(["reference"] * 4, "r")
-    models = answers(["a longer answer", "short"], "m")
-    rows, board = run(models, references, limit=2)
-    assert [row["instruction"] for row in rows] == ["Instruction 0", "Instruction 1"]
-    assert [row["preference"] for row in rows] == [2, 1]
-    assert board["avg_length_reference"] == len("reference")
-    with pytest.raises(UserError, match="adds 1 of the instructions"):
-        run(answers(["a", "b", "c"]), references, limit=2)
-    with pytest.raises(UserError, match="lacks 2 of the instructions"):
-        run(models, references)
+def test_repeats_are_asked_each_on_its_own_and_kept_apart(run):
+    said, planned = iter(["Output (a)", "Output (b)"] * 6), []
+    with FakeOpenAI(lambda call: next(said)) as server:
+        rows, board = run(says(3), refers(3), server, orders="both", repeats=2, planned=planned)
+        assert len(server.calls) == len({request.key for request in planned}) == 12
+    assert Counter(row.repeat for row in rows) == {0: 6, 1: 6}
+    assert (board["n_total"], board["consistency"]["n_repeated"]) == (12, 6)
 
 
-def test_files_that_cannot_be_read_are_refused(tmp_path):
-    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    write_json(good, answers(["a"]))
-    with pytest.raises(UserError, match=r"bad\.json: cannot be read"):
-        read_pairs(good, bad)
-    bad.write_text('[{"instruction": "x", "output": "\\ud83d"}]')
-    with pytest.raises(UserError, match="row 1: 'output' holds half a surrogate pair"):
-        read_pairs(good, bad)
+def test_what_cannot_be_read_is_asked_again_so_many_times_and_then_counted(run):
+    asked = Counter()
+
+    def reply(call):
+        asked[call.last_message] += 1
+        if "Instruction 0." in call.last_message:
+            return "no idea"
+        second = "Instruction 1." in call.last_message and asked[call.last_message] < 2
+        return "It depends." if second else "Output (a)"
+
+    given = {"orders": "both", "reading_attempts": 3, "prices": Prices(input=1.0, output=10.0)}
+    with FakeOpenAI(reply) as server:
+        rows, board = run(says(3), refers(3), server, **given)
+        calls = len(server.calls)
+        assert run(says(3), refers(3), server, **given, most_failed=0.5)[0] == rows
+        assert len(server.calls) == calls, "attempts are kept, too"
+    attempts = {row.instruction: row.attempts for row in rows}
+    assert attempts == {"Instruction 0.": 3, "Instruction 1.": 2, "Instruction 2.": 1}
+    assert board["failures"] == {"unparsable": 2}
+    assert (board["n_total"], board["n_failed"], board["incomplete"]) == (4, 2, True)
+    assert {row.usage["prompt_tokens"] for row in rows} == {7}
+    assert {row.usd for row in rows} == {(7 * 1.0 + 5 * 10.0) / 1e6}
+
+
+def test_a_coin_has_no_opinion_and_falls_the_same_way_again(run):
+    coin = Rule("coin", "mini_lima.evaluation.coin")
+    given = {"rule": coin, "orders": "both", "repeats": 2}
+    rows, board = run(says(300), refers(300), **given)
+    assert run(says(300), refers(300), **given)[0] == rows
+    assert 45 < board["win_rate"] < 55
+    assert board["consistency"]["flip_rate"] == pytest.approx(50, abs=6)
+    assert board["consistency"]["order_disagreement"] == pytest.approx(50, abs=6)
+    other, _ = run(says(300), refers(300), **given, seed=1)
+    assert [row.preference for row in other] != [row.preference for row in rows]
 
 
 ALONE = """
@@ -479,7 +311,6 @@ print(json.dumps({
     "root": [root.level, root.handlers, root.filters],
     "environment": sorted(name for name in changed if not name.startswith("KMP_")),
     "sklearn": sklearn.get_config()["enable_metadata_routing"],
-    "library": str(Path(alpaca_eval.__file__).parent),
 }))
 """
 
@@ -504,20 +335,19 @@ def test_alpaca_eval_leaves_no_traces_and_needs_no_network(tmp_path):
         text=True,
         check=False,
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert json.loads(result.stdout) == {
-        "heavy": [],
-        "root": [30, [], []],
-        "environment": [],
-        "sklearn": False,
-        "library": str(library),
-    }
+    assert (result.returncode, result.stderr) == (0, "")
+    found = {"heavy": [], "root": [30, [], []], "environment": [], "sklearn": False}
+    assert json.loads(result.stdout) == found
     assert before == {path for path in library.rglob("*") if "__pycache__" not in path.parts}
     assert not [path for folder in (home, shared) for path in folder.rglob("*") if path.is_file()]
-    assert sorted(path.name for path in work.iterdir()) == [
-        ".env",
-        "annotations",
-        "model_outputs.json",
-        "reference.json",
-    ]
+    names = [".env", "annotations", "model_outputs.json", "reference.json"]
+    assert sorted(path.name for path in work.iterdir()) == names
+
+
+def test_a_missing_part_of_the_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pkg_resources", None)
+    with (
+        pytest.raises(UserError, match=r"'pkg_resources' is missing.*setuptools<82"),
+        undisturbed(),
+    ):
+        import pkg_resources  # noqa: F401 - only its absence matters

@@ -1,132 +1,183 @@
-"""The statistics on judges with a known truth: do they find it, as often as they say?"""
+"""Which judge is configured, and what comes of it: prompts that need more than a text, and rules."""
 
-import numpy as np
+import hashlib
+import math
+
 import pytest
-from tests.evaluation.judges import Judge
+from pydantic import TypeAdapter
+from tests.chat.server import FakeOpenAI, completion
+from tests.evaluation.judging import answers, chat_of, judge
 
-from mini_lima.statistics import (
-    consistency,
-    homogeneity_p,
-    paired_difference,
-    sign_flip_p,
-    split_variance,
-    two_groups_p,
-    win_rate,
-)
+from mini_lima.errors import UserError
+from mini_lima.evaluation.judges import Judge, OwnPrompt, ShippedPrompt, choose
 
-SIMULATIONS = 500
-N = 150
-COVERED = pytest.approx(0.95, abs=0.02)
+HERE = __name__
+TASK = "{instruction}\nA: {output_1}\nB: {output_2}\nThe task again: {instruction}\nA or B?"
+N = 4
 
 
-def share(found):
-    return sum(found) / len(found)
+def shorter(instruction: str, output_1: str, output_2: str, margin: int = 0) -> float | None:
+    if instruction in ("Instruction 0.", "Instruction 1."):
+        return None if instruction == "Instruction 0." else math.nan
+    first, second = len(output_1), len(output_2)
+    return 1.5 if abs(first - second) <= margin else 1 if first < second else 2
 
 
-def between(truth, low, high):
-    return low <= truth <= high
+def share_of_wins(output_1: str, output_2: str) -> float:
+    return 0.0
 
 
-@pytest.mark.parametrize(("n", "repeats"), [(N, 1), (N, 3), (30, 1)])
-def test_the_interval_of_a_win_rate_covers_the_truth(n, repeats):
-    judge, rng = Judge(), np.random.default_rng(1)
-    covered = []
-    for seed in range(SIMULATIONS):
-        verdicts = judge.verdicts(rng, judge.shares(rng, n), repeats=repeats)
-        found = win_rate(verdicts, seed=seed, samples=600)
-        covered.append(between(judge.win_rate, found.low, found.high))
-    assert share(covered) == COVERED
+def knows_nothing(temperature: float = 1.0) -> float:
+    return temperature
 
 
-def test_the_interval_of_a_difference_covers_the_truth_though_verdicts_fail_in_one_order():
-    good = Judge(0.35, 0.65, failing_first=0.3)
-    bad, rng = Judge(0.25, 0.55, failing_second=0.3), np.random.default_rng(2)
-    covered = []
-    for seed in range(SIMULATIONS):
-        shares = bad.shares(rng, N)
-        a, b = good.verdicts(rng, shares + 0.1), bad.verdicts(rng, shares)
-        found = paired_difference(a, b, seed=seed, samples=600)
-        covered.append(between(10, found.low, found.high))
-    assert share(covered) == COVERED
+def chosen(**given):
+    usual = {"name": None, "prompt": None, "reading": "named", "answers": [], "rule": {}}
+    return choose("annotator", **usual | given)
 
 
-def test_the_interval_of_the_order_effect_covers_the_truth():
-    judge, rng = Judge(bias=0.15), np.random.default_rng(3)
-    covered = []
-    for seed in range(SIMULATIONS):
-        found = consistency(judge.verdicts(rng, judge.shares(rng, N)), seed=seed, samples=600)
-        covered.append(between(30, found.order_effect_low, found.order_effect_high))
-    assert share(covered) == COVERED
+@pytest.fixture
+def file(tmp_path):
+    def write(text, name="strict.txt"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
-def test_the_bounds_hold_the_truth_where_the_interval_loses_it():
-    judge, rng = Judge(failing_wins=0.5), np.random.default_rng(4)
-    shares = judge.shares(rng, 4000)
-    seen = win_rate(judge.verdicts(rng, shares), seed=0, samples=600)
-    assert not between(judge.win_rate, seen.low, seen.high)
-    assert between(judge.win_rate, seen.low_if_failures_lose, seen.high_if_failures_win)
-    assert seen.is_incomplete()
+@pytest.fixture
+def judged(tmp_path):
+    """Judge answers that are longer than their references; the rows and the leaderboard."""
+    runs = iter(range(99))
+
+    def run(choice, server=None, prompt=None, planned=None, **sampling):
+        models, references = answers(["longer {output_1}"] * N), answers(["short"] * N, "r")
+        chat = chat_of(server, tmp_path / "cache.sqlite", **sampling) if server else None
+        given = {"prompt": prompt, "planned": planned, "orders": "model_second"}
+        return judge(tmp_path / f"run{next(runs)}", models, references, choice, chat, **given)
+
+    return run
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.3])
-def test_the_variance_is_split_into_its_parts(bias):
-    judge, rng = Judge(bias=bias), np.random.default_rng(5)
-    found = split_variance(judge.verdicts(rng, judge.shares(rng, 20_000), repeats=3))
-    parts = (found.instructions, found.orders, found.repeats)
-    assert parts == pytest.approx(judge.variances, abs=0.004)
+def test_a_prompt_file_is_put_to_the_model_and_read_as_it_is_said(judged, file):
+    prompt = file(f"<|im_start|>system\nBe strict.\n<|im_end|>\n<|im_start|>user\n{TASK}<|im_end|>")
+    choice, planned = chosen(prompt=prompt, reading="exact", answers=["A", "B"]), []
+    with FakeOpenAI(lambda call: "B" if "Instruction 0" in call.last_message else "A") as server:
+        rows, board = judged(choice, server, prompt, planned, temperature=0.0)
+        sent = {call.last_message: call.body["messages"] for call in server.calls}
+        assert {request.messages[-1][1] for request in planned} == set(sent)
+    asked = (
+        "Instruction 0.\nA: short\nB: longer {output_1}\nThe task again: Instruction 0.\nA or B?"
+    )
+    assert sent[asked][0] == {"role": "system", "content": "Be strict."}
+    assert [row.preference for row in rows] == [2, 1, 1, 1]
+    assert {row.annotator for row in rows} == {board["annotator"]} == {"judge (strict)"}
+    assert TypeAdapter(Judge).validate_python(board["judge"]) == Judge(
+        "judge (strict)",
+        prompt="strict",
+        prompt_sha256=hashlib.sha256(prompt.read_bytes()).hexdigest(),
+        reading="exact",
+        answers=["A", "B"],
+        model="judge",
+        endpoint="fake",
+        sampling={"temperature": 0.0},
+    )
 
 
-def test_parts_that_were_not_measured_are_within_the_others():
-    judge, rng = Judge(), np.random.default_rng(6)
-    shares = judge.shares(rng, 20_000)
-    instructions, orders, repeats = judge.variances
-    once = split_variance(judge.verdicts(rng, shares))
-    assert once.repeats is None
-    found = (once.instructions, once.orders)
-    assert found == pytest.approx((instructions + repeats / 2, orders + repeats / 2), abs=0.006)
-    first = split_variance(judge.verdicts(rng, shares, orders=(1,), repeats=2))
-    assert first.orders is None
-    assert first.instructions == pytest.approx(instructions, abs=0.006)
+def weighted(first, second, of_first):
+    """A reply whose token for the first output has the probability ``of_first``."""
+    alternatives = [
+        {"token": token, "logprob": math.log(share)}
+        for token, share in ((first, of_first), (second, 1 - of_first))
+    ]
+    answer = completion(first if of_first > 0.5 else second)
+    content = [{**alternatives[of_first < 0.5], "top_logprobs": alternatives}]
+    answer.body["choices"][0]["logprobs"] = {"content": content}
+    return answer
 
 
-def test_the_variance_of_a_difference_loses_what_both_models_share():
-    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
-    shares = judge.shares(rng, 20_000)
-    a, b = (judge.verdicts(rng, shares, repeats=2) for _ in range(2))
-    found = split_variance(a, b)
-    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
-    assert found.repeats == pytest.approx(2 * judge.variances[2], abs=0.006)
+def test_weighted_verdicts_are_alpaca_evals_and_without_probabilities_there_is_none(judged, file):
+    prompt = file(TASK)
+    own = chosen(prompt=prompt, reading="weighted", answers=["A", "B"])
+    with FakeOpenAI(lambda call: weighted("A", "B", 0.1)) as server:
+        rows, board = judged(own, server, prompt)
+    assert [row.preference for row in rows] == pytest.approx([1.9] * N)
+    assert board["judge"]["sampling"] == {"logprobs": True, "top_logprobs": 5}
+    shipped = ShippedPrompt("weighted_alpaca_eval_gpt4_turbo")
+    with FakeOpenAI(lambda call: weighted("m", "M", 0.3)) as server:
+        rows, _ = judged(shipped, server)
+        assert all(call.body["logprobs"] is True for call in server.calls)
+    assert [row.preference for row in rows] == pytest.approx([1.7] * N)
+    with FakeOpenAI(lambda call: "m") as server:
+        _, board = judged(shipped, server, model="another")
+    assert (board["win_rate"], board["n_failed"]) == (None, N)
 
 
-def test_disagreement_and_flips_are_those_of_the_judge():
-    judge, rng = Judge(0.4, 0.4, bias=0.2), np.random.default_rng(8)
-    verdicts = judge.verdicts(rng, judge.shares(rng, 20_000), repeats=2)
-    found = consistency(verdicts, seed=0, samples=100)
-    assert found.order_disagreement == pytest.approx(100 * (0.6 * 0.8 + 0.4 * 0.2), abs=1)
-    assert found.flip_rate == pytest.approx(100 * (0.6 * 0.4 + 0.2 * 0.8), abs=1)
-    assert (found.n_both_orders, found.n_repeated) == (20_000, 40_000)
+def test_an_annotator_that_calls_a_function_is_read_from_its_arguments(judged):
+    def reply(call):
+        function = {"name": "print_best_model", "arguments": '{"best_output": "Output (b)"}'}
+        answer = completion(None, finish_reason="tool_calls")
+        answer.body["choices"][0]["message"]["tool_calls"] = [{"function": function}]
+        return answer
+
+    with FakeOpenAI(reply) as server:
+        _, board = judged(ShippedPrompt("chatgpt_fn"), server)
+        assert server.calls[0].body["tools"][0]["function"]["name"] == "print_best_model"
+    assert board["win_rate"] == 100
 
 
-P_VALUES = {
-    "sign flips": lambda runs, **chance: sign_flip_p(runs[0] - runs[1], **chance),
-    "two groups": lambda runs, **chance: two_groups_p(runs[0], np.arange(60) < 25, **chance),
-    "homogeneity": lambda runs, **chance: homogeneity_p(runs.T, **chance),
-}
+def test_a_prompt_that_no_verdict_can_come_of_is_refused(file):
+    for text, complaint in (
+        ("{instruction} {output_1} {output1}: (a) or (b)?", r"strict\.txt: lacks \{output_2\}"),
+        (TASK, r"never says \(a\) or \(b\)"),
+        (f"<|im_start|>user\n(a) (b) {TASK}", "<.im_end.>"),
+        (f"<|im_start|>judge\n(a) (b) {TASK}<|im_end|>", "system, user or assistant"),
+        (f"<|im_start|>user\n(a) (b) {TASK}<|im_end|> Thanks.", "nothing between turns"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            chosen(prompt=file(text))
+    for how, given in (
+        ("named", ["A", "B"]),
+        ("exact", []),
+        ("exact", ["A", "A"]),
+        ("weighted", ["A", "B", "C"]),
+    ):
+        with pytest.raises(UserError, match=r"annotator\.answers="):
+            chosen(prompt=file(f"{TASK} C"), reading=how, answers=given)
 
 
-P_VALUES = {
-    "sign flips": lambda runs, **chance: sign_flip_p(runs[0] - runs[1], **chance),
-    "two groups": lambda runs, **chance: two_groups_p(runs[0], np.arange(60) < 25, **chance),
-    "homogeneity": lambda runs, **chance: homogeneity_p(runs.T, **chance),
-}
+def test_a_judge_that_does_not_exist_is_refused_with_what_could_be_meant():
+    for changes, complaint in (
+        ({"name": "chatgtp"}, r"annotator\.name=chatgtp: .*did you mean chatgpt\?"),
+        ({"name": "coin"}, "choose the option annotator=coin"),
+        ({"name": "../evaluators_configs/chatgpt"}, "no such annotator"),
+        ({}, r"annotator has no judge: give annotator\.name"),
+        ({"name": "chatgpt", "reading": "last"}, r"for annotator\.prompt, which is not given"),
+        ({"rule": {"_target_": f"{HERE}.longer"}}, r"annotator\.rule\._target_=.*longer"),
+        ({"rule": {"_target_": f"{HERE}.shorter", "margin": "x"}}, r"annotator\.rule\.margin="),
+        ({"rule": {"_target_": f"{HERE}.shorter", "margn": 1}}, "did you mean margin"),
+        ({"rule": {"_target_": f"{HERE}.knows_nothing"}}, "takes none of instruction, output_1"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            chosen(**changes)
 
 
-@pytest.mark.parametrize("test", P_VALUES)
-def test_chance_alone_is_found_significant_at_most_one_time_in_twenty(test):
-    judge, rng = Judge(), np.random.default_rng(9)
-    alarms = []
-    for seed in range(SIMULATIONS):
-        shares = judge.shares(rng, 60)
-        runs = np.array([judge.verdicts(rng, shares, orders=(1,)).win for _ in range(3)])
-        alarms.append(P_VALUES[test](runs, seed=seed, samples=300) <= 0.05)
-    assert 0.01 <= share(alarms) <= 0.07
+def test_a_rule_judges_without_a_model_and_may_have_no_preference(judged):
+    rows, board = judged(chosen(rule={"_target_": f"{HERE}.shorter"}))
+    assert [row.preference for row in rows] == [None, None, 1, 1]
+    assert board["failures"] == {"no preference": 2}
+    assert board["annotator"] == "shorter"
+    assert (board["judge"]["rule"], board["judge"]["model"]) == (f"{HERE}.shorter", None)
+    assert board["judge"]["code"] is not None
+    rows, _ = judged(chosen(rule={"_target_": f"{HERE}.shorter", "margin": 100}, name="near"))
+    assert [row.preference for row in rows[2:]] == [1.5, 1.5]
+    assert rows[0].annotator == "near"
+    with pytest.raises(UserError, match=r"share_of_wins returned 0\.0: .* from 1 .* to 2"):
+        judged(chosen(rule={"_target_": f"{HERE}.share_of_wins"}))
+
+
+def test_the_name_of_the_option_that_was_begun_with_gives_way_to_the_files(file):
+    prompt = file(f"{TASK} (a) (b)")
+    assert chosen(name="chatgpt", prompt=prompt) == OwnPrompt("strict")
+    assert chosen(name="mine", prompt=prompt) == OwnPrompt("mine")

@@ -1,36 +1,33 @@
+"""How much of a win rate is length, by three views."""
+
 import json
 import random
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.statistics.rows import row as verdict
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
 from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths, under_longest
 from mini_lima.evaluation.library import undisturbed
 
-few = {"seed": 0, "samples": 50}
+few = {"seed": 0, "samples": 10}
 N = 805
 
 
 def row(instruction, reference, model, preference=1.0):
-    return {
-        "instruction": instruction,
-        "output_1": reference,
-        "output_2": model,
-        "generator_1": "reference",
-        "generator_2": "model",
-        "annotator": "judge",
-        "preference": preference,
-    }
+    outputs = {"output_1": reference, "output_2": model}
+    names = {"generator_1": "reference", "generator_2": "model"}
+    return verdict(instruction, preference, **outputs, **names)
 
 
 def test_lengths_are_of_pairs_and_matched_by_their_ratio():
     pairs = [("a" * 10, "b" * 12), ("a" * 10, "b" * 13), ("a" * 8, "b" * 7), ("", "")]
     rows = [row(str(k), *pair, 1 + k % 2) for k, pair in enumerate(pairs)]
-    found = lengths([*rows, {**rows[0], "preference": None}], ratio=1.25, **few)
+    found = lengths([*rows, replace(rows[0], preference=None)], ratio=1.25, **few)
     assert (found.average, found.median) == (8, 9.5)
     assert (found.average_reference, found.median_reference) == (7, 9)
     assert (found.n, found.n_matched) == (4, 3)
@@ -43,7 +40,7 @@ def test_lengths_are_of_pairs_and_matched_by_their_ratio():
 def test_longest_gives_each_pair_one_verdict():
     rows = [row("i", "aa", "b", 2), row("i", "aa", "b", 1), row("j", "a", "bb"), row("k", "a", "b")]
     found = under_longest(rows)
-    assert [(r["instruction"], r["preference"]) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]
+    assert [(r.instruction, r.preference) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def canonical():
         wins = rng.random() < 1 / (1 + np.exp((short - long) / 40))
         preference = None if k % 100 == 7 else 1 + (0.9 if wins else 0.2)
         rows.append(row(f"instruction {k}", "a" * short, "b" * long, preference))
-    listed = json.dumps([r["instruction"] for r in rows])
+    listed = json.dumps([r.instruction for r in rows])
     before, lc.CANONICAL_SHA256 = (
         lc.CANONICAL_SHA256,
         lc.hashlib.sha256(listed.encode()).hexdigest(),
@@ -96,7 +93,7 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
 
         monkeypatch.setattr(glm_winrate, "hf_hub_download", lambda **_: str(difficulties))
         theirs = glm_winrate.get_length_controlled_winrate(
-            pd.DataFrame(canonical), save_weights_dir=None
+            pd.DataFrame([vars(each) for each in canonical]), save_weights_dir=None
         )
     found = length_controlled(canonical, difficulties, **few)
     assert found.win_rate == pytest.approx(theirs["length_controlled_winrate"], abs=1e-9)
@@ -106,46 +103,41 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
 
 
 def test_several_verdicts_on_an_instruction_are_averaged(canonical, difficulties):
-    once = length_controlled(canonical, difficulties, seed=0, samples=2)
+    import sklearn
+
+    with undisturbed():
+        import alpaca_eval
+
+    def shipped():
+        library = alpaca_eval.constants.CURRENT_DIR
+        return {path for path in library.rglob("*") if "__pycache__" not in path.parts}
+
+    before = (sklearn.get_config(), shipped())
+    once = length_controlled(canonical, difficulties, seed=0, samples=1)
     split = [
-        {**r, "preference": r["preference"] and r["preference"] + step}
-        for r in canonical
+        replace(each, preference=each.preference and each.preference + step)
+        for each in canonical
         for step in (0.1, -0.1)
     ]
-    twice = length_controlled(split, difficulties, seed=0, samples=2)
+    twice = length_controlled(split, difficulties, seed=0, samples=1)
     assert twice.win_rate == pytest.approx(once.win_rate, abs=0.01)
+    assert (sklearn.get_config(), shipped()) == before, "the library leaves no trace"
 
 
 def test_for_any_other_list_it_is_not_defined(canonical, difficulties):
     shuffled = [canonical[1], canonical[0], *canonical[2:]]
     for rows in (canonical[:-1], shuffled, [*canonical, row("one more", "a", "b")]):
         found = length_controlled(rows, difficulties, **few)
-        assert asdict(found) == {"win_rate": None, "low": None, "high": None} | {
-            "undefined": NOT_CANONICAL
-        }
+        assert (found.win_rate, found.low, found.undefined) == (None, None, NOT_CANONICAL)
     twice = [*canonical, row("instruction 3", "another", "answer")]
     assert "several answers" in length_controlled(twice, difficulties, **few).undefined
     assert "df_gamed.csv is not here" in length_controlled(canonical, None, **few).undefined
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", None])
-def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path, content):
+def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path):
     path = tmp_path / "df_gamed.csv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=r"df_gamed\.csv is not AlpacaEval's"):
-        length_controlled(canonical, path, **few)
-
-
-def test_the_library_leaves_no_trace(canonical, difficulties):
-    import sklearn
-
-    with undisturbed():
-        import alpaca_eval
-
-    library = alpaca_eval.constants.CURRENT_DIR
-    files = {path for path in library.rglob("*") if "__pycache__" not in path.parts}
-    before = sklearn.get_config()
-    length_controlled(canonical, difficulties, seed=0, samples=2)
-    assert sklearn.get_config() == before
-    assert files == {path for path in library.rglob("*") if "__pycache__" not in path.parts}
+    for content in (None, "", "a,b\n1,2\n"):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(UserError, match=r"df_gamed\.csv is not AlpacaEval's"):
+            length_controlled(canonical, path, **few)

@@ -1,14 +1,12 @@
 """Metrics over model outputs: those that ship, and one of a user's own."""
 
-import json
 import math
 
 import pytest
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import measure
-from mini_lima.evaluation.metrics import check_fields, resolve
-from mini_lima.evaluation.pairs import read_rows
+from mini_lima.evaluation.metrics import resolve
 from mini_lima.files import read_json, read_jsonl, write_json, write_jsonl
 
 OURS = "mini_lima.evaluation.metrics"
@@ -146,22 +144,3 @@ def test_what_is_no_number_for_each_answer_is_said(run, returns, complaint):
 def test_a_metric_that_cannot_be_had_is_said_before_anything_runs(given, complaint):
     with pytest.raises(UserError, match=complaint):
         resolve({"mine": given})
-
-
-def test_an_evaluation_file_may_be_json_lines_with_prompts_and_no_outputs(tmp_path):
-    path = tmp_path / "input.jsonl"
-    rows = [{"key": 7, "prompt": "Say\u2028it.", **TWO_CHECKS}, {"key": 8, "prompt": "No."}]
-    path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
-    first, second = read_rows(path)
-    assert (first.instruction, first.output, second.output) == ("Say\u2028it.", None, None)
-    assert first.fields == {"key": 7, **TWO_CHECKS}
-    metrics = [f"{OURS}.instructions_followed"]
-    check_fields(path, [first, second], metrics)
-
-    path.write_text('{"prompt": "One."}\n{"prompt": "Two."')
-    with pytest.raises(UserError, match=r"input\.jsonl.*line 2"):
-        read_rows(path)
-    path.write_text('{"prompt": "One."}\n{"prompt": "Two.", "instruction_id_list": ["x"]}')
-    with pytest.raises(UserError, match=r"input\.jsonl, row 2: kwargs"):
-        check_fields(path, read_rows(path), metrics)
-    check_fields(path, read_rows(path), [f"{OURS}.words"])

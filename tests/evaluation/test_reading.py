@@ -1,7 +1,6 @@
 """What counts as a vote, and what only looks like one."""
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.evaluation.reading import chosen
@@ -57,8 +56,6 @@ NO_VOTE = [
     "A good answer would say more.",
     "The instruction asks for output (a)",
 ]
-
-
 HOSTILE = [
     "Output (a), Output (b)",
     "Output (a); Output (b)",
@@ -157,39 +154,29 @@ HARMLESS = [
 ]
 
 
-@pytest.mark.parametrize("completion", HOSTILE)
-def test_what_asks_doubts_denies_or_takes_back_is_no_vote(completion):
-    assert chosen(completion) is None
-    assert chosen(f"{completion}\n\nOutput (b)") in (None, 2)
+def test_what_asks_doubts_denies_or_takes_back_is_no_vote():
+    for completion in (*NO_VOTE, *HOSTILE):
+        assert chosen(completion) is None, completion
+    for completion in HOSTILE:
+        assert chosen(f"{completion}\n\nOutput (b)") in (None, 2), completion
 
 
-@pytest.mark.parametrize("completion", HARMLESS)
-def test_harmless_variants_are_read_all_the_same(completion):
-    assert chosen(completion) == 1
+def test_a_vote_is_read_in_every_harmless_spelling():
+    for completion in (*FOR_A, *HARMLESS):
+        for around in ("{}", "\n{} ", "  {} \n\n"):
+            assert chosen(around.format(completion)) == 1, completion
+    for completion in FOR_A:
+        swapped = completion.translate(str.maketrans("ab", "ba")) if len(completion) < 4 else None
+        swapped = swapped or (
+            completion.replace("(a)", "(x)").replace("(b)", "(a)").replace("(x)", "(b)")
+        )
+        assert swapped == completion or chosen(swapped) == 2, completion
 
 
-@pytest.mark.parametrize("completion", FOR_A)
-def test_a_vote_is_read_in_every_harmless_spelling(completion):
-    assert chosen(completion) == 1
-    swapped = completion.translate(str.maketrans("ab", "ba")) if len(completion) < 4 else None
-    other = swapped or completion.replace("(a)", "(x)").replace("(b)", "(a)").replace("(x)", "(b)")
-    if other != completion:
-        assert chosen(other) == 2
-
-
-@pytest.mark.parametrize("completion", NO_VOTE)
-def test_what_is_no_vote_is_not_taken_for_one(completion):
-    assert chosen(completion) is None
-
-
+@settings(max_examples=50)
 @given(st.text())
 def test_any_text_is_a_vote_or_none(text):
     assert chosen(text) in (None, 1.0, 2.0)
-
-
-@given(st.sampled_from(FOR_A), st.sampled_from(["", "\n", "  "]), st.sampled_from(["\n", " \n\n"]))
-def test_space_around_changes_nothing(completion, before, after):
-    assert chosen(before + completion + after) == 1
 
 
 NAMES = {"Output (a)": "Output (b)", "(a)": "(b)", "a)": "b)", "Answer a": "Answer b"}

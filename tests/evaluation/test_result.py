@@ -7,12 +7,12 @@ import pytest
 from mini_lima.errors import UserError
 from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.judges import Rule
-from mini_lima.evaluation.result import summarise
+from mini_lima.evaluation.result import BOTH, summarise, verdicts_of
 from mini_lima.experiment import sweep
 from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.files import read_json, write_json, write_jsonl
-from mini_lima.record import CellRecord, Folders, read_result
 from mini_lima.report.comparison import compare
+from mini_lima.results import CellRecord, Folders, read_result
 
 N = 30
 NAIVE = {"self_instruct": {"pairs_per_prompt": 6}}
@@ -75,10 +75,7 @@ def cell(tmp_path):
         write_json(root / "contamination.json", contamination)
         given = {f"{w}_outputs": folders[w] for w in ("baseline", "sft")}
         given |= {f"{w}_metrics": folders[f"{w}_metrics"] for w in ("baseline", "sft")}
-        for key in judges:
-            for which in ("baseline", "sft"):
-                name = "_annotations" if key == "annotator" else f" by {key.rpartition('.')[2]}"
-                given[which + name] = folders[which, key]
+        given |= {verdicts_of(w, key): folders[w, key] for key in judges for w in BOTH}
         summarise(
             root,
             model=model,
@@ -87,6 +84,7 @@ def cell(tmp_path):
             data=root,
             sft=root,
             contamination=root,
+            judges=list(judges),
             seed=0,
             bootstrap_samples=200,
             confidence=0.95,
@@ -131,6 +129,7 @@ def measure(folder, answers, units):
                 "characters": len(row["output"]),
             },
             "failed": ["short"] if k % 10 == 1 else [],
+            "faults": [],
         }
         for k, row in enumerate(answers)
     ]

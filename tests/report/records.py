@@ -2,24 +2,22 @@
 
 from dataclasses import replace
 
-from mini_lima.measured import (
+from mini_lima.results import (
     BASELINE,
     Agreement,
-    Consistency,
-    LengthControlled,
-    Measurement,
-    PairedDifference,
-    SameLength,
-    VarianceSplit,
-)
-from mini_lima.record import (
     CellRecord,
+    Consistency,
     DataSet,
     Health,
     Judged,
     Judgement,
+    LengthControlled,
+    Measurement,
+    PairedDifference,
     Result,
+    SameLength,
     Training,
+    VarianceSplit,
 )
 
 NAIVE = {"self_instruct": {"pairs_per_prompt": 6}}

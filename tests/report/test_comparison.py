@@ -16,11 +16,10 @@ from tests.report.records import (
 )
 
 from mini_lima.files import read_json, write_json
-from mini_lima.measured import Found, OverSeeds, PairedDifference, Together
-from mini_lima.record import write_cell
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
 from mini_lima.report.table import markdown, show, write_report
+from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
 
 MEASURE = "win rate by judge-1"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.measured import Contrast, PairedDifference
 from mini_lima.report.length_effect import sentences
+from mini_lima.results import Contrast, PairedDifference
 
 
 def contrast(one, other, value, half=2.0, *, alone=None, row="small", **about):

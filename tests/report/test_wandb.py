@@ -14,10 +14,10 @@ from tests.report.tracked import CONFIG, RUN, append, row, track, verdicts
 from mini_lima import pipeline
 from mini_lima.experiment import cell
 from mini_lima.files import write_jsonl
-from mini_lima.record import write_result
 from mini_lima.redact import without_secrets
 from mini_lima.report import live, tracking, wandb_process
 from mini_lima.report.answers import table
+from mini_lima.results import write_result
 from mini_lima.store.stages import Store
 
 

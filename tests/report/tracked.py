@@ -7,9 +7,8 @@ from tests.report.recorder import KEY
 from tests.report.records import judgement, result
 
 from mini_lima.files import write_json, write_jsonl
-from mini_lima.measured import LengthControlled, PairedDifference
-from mini_lima.record import write_result
 from mini_lima.report import tracking, wandb_process
+from mini_lima.results import LengthControlled, PairedDifference, write_result
 
 RUN = wandb_process.Run(
     id="0123456789abcdef",

@@ -19,24 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from mini_lima.audit.files import name_of
+from mini_lima.audit.folder import ORIGINS, Row
 from mini_lima.audit.order import preferred_place
-from mini_lima.audit.rows import Row, moment_of, name_of
 from mini_lima.evaluation.answer_checks import SHORT, leaks_turns, repeats_itself, starts_with_role
 from mini_lima.evaluation.reading import chosen
-from mini_lima.statistics import WinRate, association_p, tabulate, two_groups_p, win_rate
+from mini_lima.results import WinRate
+from mini_lima.statistics import association_p, tabulate, two_groups_p, win_rate
 
 PLAIN = re.compile(r"\W*Output \([ab]\)\W*")
-ORIGINS = (
-    "annotator",
-    "served_model",
-    "model",
-    "preference_model",
-    "system_fingerprint",
-    "version",
-)
-"""Columns that say where a verdict is from."""
 MOST_PARTS = 8
-"""Parts that are told apart; the rarest are taken together."""
+"""Parts that are shown; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
 
@@ -66,46 +59,44 @@ class Missing:
 
 def missing(rows: Sequence[Row], *, seed: int, samples: int) -> Missing:
     """Describe the verdicts without a preference."""
-    gone = np.array([row["preference"] is None for row in rows])
-    first = np.array([row["model_first"] is True for row in rows])
-    second = np.array([row["model_first"] is False for row in rows])
-    length = np.array(
-        [np.nan if row["output_2"] is None else len(row["output_2"]) for row in rows], dtype=float
-    )
+    gone = np.array([row.preference is None for row in rows])
+    first = np.array([row.model_first is True for row in rows])
+    second = np.array([row.model_first is False for row in rows])
+    length = np.array([np.nan if row.output_2 is None else len(row.output_2) for row in rows])
     ordered, measured = first | second, ~np.isnan(length)
     chance = {"seed": seed, "samples": samples}
     return Missing(
         n=int(gone.sum()),
-        n_invalid=sum(row["is_invalid"] for row in rows),
-        n_absent=sum(row["is_absent"] for row in rows),
+        n_invalid=sum(row.is_invalid for row in rows),
+        n_absent=sum(row.is_absent for row in rows),
         percent=100 * float(gone.mean()),
         percent_first=100 * float(gone[first].mean()) if first.any() else None,
         percent_second=100 * float(gone[second].mean()) if second.any() else None,
-        order_p=exchanged_p(gone[ordered].astype(float), first[ordered], **chance),
+        order_p=_groups_p(gone[ordered].astype(float), first[ordered], **chance),
         median_length=_median(length[gone & measured]),
         median_length_judged=_median(length[~gone & measured]),
-        length_p=_length_p(rows, gone, length, **chance),
+        length_p=_length_p(rows, **chance),
     )
 
 
-def exchanged_p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
+def _groups_p(values: Any, first: Any, *, seed: int, samples: int) -> float | None:
     """Return the p-value of equal means, None if a group is empty."""
     if not first.any() or first.all():
         return None
     return two_groups_p(values, first, seed=seed, samples=samples)
 
 
-def _length_p(rows: Sequence[Row], gone: Any, length: Any, **chance: Any) -> float | None:
+def _length_p(rows: Sequence[Row], **chance: Any) -> float | None:
     """Return the p-value of as many missing verdicts on short answers as on long ones.
 
     The verdicts on an answer may be missing together, so whole answers are exchanged.
     """
-    shares: dict[tuple[object, object], list[bool]] = {}
-    for row, is_gone, size in zip(rows, gone, length, strict=True):
-        if not np.isnan(size):
-            shares.setdefault((row["instruction"], row["output_2"]), []).append(bool(is_gone))
+    shares: dict[tuple[str, str], list[bool]] = {}
+    for row in rows:
+        if row.output_2 is not None:
+            shares.setdefault((row.instruction, row.output_2), []).append(row.preference is None)
     missing = np.array([np.mean(each) for each in shares.values()])
-    sizes = np.log1p([len(str(output)) for _, output in shares])
+    sizes = np.log1p([len(output) for _, output in shares])
     if not len(missing) or missing.min() == missing.max():
         return None
     return association_p(sizes, missing, **chance)
@@ -116,8 +107,8 @@ def _median(values: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the verdicts, what they have in common, and their win rate."""
+class Rate:
+    """A win rate, and what the verdicts that it is over have in common."""
 
     name: str
     found: WinRate
@@ -125,10 +116,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """Verdicts taken apart ``by`` something; ``p_value`` is of the largest against all others."""
+    """Verdicts divided ``by`` something; ``p_value`` is of the largest against all others."""
 
     by: str
-    parts: list[Part]
+    parts: list[Rate]
     p_value: float | None
 
 
@@ -162,38 +153,40 @@ class Readings:
 
 def usage(rows: Sequence[Row]) -> dict[str, int]:
     """Count the verdicts that could be read by what their endpoint reported of its work."""
-    read = [row for row in rows if row["preference"] is not None]
-    return dict(Counter(_usage(row) or "not known" for row in read))
+    return dict(Counter(_usage(row) or "not known" for row in rows if row.preference is not None))
 
 
-def taken_apart(rows: Sequence[Row], **settings: Any) -> list[Parts]:
-    """Take the verdicts apart by reported usage, by back-end and by annotator, where they differ.
+def _usage(row: Row) -> str | None:
+    return {True: "reported", False: "none reported", None: None}[row.reported]
+
+
+def by_origin(rows: Sequence[Row], **settings: Any) -> list[Parts]:
+    """Divide the verdicts by reported usage, by annotator and by back-end, where they differ.
 
     Args:
         rows: All verdicts.
         settings: Of `win_rate`.
     """
-    by = {"reported usage": [_usage(row) for row in rows]}
-    by |= {column: [row.get(column) for row in rows] for column in ORIGINS}
+    by: dict[str, list[str | None]] = {
+        "reported usage": [_usage(row) for row in rows],
+        "annotator": [row.annotator for row in rows],
+        **{column: [row.origins.get(column) for row in rows] for column in ORIGINS},
+    }
     found = [_parts(name, rows, values, **settings) for name, values in by.items()]
     return [parts for parts in found if parts is not None]
 
 
 def reuse(rows: Sequence[Row]) -> Reuse:
     """Find verdicts that were copied from others, or from an earlier pass."""
-    judged = [row for row in rows if row["output_1"] is None or row["output_1"] != row["output_2"]]
-    asked = Counter(
-        tuple(
-            str(row.get(name))
-            for name in (
-                *("instruction", "output_1", "output_2", "annotator", "model_first", "repeat"),
-                *("preference", "raw_completion", "time_per_example", "date"),
-            )
+    judged = [row for row in rows if not row.nothing_to_judge]
+    asked = {
+        (
+            *(row.instruction, row.output_1, row.output_2, row.annotator, row.model_first),
+            *(row.preference, row.seconds, row.date, str(row.repeat), str(row.raw_completion)),
         )
         for row in judged
-    )
-    times = [moment_of(row) for row in rows]
-    times = [time for time in times if time is not None]
+    }
+    times = [moment for row in rows if (moment := row.moment) is not None]
     return Reuse(
         n_repeated=len(judged) - len(asked),
         n_batches=len(set(times)),
@@ -203,22 +196,25 @@ def reuse(rows: Sequence[Row]) -> Reuse:
 
 def readings(rows: Sequence[Row]) -> Readings | None:
     """Tell plain verdicts from wordy ones; None for an annotator that answers in another form."""
-    said = [row["raw_completion"] for row in rows if row["preference"] is not None]
+    said = [row.raw_completion for row in rows if row.preference is not None]
     said = [raw for raw in said if isinstance(raw, str) and raw.strip()]
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    examples = [_beginning(name_of(raw)) for raw in wordy[:EXAMPLES]]
-    votes = [(chosen(raw), preferred_place(raw)) for raw in wordy]
-    doubtful = sum(vote is None or vote != place for vote, place in votes)
-    return Readings(len(said) - len(wordy), len(wordy), doubtful, examples)
+    names = [name_of(raw) for raw in wordy[:EXAMPLES]]
+    return Readings(
+        n_plain=len(said) - len(wordy),
+        n_wordy=len(wordy),
+        n_doubtful=sum(chosen(raw) is None or chosen(raw) != preferred_place(raw) for raw in wordy),
+        examples=[name if len(name) <= SHOWN else f"{name[:SHOWN]}…" for name in names],
+    )
 
 
-def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: Any) -> Parts | None:
-    """Take ``rows`` apart by ``values``, None where not known; None if there is one part alone."""
-    known = [
-        (str(value), row) for value, row in zip(values, rows, strict=True) if value is not None
-    ]
+def _parts(
+    by: str, rows: Sequence[Row], values: Sequence[str | None], **settings: Any
+) -> Parts | None:
+    """Divide ``rows`` by ``values``, None where not known; None if there is one part alone."""
+    known = [(value, row) for value, row in zip(values, rows, strict=True) if value is not None]
     counted = Counter(name for name, _ in known)
     if len(counted) < 2:
         return None
@@ -229,34 +225,18 @@ def _parts(by: str, rows: Sequence[Row], values: Sequence[object], **settings: A
         counted = Counter(name for name, _ in known)
         counted[rest] = 0  # stands last
     names = [name for name, _ in counted.most_common()]
-    read = [(name, row["preference"]) for name, row in known if row["preference"] is not None]
-    p_value = exchanged_p(
+    read = [(name, row.preference) for name, row in known if row.preference is not None]
+    p_value = _groups_p(
         np.array([preference for _, preference in read]),
         np.array([name == names[0] for name, _ in read], dtype=bool),
         seed=settings["seed"],
         samples=settings["samples"],
     )
     parts = [
-        Part(name, win_rate(tabulate([row for n, row in known if n == name]), **settings))
+        Rate(name, win_rate(tabulate(row for n, row in known if n == name), **settings))
         for name in names
     ]
     return Parts(by, parts, p_value)
-
-
-def _usage(row: Row) -> str | None:
-    """Say whether the endpoint reported what the verdict took; None if nobody kept it."""
-    price, usage = row["price_per_example"], row.get("usage")
-    if price is not None:
-        return "reported" if price > 0 else "none reported"
-    if "served_model" not in row or row["raw_completion"] is None:  # not ours, or nobody was asked
-        return None
-    counts = usage.values() if isinstance(usage, dict) else ()
-    is_reported = any(isinstance(n, int | float) and n > 0 for n in counts)
-    return "reported" if is_reported else "none reported"
-
-
-def _beginning(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 @dataclass(frozen=True)

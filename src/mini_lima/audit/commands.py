@@ -37,11 +37,11 @@ def add_audit(commands: "Commands") -> None:
 
 
 def _audit(options: argparse.Namespace) -> str:
+    from mini_lima.audit.findings import as_document, as_text
     from mini_lima.audit.folder import read_folder
     from mini_lima.audit.page import as_page
     from mini_lima.audit.several import spread
     from mini_lima.audit.single import audit
-    from mini_lima.audit.text import as_document, as_text
     from mini_lima.evaluation.length import difficulties_in_hub_cache
 
     folders = [read_folder(path, options.model) for path in options.folders]

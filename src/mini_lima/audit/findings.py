@@ -1,16 +1,17 @@
 """What an audit says: every figure, named, and what stands out and must be known before it is used.
 
-The text for a terminal and the page for a browser are both made of this.
+The text for a terminal, the JSON document for programs, which has every figure with its full
+digits, and the page for a browser are all made of this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mini_lima.audit.checks import Health
+from mini_lima.audit.checks import Rate as Rate
 from mini_lima.audit.several import Spread
 from mini_lima.audit.single import Audit
-from mini_lima.statistics import WinRate
 
 SIGNS = {
     "empty": "are empty",
@@ -25,15 +26,6 @@ UNLIKELY = 0.05
 """A p-value below which a difference is worth a word."""
 SICK = 0.05
 """Share of the answers by which a sign has to be commoner than in the reference."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A win rate with its interval, in percent, and what it is over."""
-
-    name: str
-    found: WinRate
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -327,3 +319,48 @@ def spread_findings(spread: Spread) -> list[Finding]:
 
 def _share(health: Health, sign: str) -> float:
     return float(asdict(health)[sign]) / health.n
+
+
+def as_text(audits: Sequence[Audit], spread: Spread | None) -> str:
+    """Return all audits, one below the other, then what several runs say together."""
+    blocks = [_text(f"{a.folder}: {title(a)}", rates(a), findings(a), sections(a)) for a in audits]
+    if spread is not None:
+        runs = [Rate(n, r) for n, r in zip(spread.runs, spread.win_rates, strict=True)]
+        title_of_all = f"{len(runs)} runs of the same outputs"
+        blocks.append(_text(title_of_all, runs, spread_findings(spread), [spread_section(spread)]))
+    return "\n\n".join(blocks)
+
+
+def _text(
+    title: str, rates: Sequence[Rate], found: Sequence[Finding], sections: Sequence[Section]
+) -> str:
+    marks = {"alarm": "!", "note": "-"}
+    lines = [title, *_rates(rates), "", *(f"{marks[each.level]} {each.text}" for each in found)]
+    for section in sections:
+        width = max((len(name) for name, _ in section.rows), default=0)
+        lines += ["", section.title, *(f"  {name:{width}}  {text}" for name, text in section.rows)]
+    return "\n".join(lines)
+
+
+def _rates(rates: Sequence[Rate]) -> list[str]:
+    width = max(len(rate.name) for rate in rates)
+    lines = []
+    for rate in rates:
+        found = rate.found
+        figure = "    –" if found.win_rate is None else f"{found.win_rate:6.2f}%"
+        interval = "" if found.low is None else f"[{found.low:.1f}, {found.high:.1f}]"
+        lines.append(f"  {rate.name:{width}} {figure} {interval:14} of {found.n_total}".rstrip())
+    return lines
+
+
+def as_document(audits: Sequence[Audit], spread: Spread | None) -> dict[str, Any]:
+    """Return ``audits``, one per folder, and ``spread``, None for a single folder."""
+    return {
+        "audits": [
+            {**asdict(audit), "findings": [asdict(found) for found in findings(audit)]}
+            for audit in audits
+        ],
+        "spread": None
+        if spread is None
+        else {**asdict(spread), "findings": [asdict(found) for found in spread_findings(spread)]},
+    }

@@ -11,11 +11,11 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from mini_lima.audit.rows import Row
-from mini_lima.evaluation.presentation_order import model_stands_first
+from mini_lima.audit.folder import Folder, Row
+from mini_lima.evaluation.annotation import model_stands_first
 
 Source = Literal["given", "seed", "not shuffled", "read", "assumed", "unknown"]
 
@@ -45,35 +45,34 @@ class Order:
     n_agreeing: int
 
 
-def find_order(rows: Sequence[Row], swapped: bool) -> tuple[Order, list[bool | None]]:
-    """Return how the order was found, and for each row whether the model was shown first.
-
-    Args:
-        rows: As `folder.read_folder` gives them.
-        swapped: The model's output was output 1 for the library.
-    """
-    given = [_given(row, swapped) for row in rows]
-    is_ours = any(isinstance(row.get("model_first"), bool) for row in rows)
-    told = [first for row, first in zip(rows, given, strict=True) if row["preference"] is not None]
-    if is_ours or (told and None not in told):
-        return Order("given", None, 0, 0), given
+def find_order(folder: Folder) -> tuple[Order, list[Row]]:
+    """Return how the order was found, and the rows with who was shown first as far as is known."""
+    rows, swapped = folder.rows, folder.swapped
+    given = [row.model_first for row in rows]
+    told = [row.model_first for row in rows if row.preference is not None]
+    if folder.is_ours or (told and None not in told):
+        return Order("given", None, 0, 0), rows
     # What the library tells of some rows is evidence, as their completions are.
     seen = [_seen(row) if first is None else first for row, first in zip(rows, given, strict=True)]
     checked = sum(first is not None for first in seen)
     candidates: list[tuple[Source, int | None, list[bool | None]]] = [
-        ("seed", seed, [_drawn(row["instruction"], seed, swapped) for row in rows])
-        for seed in SEEDS
+        ("seed", seed, [_drawn(row.instruction, seed, swapped) for row in rows]) for seed in SEEDS
     ]
     candidates.insert(1, ("not shuffled", None, [swapped] * len(rows)))
     for source, seed, firsts in candidates:
         agreeing = sum(a == b for a, b in zip(seen, firsts, strict=True) if a is not None)
         if _is_sure(agreeing, checked):
-            return Order(source, seed, checked, agreeing), firsts
+            return Order(source, seed, checked, agreeing), _ordered(rows, firsts)
         if seed == 0 and agreeing == checked:  # too few to tell
-            return Order("seed" if checked >= FEW else "assumed", seed, checked, agreeing), firsts
+            source = "seed" if checked >= FEW else "assumed"
+            return Order(source, seed, checked, agreeing), _ordered(rows, firsts)
     if _is_sure(checked, checked):
-        return Order("read", None, checked, checked), seen
-    return Order("unknown", None, checked, 0), [None] * len(rows)
+        return Order("read", None, checked, checked), _ordered(rows, seen)
+    return Order("unknown", None, checked, 0), _ordered(rows, [None] * len(rows))
+
+
+def _ordered(rows: Sequence[Row], firsts: Sequence[bool | None]) -> list[Row]:
+    return [replace(row, model_first=first) for row, first in zip(rows, firsts, strict=True)]
 
 
 def preferred_place(raw: object) -> int | None:
@@ -139,25 +138,9 @@ def _likelier(logprobs: object) -> int | None:
     return None
 
 
-def _given(row: Row, swapped: bool) -> bool | None:
-    """Read the order where the file has it: in our own column, or in one of the library's."""
-    if isinstance(row.get("model_first"), bool):
-        return bool(row["model_first"])
-    switched = row.get("is_switched_outputs")
-    models = row.get("referenced_models")
-    # The library takes the whole part of the preference: with a weighted one it names the wrong.
-    if (
-        row["preference"] in (1, 2)
-        and isinstance(models, dict)
-        and models.get("m") in ("output_1", "output_2")
-    ):
-        switched = models["m"] == "output_2"
-    return switched != swapped if isinstance(switched, bool) else None
-
-
 def _seen(row: Row) -> bool | None:
     """Tell from the verdict and its words whether the model stood first."""
-    verdict, place = row["preference"], preferred_place(row.get("raw_completion"))
+    verdict, place = row.preference, preferred_place(row.raw_completion)
     if verdict is None or verdict == 1.5 or place is None:
         return None
     return bool((verdict > 1.5) == (place == 1))

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mini_lima.audit.files import text_of
 from mini_lima.audit.folder import Folder
-from mini_lima.audit.rows import moment_of, text_of
 from mini_lima.errors import UserError
-from mini_lima.statistics import WinRate, holm, homogeneity_p, sign_flip_p, tabulate, win_rate
+from mini_lima.results import WinRate
+from mini_lima.statistics import holm, homogeneity_p, sign_flip_p, tabulate, win_rate
 
 Asked = tuple[str, str | None, str | None]
 
@@ -92,7 +93,7 @@ def spread(
     )
     return Spread(
         runs=names,
-        annotators=[", ".join(sorted({row["annotator"] for row in f.rows})) for f in folders],
+        annotators=[", ".join(sorted({row.annotator for row in f.rows})) for f in folders],
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders
@@ -119,10 +120,10 @@ def _by_question(folder: Folder) -> dict[Asked, list[tuple[float, Any]]]:
     """Return each question's verdicts that could be read, with what marks them as a run's own."""
     found: dict[Asked, list[tuple[float, Any]]] = {}
     for row in folder.rows:
-        if row["preference"] is not None:
-            asked = (row["instruction"], row["output_1"], row["output_2"])
-            mark = (moment_of(row), row["date"], str(row.get("raw_completion")))
-            found.setdefault(asked, []).append((row["preference"] - 1, mark))
+        if row.preference is not None:
+            asked = (row.instruction, row.output_1, row.output_2)
+            mark = (row.moment, row.date, str(row.raw_completion))
+            found.setdefault(asked, []).append((row.preference - 1, mark))
     return found
 
 

@@ -10,53 +10,39 @@ Within an instruction, verdicts are compared in the same order only. A verdict t
 order for one model would otherwise let position bias pass for a difference. A metric has no order.
 
 A cell that was trained with several seeds is the mean over them, and what another seed would change
-is in its interval, its p-value and its verdict (`statistics.seeds`). Cells that were not measured
+is in its interval, its p-value and its verdict (`statistics.cells`). Cells that were not measured
 in the same way are not compared, and the reason is kept.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mini_lima.evaluation.declared_contrasts import Declared, difference
 from mini_lima.evaluation.length import under_longest
-from mini_lima.evaluation.scores import Metric, table_of
-from mini_lima.evaluation.seeded import (
-    Seeds,
-    by_seed,
-    differences,
-    scale_of,
-    scaled,
-    through_seeds,
-)
-from mini_lima.measured import (
-    BASELINE,
-    LONGEST,
-    Better,
-    Contrast,
-    Found,
-    LeftOut,
-    PairedDifference,
-    Verdict,
-)
+from mini_lima.evaluation.measuring import Scores, Unit
+from mini_lima.evaluation.pairs import Annotation
+from mini_lima.results import BASELINE, LONGEST, Better, Contrast, Found, LeftOut, Verdict
 from mini_lima.statistics import (
-    SeedError,
-    bootstrap_interval,
+    Drawn,
+    Seeds,
     detectable,
+    differences,
+    estimate,
     holm,
     p_over_seeds,
+    scale_of,
+    scaled,
     sign_flip_p,
     tabulate,
-    widened,
+    tabulate_scores,
 )
 
 Cell = tuple[str, str]
 """A row of the table, and its arm or ``baseline``."""
-Row = Mapping[str, Any]
 Settings = Mapping[str, object]
 
 
@@ -86,46 +72,58 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A contrast before it is made: the cells that it adds and subtracts."""
+class Question(Declared):
+    """A contrast before it is made: the row that it is about, if it is about one, and its cells."""
 
-    kind: Literal["sft", "data", "interaction"]
-    name: str
     row: str | None
-    terms: Mapping[str, int]
     signs: Mapping[Cell, int]
 
 
 def of_verdicts(
-    name: str, cells: Mapping[Cell, Sequence[Row]], annotator: str = "", **about: Any
+    name: str,
+    cells: Mapping[Cell, Sequence[Sequence[Annotation]]],
+    *,
+    annotator: str = "",
+    settings: Mapping[Cell, Settings] | None = None,
+    instead: Mapping[str, str] | None = None,
 ) -> Measure:
     """Return a judge's win rate as a measure.
 
     Args:
         name: As the table has it.
-        cells: Its rows of annotations.json. Those on a cell that was trained several times have
-            the ``seed`` that they are about.
+        cells: Its verdicts on the outputs of each training seed.
         annotator: Its own name, by which the control of length is known.
-        **about: ``settings`` and ``instead`` of the measure.
+        settings: As in `Measure`.
+        instead: As in `Measure`.
     """
-    by_length = {}
-    if annotator != LONGEST and all("output_2" in row for rows in cells.values() for row in rows):
-        by_length = {
-            cell: [*by_seed(under_longest(rows), tabulate).values()] for cell, rows in cells.items()
-        }
-    tables = {cell: [*by_seed(rows, tabulate).values()] for cell, rows in cells.items()}
-    return Measure(name, "percent", "higher", tables, judged=True, by_length=by_length, **about)
+    by_length: dict[Cell, Seeds] = {}
+    texts = (row.output_2 for seeds in cells.values() for rows in seeds for row in rows)
+    if annotator != LONGEST and None not in texts:
+        by_length = {c: [tabulate(under_longest(r)) for r in seeds] for c, seeds in cells.items()}
+    return Measure(
+        name,
+        "percent",
+        "higher",
+        {cell: [tabulate(rows) for rows in seeds] for cell, seeds in cells.items()},
+        judged=True,
+        by_length=by_length,
+        settings=settings or {},
+        instead=instead or {},
+    )
 
 
 def of_scores(
-    name: str, metric: Metric, cells: Mapping[Cell, Sequence[Row]], **about: Any
+    name: str,
+    metric: Unit,
+    cells: Mapping[Cell, Sequence[Sequence[Scores]]],
+    *,
+    settings: Mapping[Cell, Settings] | None = None,
 ) -> Measure:
-    """Return a metric as a measure, from its rows of scores.jsonl; see `of_verdicts`."""
+    """Return a metric as a measure, from the scores of each training seed; see `of_verdicts`."""
     tables = {
-        cell: [*by_seed(rows, lambda each: table_of(each, name)).values()]
-        for cell, rows in cells.items()
+        cell: [tabulate_scores(rows, name) for rows in seeds] for cell, seeds in cells.items()
     }
-    return Measure(name, metric.unit, metric.better, tables, **about)
+    return Measure(name, metric.unit, metric.better, tables, settings=settings or {})
 
 
 def questions(
@@ -162,130 +160,90 @@ def questions(
 
 def _within(row: str, asked: Declared) -> Question:
     signs = {(row, arm): sign for arm, sign in asked.terms.items()}
-    return Question(asked.kind, f"{row}: {asked.name}", row, asked.terms, signs)
+    return Question(asked.kind, f"{row}: {asked.name}", asked.terms, row, signs)
 
 
 def _between(one: str, other: str, effect: Declared) -> Question:
     signs = {(one, arm): sign for arm, sign in effect.terms.items()}
     signs |= {(other, arm): -sign for arm, sign in effect.terms.items()}
     name = f"({effect.name}): {one} − {other}"
-    return Question("interaction", name, None, effect.terms, signs)
+    return Question("interaction", name, effect.terms, None, signs)
 
 
 def contrasts(
     measures: Sequence[Measure],
     asked: Sequence[Question],
     *,
-    seed: int,
-    confidence: float = 0.95,
-    samples: int = 10_000,
     hits: Mapping[str, Collection[str]] | None = None,
+    **drawn: Unpack[Drawn],
 ) -> Found:
     """Compare the cells of a grid.
 
     Args:
         measures: What is known of the cells.
         asked: See `questions`.
-        seed: Of the bootstrap and of the permutations.
-        confidence: Of the intervals; a verdict needs an adjusted p-value below its complement.
-        samples: Of the bootstrap and of the permutations.
         hits: By arm, the instructions that are in its training data: contrasts that involve it are
             made again without them.
+        **drawn: Of the bootstrap and of the permutations; a verdict needs an adjusted p-value
+            below the complement of the confidence.
 
     Returns:
         Per measure a family of contrasts, and which of them cannot be made, with the reason.
     """
-    drawn = _Drawn(seed, confidence, samples)
-    made, left_out = [], []
+    made: list[Contrast] = []
+    left_out = []
     for measure in measures:
         if not any(table.win.size for seeds in measure.cells.values() for table in seeds):
             continue  # a metric that applies to none of the instructions
-        family = []
-        for question in asked:
-            if reason := _incomparable(measure, question):
-                left_out.append(LeftOut(question.name, measure.name, reason))
-            else:
-                family.append(question)
-        made += _family(measure, family, drawn, hits or {})
+        reasons = [_incomparable(measure, question) for question in asked]
+        left_out += [
+            LeftOut(question.name, measure.name, reason)
+            for question, reason in zip(asked, reasons, strict=True)
+            if reason
+        ]
+        family = [q for q, reason in zip(asked, reasons, strict=True) if not reason]
+        alone = [_contrast(measure, q, len(family), hits or {}, drawn) for q in family]
+        adjusted = holm([contrast.p_value for contrast in alone])
+        made += [
+            _judged(contrast, p_holm, measure.better, drawn.get("confidence", 0.95))
+            for contrast, p_holm in zip(alone, adjusted, strict=True)
+        ]
     return Found(made, left_out)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """How intervals and p-values are drawn."""
-
-    seed: int
-    confidence: float
-    samples: int
-
-
-@dataclass(frozen=True)
-class _Estimate:
-    """A sum of cells over the instructions that all of them have, in a table's own unit."""
-
-    values: NDArray[np.float64]
-    mean: float | None
-    low: float | None
-    high: float | None
-    error: float
-    seeds: SeedError | None
-
-    def told(self, scale: float) -> PairedDifference:
-        """The difference alone, in the unit."""
-        mean, low, high = (scaled(each, scale) for each in (self.mean, self.low, self.high))
-        return PairedDifference(mean, low, high, len(self.values))
-
-
-def _estimate(question: Question, tables: Mapping[Cell, Seeds], drawn: _Drawn) -> _Estimate:
-    signs = question.signs
-    values = differences(signs, tables)
-    mean = float(values.mean()) if len(values) else None
-    trained = [cell for cell in signs if cell[1] != BASELINE]
-    seeds = through_seeds(
-        trained=[tables[cell] for cell in trained],
-        untrained=[tables[cell] for cell in signs if cell[1] == BASELINE],
-        weights=[signs[cell] for cell in trained],
-    )
-    interval = bootstrap_interval(
-        values, seed=drawn.seed, confidence=drawn.confidence, samples=drawn.samples
-    )
-    low, high = widened(mean or 0.0, interval, seeds, drawn.confidence)
-    n = len(values)
-    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return _Estimate(values, mean, low, high, error, seeds)
-
-
-def _family(
-    measure: Measure, asked: Sequence[Question], drawn: _Drawn, hits: Mapping[str, Collection[str]]
-) -> list[Contrast]:
-    made = [_contrast(measure, question, len(asked), drawn, hits) for question in asked]
-    adjusted = holm([contrast.p_value for contrast in made])
-    return [
-        _judged(c, p_holm, measure.better, drawn.confidence)
-        for c, p_holm in zip(made, adjusted, strict=True)
-    ]
 
 
 def _contrast(
     measure: Measure,
     question: Question,
     family: int,
-    drawn: _Drawn,
     hits: Mapping[str, Collection[str]],
+    drawn: Drawn,
 ) -> Contrast:
+    """Answer ``question``, one of ``family``, on its own."""
     tables, signs, scale = measure.cells, question.signs, scale_of(measure.unit)
-    found = _estimate(question, tables, drawn)
-    p_value = sign_flip_p(found.values, seed=drawn.seed, samples=drawn.samples)
+    trained = [cell for cell in signs if cell[1] != BASELINE]
+    found = estimate(signs, tables, trained=trained, **drawn)
+    p_value = sign_flip_p(found.values, seed=drawn["seed"], samples=drawn.get("samples", 10_000))
     if found.seeds is not None and found.mean is not None and len(found.values) > 1:
         own = p_over_seeds(found.mean, found.error, len(found.values), found.seeds)
         p_value = max(p_value, own)
-    finds = detectable(found.error, confidence=drawn.confidence, family=family, seeds=found.seeds)
-    lowest, highest = (
-        (_mean(differences(signs, tables, failed_as=ends)) for ends in ((0, 1), (1, 0)))
-        if measure.unit == "percent"
-        else (None, None)
+    finds = detectable(
+        found.error,
+        confidence=drawn.get("confidence", 0.95),
+        family=family,
+        seeds=found.seeds,
     )
+    lowest = highest = None
+    if measure.unit == "percent":
+        lowest = float(differences(signs, tables, failed_as=(0, 1)).mean())
+        highest = float(differences(signs, tables, failed_as=(1, 0)).mean())
+    by_length = None
+    if signs.keys() <= measure.by_length.keys():
+        by_length = estimate(signs, measure.by_length, trained=trained, **drawn).told(scale)
+    without_hits = None
+    if clean := _without_hits(measure, question, hits):
+        without_hits = estimate(signs, clean, trained=trained, **drawn).told(scale)
     told = found.told(scale)
+    seed_error = None if found.seeds is None else float(np.sqrt(found.seeds.variance))
     return Contrast(
         kind=question.kind,
         name=question.name,
@@ -303,22 +261,18 @@ def _contrast(
         detectable=scaled(finds or None, scale),
         lowest=scaled(lowest, scale),
         highest=scaled(highest, scale),
-        by_length=_estimate(question, measure.by_length, drawn).told(scale)
-        if signs.keys() <= measure.by_length.keys()
-        else None,
-        without_hits=_without_hits(measure, question, drawn, hits),
-        seeds=min((len(tables[cell]) for cell in signs if cell[1] != BASELINE), default=1),
-        seed_error=None
-        if found.seeds is None
-        else scaled(float(np.sqrt(found.seeds.variance)), scale),
+        by_length=by_length,
+        without_hits=without_hits,
+        seeds=min((len(tables[cell]) for cell in trained), default=1),
+        seed_error=scaled(seed_error, scale),
         judged=measure.judged,
     )
 
 
 def _without_hits(
-    measure: Measure, question: Question, drawn: _Drawn, hits: Mapping[str, Collection[str]]
-) -> PairedDifference | None:
-    """Return the contrast without what its arms were trained on, of all cells alike."""
+    measure: Measure, question: Question, hits: Mapping[str, Collection[str]]
+) -> dict[Cell, Seeds] | None:
+    """Return the cells without what the arms were trained on, None if that is not in them."""
     found = {text for arm in question.terms for text in hits.get(arm, ())}
     first = measure.cells[next(iter(question.signs))][0]
     if not found & set(first.instructions):
@@ -330,7 +284,7 @@ def _without_hits(
             clean = np.array([text not in found for text in each.instructions], dtype=np.bool_)
             kept.append(each.only(clean[each.instruction]))
         tables[cell] = kept
-    return _estimate(question, tables, drawn).told(scale_of(measure.unit))
+    return tables
 
 
 def _incomparable(measure: Measure, question: Question) -> str | None:
@@ -387,15 +341,8 @@ def _judged(
         return replace(contrast, p_holm=p_holm, words=f"cannot tell: {figures}{limit}")
     reversible = contrast.lowest is not None and contrast.lowest <= 0 <= (contrast.highest or 0)
     doubt = "; what failed could undo it" if reversible else ""
-    verdict = _verdict(difference > 0, better)
+    direction: Better = "higher" if difference > 0 else "lower"
+    verdict: Verdict = direction
+    if better is not None:
+        verdict = "better" if direction == better else "worse"
     return replace(contrast, p_holm=p_holm, verdict=verdict, words=f"{verdict}: {figures}{doubt}")
-
-
-def _verdict(more: bool, better: Better | None) -> Verdict:
-    if better is None:
-        return "higher" if more else "lower"
-    return "better" if more is (better == "higher") else "worse"
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    return float(values.mean()) if len(values) else None

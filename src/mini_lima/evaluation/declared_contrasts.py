@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from mini_lima.errors import UserError
-from mini_lima.measured import BASELINE
+from mini_lima.results import BASELINE
 
 _NAME = r"([^\s()]+)"
 _PAIR = rf"\s*{_NAME}\s+[-−]\s+{_NAME}\s*"
@@ -25,7 +25,7 @@ class Declared:
     """A contrast within one row of the table.
 
     Attributes:
-        kind: As `mini_lima.measured.Contrast` has it.
+        kind: As `mini_lima.results.Contrast` has it.
         name: What minus what.
         terms: Arms with their signs, or their weights where an arm occurs twice.
     """

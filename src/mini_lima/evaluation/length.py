@@ -3,15 +3,14 @@
 Annotators prefer longer answers, and an arm that lengthens outputs wins with them whether it
 teaches anything or not. Three views: the win rate among pairs of about the same length; the
 verdicts of an annotator that looks at length alone (`under_longest`, for the statistics that the
-real verdicts go through); and AlpacaEval's length-controlled
-win rate, where it is defined.
+real verdicts go through); and AlpacaEval's length-controlled win rate, where it is defined.
 
-For that one the library fits a logistic regression of the verdicts on the length difference, on the model and
-on how hard each instruction is, and predicts the win rate of answers as long as the reference's
-(Dubois et al., Length-controlled AlpacaEval, 2024). The difficulties come from a file on the hub
-and are looked up by row number: for any other instructions than AlpacaEval's 805, or for these in
-another order, the library returns a number all the same, and it means nothing. Here it is computed
-for the canonical list alone, which is recognised by its hash, and by the library's own code.
+For that one the library fits a logistic regression of the verdicts on the length difference, on the
+model and on how hard each instruction is, and predicts the win rate of answers as long as the
+reference's (Dubois et al., Length-controlled AlpacaEval, 2024). The difficulties come from a file
+on the hub and are looked up by row number: for any other instructions than AlpacaEval's 805, or for
+these in another order, the library returns a number all the same, and it means nothing. Here it is
+computed for the canonical list alone, which is recognised by its hash, and by the library's code.
 
 Its ``lc_standard_error`` is the spread of predictions and no sampling error. The interval here is a
 bootstrap over instructions, in which the regularisation stays as the library chose it for the data.
@@ -28,10 +27,10 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.library import undisturbed
-from mini_lima.measured import LONGEST, LengthControlled
-from mini_lima.statistics import WinRate, tabulate, win_rate
-
-Row = Mapping[str, Any]
+from mini_lima.evaluation.pairs import Annotation
+from mini_lima.evaluation.rules import longest
+from mini_lima.results import LONGEST, LengthControlled, WinRate
+from mini_lima.statistics import tabulate, win_rate
 
 SAME_LENGTH = 1.25
 """Ratio of two lengths up to which they are about the same: a quarter more is not yet longer."""
@@ -64,7 +63,7 @@ class Lengths:
 
 
 def lengths(
-    rows: Sequence[Row],
+    rows: Sequence[Annotation],
     *,
     seed: int,
     ratio: float = SAME_LENGTH,
@@ -95,40 +94,33 @@ def lengths(
     )
 
 
-def under_longest(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def under_longest(rows: Sequence[Annotation]) -> list[Annotation]:
     """Return the verdicts of an annotator that prefers the output with more characters.
 
-    One per pair of outputs and training seed, for it knows no order and no moods; equal lengths are
-    a tie.
+    One per pair of outputs, for it knows no order and no moods; equal lengths are a tie.
     """
     return [
-        {
-            "instruction": instruction,
-            "seed": seed,
-            "output_1": reference,
-            "output_2": model,
-            "annotator": LONGEST,
-            "model_first": None,
-            "preference": _longer(len(reference), len(model)),
-        }
-        for seed, (instruction, reference, model) in dict.fromkeys(
-            (row.get("seed"), _pair(row)) for row in rows
+        Annotation(
+            instruction=instruction,
+            output_1=reference,
+            output_2=model,
+            annotator=LONGEST,
+            preference=longest(reference, model),
         )
+        for instruction, reference, model in dict.fromkeys(map(_pair, rows))
     ]
 
 
-def _pair(row: Row) -> tuple[str, str, str]:
-    return row["instruction"], row["output_1"], row["output_2"]
+def _pair(row: Annotation) -> tuple[str, str, str]:
+    assert row.output_1 is not None
+    assert row.output_2 is not None
+    return row.instruction, row.output_1, row.output_2
 
 
 def _same_length(pair: tuple[str, str, str], ratio: float) -> bool:
     _, reference, model = pair
     short, long = sorted((len(reference), len(model)))
     return long <= ratio * short
-
-
-def _longer(first: int, second: int) -> float:
-    return 1.5 if first == second else 1.0 if first > second else 2.0
 
 
 def is_canonical(instructions: Sequence[str]) -> bool:
@@ -150,7 +142,7 @@ def difficulties_in_hub_cache() -> Path | None:
 
 
 def length_controlled(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Annotation],
     difficulties: Path | None,
     *,
     seed: int,
@@ -170,7 +162,7 @@ def length_controlled(
     Raises:
         UserError: ``difficulties`` is not that file.
     """
-    if not is_canonical(list(dict.fromkeys(row["instruction"] for row in rows))):
+    if not is_canonical(list(dict.fromkeys(row.instruction for row in rows))):
         return LengthControlled(None, None, None, NOT_CANONICAL)
     if difficulties is None:
         return LengthControlled(None, None, None, f"AlpacaEval's {DIFFICULTIES} is not here")
@@ -180,7 +172,7 @@ def length_controlled(
     from mini_lima.statistics import percentile_interval
 
     pair = ["instruction", "output_1", "output_2", "generator_1", "generator_2"]
-    table = pd.DataFrame([{c: row.get(c) for c in [*pair, "preference"]} for row in rows])
+    table = pd.DataFrame([{c: getattr(row, c) for c in [*pair, "preference"]} for row in rows])
     table["preference"] = table["preference"].astype(float)
     frame = table.groupby(pair, sort=False, dropna=False, as_index=False).mean()
     if frame["instruction"].duplicated().any():

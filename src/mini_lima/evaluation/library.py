@@ -1,7 +1,7 @@
 """alpaca_eval, called so that it changes nothing but its return values.
 
 Published numbers were made with the library, so what a completion says is read by its own parsers
-(see `shipped`), and every win rate is held to its own metric. Around these it does much that a run
+(see `prompts`), and every win rate is held to its own metric. Around these it does much that a run
 cannot use: it loads a ``.env`` file into the environment, makes the root logger talkative and gives
 it a handler, warns, draws bars, keeps verdicts in a file beside its own code, skips models whose
 name it knows and downloads data for a length-controlled win rate. `undisturbed` undoes the first
@@ -16,21 +16,11 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from typing import Any
 
 from mini_lima.errors import UserError
 
 NO_DOTENV = "PYTHON_DOTENV_DISABLED"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What an annotator sees: two outputs for one instruction, in the order they are shown in."""
-
-    instruction: str
-    first: str
-    second: str
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,49 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import answer_checks
 from mini_lima.evaluation.metrics import ANSWERS, AnsweredInstruction, Metric
 from mini_lima.evaluation.pairs import read_answers, read_rows
-from mini_lima.files import read_jsonl, write_json, write_jsonl
+from mini_lima.files import read_jsonl, typed, validated, write_json, write_jsonl
+from mini_lima.results import Better
 
 log = logging.getLogger(__name__)
+SCORES, METRICS, HEALTH = "scores.jsonl", "metrics.json", "health.json"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What metrics and checks say of one answer.
+
+    Attributes:
+        instruction: What was asked.
+        repeat: How many times it stands in the set before.
+        scores: By metric; None of one that does not apply to the instruction, or failed.
+        failed: The metrics that should have a number and have none.
+        faults: What is wrong with the answer whatever metrics say of it.
+    """
+
+    instruction: str
+    repeat: int
+    scores: dict[str, float | None]
+    failed: list[str]
+    faults: list[str]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is known of a metric beside its numbers."""
+
+    unit: str
+    better: Better | None
+
+
+def read_metrics(folder: Path) -> dict[str, Unit]:
+    """Return the metrics of a finished stage by name."""
+    return typed(folder / METRICS, dict[str, Unit])
+
+
+def read_scores(folder: Path) -> list[Scores]:
+    """Return what a finished stage says of each answer."""
+    path = folder / SCORES
+    return validated(path, read_jsonl(path), list[Scores])
 
 
 def measure(
@@ -78,20 +119,20 @@ def measure(
             if value is not None and (errors[at] is not None or math.isnan(value))
         ]
         scores.append(
-            {
-                "instruction": answer.instruction,
-                "repeat": seen[answer.instruction],
-                "scores": here | dict.fromkeys(failed),
-                "failed": failed,
-                "faults": faults[at],
-            }
+            Scores(
+                instruction=answer.instruction,
+                repeat=seen[answer.instruction],
+                scores=here | dict.fromkeys(failed),
+                failed=failed,
+                faults=faults[at],
+            )
         )
         seen[answer.instruction] += 1
     units = {name: {"unit": each.unit, "better": each.better} for name, each in metrics.items()}
     found = answer_checks.summary(answers, faults)
-    write_jsonl(output_dir / "scores.jsonl", scores)
-    write_json(output_dir / "metrics.json", units)
-    write_json(output_dir / "health.json", found)
+    write_jsonl(output_dir / SCORES, map(asdict, scores))
+    write_json(output_dir / METRICS, units)
+    write_json(output_dir / HEALTH, found)
     if found["warnings"]:
         log.warning("answers of %s: %s", outputs[0].generator, "; ".join(found["warnings"]))
 

@@ -1,4 +1,4 @@
-"""Evaluation files, and model outputs that are brought together with them by instruction.
+"""The files of an evaluation: instructions with references, model outputs, and verdicts on both.
 
 An evaluation file is a JSON list, or JSON Lines, of rows with an ``instruction`` (or ``prompt``)
 each. AlpacaEval's schema adds the reference's ``output``, which judges compare with and which a set
@@ -12,13 +12,15 @@ times. Here both sides must hold the same instructions; repeated ones are paired
 import hashlib
 import json
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
+from mini_lima.files import typed, validated, write_json
 
+ANNOTATIONS = "annotations.json"
 INSTRUCTION = ("instruction", "prompt")
 """The fields that a row's instruction may be in; the first of them that is there counts."""
 
@@ -65,6 +67,75 @@ class Pair:
         return self.reference.output != self.model.output
 
 
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A verdict on one presentation of a pair: a row of annotations.json.
+
+    Attributes:
+        instruction: What was asked.
+        dataset: Where it is from.
+        output_1: The reference's answer.
+        generator_1: Whose that is.
+        output_2: The model's answer.
+        generator_2: Whose that is.
+        annotator: The judge's name.
+        preference: From 1 (output_1 wins) to 2 (output_2 wins), whatever the order shown; None of
+            a verdict that failed.
+        is_failed: Whether it did.
+        failure: Why.
+        model_first: Whether output_2 was shown first; None if nobody was asked or nobody knows.
+        repeat: How many times the same was asked before.
+        raw_completion: What the judge said.
+        finish_reason: As the endpoint says it.
+        served_model: The model that the endpoint says it used.
+        usage: Token counts as reported; of a verdict among several in one answer, its share.
+        usd: What it cost, if that is known; shared out likewise.
+        attempts: How often it was asked until it could be read, or given up.
+        member: Which of a pool's annotators said it; None where there is no pool.
+        judged_together: How many pairs it was said about.
+    """
+
+    instruction: str
+    dataset: str | None = None
+    output_1: str | None = None
+    generator_1: str = ""
+    output_2: str | None = None
+    generator_2: str = ""
+    annotator: str = ""
+    preference: float | None
+    is_failed: bool = False
+    failure: str | None = None
+    model_first: bool | None = None
+    repeat: int = 0
+    raw_completion: str | None = None
+    finish_reason: str | None = None
+    served_model: str | None = None
+    usage: Mapping[str, Any] | None = None
+    usd: float | None = None
+    attempts: int = 0
+    member: str | None = None
+    judged_together: int = 1
+
+
+def write_annotations(folder: Path, rows: Iterable[Annotation]) -> None:
+    """Write annotations.json, without what only pools and prompts about several pairs have."""
+    documents = [asdict(row) for row in rows]
+    for document in documents:
+        for name, usual in (("member", None), ("judged_together", 1)):
+            if document[name] == usual:
+                del document[name]
+    write_json(folder / ANNOTATIONS, documents)
+
+
+def read_annotations(folder: Path) -> list[Annotation]:
+    """Read annotations.json.
+
+    Raises:
+        UserError: it cannot be read, or a field of a row is not what it should be.
+    """
+    return typed(folder / ANNOTATIONS, list[Annotation])
+
+
 def read_pairs(
     reference_outputs: Path, model_outputs: Path, limit: int | None = None
 ) -> list[Pair]:
@@ -76,7 +147,16 @@ def read_pairs(
     """
     references = read_answers(reference_outputs, unnamed="reference")[:limit]
     answers = read_answers(model_outputs, unnamed="model")
-    _check_same_instructions(references, answers, reference_outputs, model_outputs)
+    asked = Counter(answer.instruction for answer in references)
+    answered = Counter(answer.instruction for answer in answers)
+    for verb, found in (("lacks", asked - answered), ("adds", answered - asked)):
+        if found:
+            shown = " ".join(next(iter(found)).split())[:60]
+            raise UserError(
+                f"{model_outputs} {verb} {found.total()} of the instructions of"
+                f" {reference_outputs}, such as {shown!r}: both must hold the same"
+                f" {asked.total()} instructions"
+            )
     waiting: defaultdict[str, deque[Answer]] = defaultdict(deque)
     for answer in answers:
         waiting[answer.instruction].append(answer)
@@ -92,7 +172,7 @@ def read_answers(path: Path, *, unnamed: str) -> list[Answer]:
     answers = []
     for number, row in enumerate(read_rows(path, unnamed=unnamed), start=1):
         if row.output is None:
-            raise UserError(f"{path}, row {number}: 'output' must be text, found None")
+            raise UserError(f"{path}, row {number}: output: text is needed, found None")
         answers.append(Answer(row.instruction, row.output, row.generator, row.dataset))
     return answers
 
@@ -134,55 +214,27 @@ def _parsed(text: str) -> Any:
     return rows
 
 
+def _row(row: Any, place: str, unnamed: str) -> EvaluationRow:
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: an object with instruction and output was expected")
+    asked = next((name for name in INSTRUCTION if name in row), INSTRUCTION[0])
+    for name in (asked, "output"):
+        if any("\ud800" <= character <= "\udfff" for character in str(row.get(name, ""))):
+            raise UserError(f"{place}: {name}: holds half a surrogate pair; write it as U+FFFD")
+    known = {
+        "output": None,
+        **row,
+        "generator": row.get("generator") or unnamed,
+        "dataset": row.get("dataset") if isinstance(row.get("dataset"), str) else None,
+        "fields": {k: v for k, v in row.items() if k not in (asked, "output", "generator")},
+    }
+    if asked in row:
+        known["instruction"] = row[asked]
+    return validated(place, known, EvaluationRow)
+
+
 def digest_of_answers(answers: Sequence[Answer]) -> str:
     """Return the sha256 of the [instruction, output] pairs, in order, as a JSON list."""
     pairs = [[answer.instruction, answer.output] for answer in answers]
     text = json.dumps(pairs, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _row(row: Any, place: str, unnamed: str) -> EvaluationRow:
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: an object with 'instruction' and 'output' was expected")
-    asked = next((name for name in INSTRUCTION if name in row), INSTRUCTION[0])
-    for name in (asked, "output"):
-        text = row.get(name)
-        if name == "output" and text is None:
-            continue
-        if not isinstance(text, str):
-            raise UserError(f"{place}: {name!r} must be text, found {text!r}")
-        if not _is_unicode(text):
-            raise UserError(f"{place}: {name!r} holds half a surrogate pair; write it as U+FFFD")
-    generator, dataset = row.get("generator"), row.get("dataset")
-    return EvaluationRow(
-        instruction=row[asked],
-        output=row.get("output"),
-        generator=generator if isinstance(generator, str) and generator else unnamed,
-        dataset=dataset if isinstance(dataset, str) else None,
-        fields={k: v for k, v in row.items() if k not in (asked, "output", "generator")},
-    )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_same_instructions(
-    references: Sequence[Answer], answers: Sequence[Answer], asked_in: Path, answered_in: Path
-) -> None:
-    asked = Counter(answer.instruction for answer in references)
-    answered = Counter(answer.instruction for answer in answers)
-    for count, verb, example in (
-        ((asked - answered).total(), "lacks", asked - answered),
-        ((answered - asked).total(), "adds", answered - asked),
-    ):
-        if count:
-            shown = " ".join(next(iter(example)).split())[:60]
-            raise UserError(
-                f"{answered_in} {verb} {count} of the instructions of {asked_in}, such as "
-                f"{shown!r}: both must hold the same {asked.total()} instructions"
-            )

@@ -1,34 +1,36 @@
 """One cell's result: every number of both models as a typed row, and their paired differences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mini_lima.contamination import read_contamination
 from mini_lima.errors import UserError
-from mini_lima.files import read_json
-from mini_lima.measured import BASELINE, Agreement, Measurement, PairedDifference
-from mini_lima.record import (
+from mini_lima.evaluation.measuring import HEALTH, read_metrics, read_scores
+from mini_lima.evaluation.pairs import read_annotations
+from mini_lima.files import read_json, typed
+from mini_lima.results import (
+    BASELINE,
     RESULT,
+    Agreement,
     DataSet,
     Health,
     Judged,
     Judgement,
+    Measurement,
     Result,
     Training,
     Which,
-    typed,
     write_result,
 )
 
 if TYPE_CHECKING:
-    from mini_lima.evaluation.scores import Metric
-    from mini_lima.statistics import Verdicts
+    from mini_lima.statistics import Drawn
 
 FIRST = "annotator"
 """The key of the first judge; those of the others name them."""
-Folders = Mapping[Which, Path]
+BOTH: tuple[Which, Which] = ("baseline", "sft")
 
 
 def summarise(
@@ -43,15 +45,14 @@ def summarise(
     sft_outputs: Path,
     baseline_metrics: Path,
     sft_metrics: Path,
-    baseline_annotations: Path | None = None,
-    sft_annotations: Path | None = None,
+    judges: Sequence[str] = (),
     contamination: Path | None = None,
     seed: int,
     bootstrap_samples: int,
     confidence: float,
-    **others: Path,
+    **annotations: Path,
 ) -> None:
-    """Write ``result.json``, a `mini_lima.record.Result`.
+    """Write ``result.json``, a `mini_lima.results.Result`.
 
     Args:
         output_dir: Receives the file.
@@ -64,50 +65,69 @@ def summarise(
         sft_outputs: The tuned model's outputs.
         baseline_metrics: The health of the first, and what metrics say of them.
         sft_metrics: The same of the second.
-        baseline_annotations: The first judge's verdicts on the untuned model's outputs; None where
-            nobody judges.
-        sft_annotations: Its verdicts on the tuned model's outputs.
+        judges: The keys under which judges are configured, the first judge's first.
         contamination: Which instructions are in the data set; None where nobody looked.
         seed: Of the bootstrap.
         bootstrap_samples: Resamples behind intervals.
         confidence: Of the intervals.
-        **others: Verdicts of further judges: ``baseline by NAME`` and ``sft by NAME``.
+        **annotations: The verdicts of each judge on the outputs of each model, by `verdicts_of`.
 
     Raises:
         UserError: the two models were not measured by the same metrics.
     """
-    drawn: dict[str, Any] = {
-        "seed": seed,
-        "confidence": confidence,
-        "samples": bootstrap_samples,
-    }
-    scored: Folders = {"baseline": baseline_metrics, "sft": sft_metrics}
-    judged = {FIRST: first} if (first := _pair(baseline_annotations, sft_annotations)) else {}
-    for key, folder in others.items():
-        which, _, name = key.partition(" by ")
-        if which == "baseline":
-            judged[f"other_annotators.{name}"] = {
-                "baseline": folder,
-                "sft": others[f"sft by {name}"],
-            }
+    from mini_lima.statistics import (
+        over_seeds,
+        paired_difference,
+        scale_of,
+        tabulate,
+        tabulate_scores,
+    )
 
-    about: dict[Which, tuple[str, int | None]] = {
+    drawn: Drawn = {"seed": seed, "confidence": confidence, "samples": bootstrap_samples}
+    scored: dict[Which, Path] = {"baseline": baseline_metrics, "sft": sft_metrics}
+    named: dict[Which, tuple[str, int | None]] = {
         "baseline": (BASELINE, None),
         "sft": (arm, training_seed),
     }
-    judges = _judges(judged, drawn)
-    measurements = [
-        _of_judge(judge, getattr(judge, which), model, *named)
-        for judge in judges
-        for which, named in about.items()
-    ]
-    differences = {judge.measure: _difference(judged[judge.key], drawn) for judge in judges}
-    for name, metric, tables in _metrics(scored):
-        measurements += [
-            _of_metric(name, metric, tables[which], model, *named, drawn)
-            for which, named in about.items()
-        ]
-        differences[name] = _difference_of(tables, metric.unit, drawn)
+    found = _judges(judges, annotations, drawn)
+    measurements, differences = [], {}
+    for judge in found:
+        measurements += [_of_judge(judge, which, model, *named[which]) for which in BOTH]
+        tables = {
+            which: tabulate(read_annotations(annotations[verdicts_of(which, judge.key)]))
+            for which in BOTH
+        }
+        differences[judge.measure] = paired_difference(tables["sft"], tables["baseline"], **drawn)
+
+    metrics = {which: read_metrics(folder) for which, folder in scored.items()}
+    if metrics["baseline"] != metrics["sft"]:
+        raise UserError(
+            f"{baseline_metrics} and {sft_metrics}: the two models were not measured by the same"
+            " metrics"
+        )
+    rows = {which: read_scores(folder) for which, folder in scored.items()}
+    for name, metric in metrics["sft"].items():
+        tables = {which: tabulate_scores(rows[which], name) for which in BOTH}
+        for which, (column, trained_with) in named.items():
+            over = over_seeds({0: tables[which]}, unit=metric.unit, **drawn)
+            measurements.append(
+                Measurement(
+                    model=model,
+                    arm=column,
+                    seed=trained_with,
+                    measure=name,
+                    unit=metric.unit,
+                    value=over.value,
+                    low=over.low,
+                    high=over.high,
+                    n=over.n,
+                    failed=over.failed,
+                    better=metric.better,
+                )
+            )
+        differences[name] = paired_difference(
+            tables["sft"], tables["baseline"], scale=scale_of(metric.unit), **drawn
+        )
     write_result(
         output_dir / RESULT,
         Result(
@@ -118,8 +138,8 @@ def summarise(
             seed=seed,
             data=typed(data / "stats.json", DataSet),
             training=typed(sft / "summary.json", Training),
-            health={w: Health.of(read_json(scored[w] / "health.json")) for w in scored},
-            judges=judges,
+            health={w: Health.of(read_json(scored[w] / HEALTH)) for w in scored},
+            judges=found,
             measurements=measurements,
             differences=differences,
             contamination=read_contamination(contamination) if contamination else None,
@@ -127,45 +147,49 @@ def summarise(
     )
 
 
-def _pair(baseline: Path | None, sft: Path | None) -> dict[Which, Path]:
-    return {} if baseline is None or sft is None else {"baseline": baseline, "sft": sft}
+def verdicts_of(which: Which, key: str) -> str:
+    """Return the name of the input with the verdicts of the judge under ``key``."""
+    return f"{which}_annotations by {key}"
 
 
-def _judges(judged: Mapping[str, Folders], drawn: Mapping[str, Any]) -> list[Judgement]:
+def _judges(
+    keys: Sequence[str], annotations: Mapping[str, Path], drawn: "Drawn"
+) -> list[Judgement]:
     """Read what all judges said; of two with one name, the later has its key beside it."""
     found: list[Judgement] = []
-    for key, folders in judged.items():
-        baseline, sft = (
-            typed(folders[which] / "leaderboard.json", Judged) for which in ("baseline", "sft")
-        )
-        taken = {each.name for each in found}
+    for key in keys:
+        folders = {which: annotations[verdicts_of(which, key)] for which in BOTH}
+        baseline, sft = (typed(each / "leaderboard.json", Judged) for each in folders.values())
         name = sft.annotator
-        if name in taken:
+        if name in {each.name for each in found}:
             name = f"{name} ({key.rpartition('.')[2]})"
         agreement = None
         if found:
-            agreement = _agreement(judged[found[0].key]["sft"], folders["sft"], drawn)
-            agreement = agreement and replace(agreement, annotators=(found[0].name, name))
+            first = annotations[verdicts_of("sft", found[0].key)]
+            agreement = _agreement((first, folders["sft"]), (found[0].name, name), drawn)
         found.append(Judgement(key, name, baseline, sft, agreement))
     return found
 
 
-def _agreement(one: Path, other: Path, drawn: Mapping[str, Any]) -> Agreement | None:
+def _agreement(
+    folders: tuple[Path, Path], names: tuple[str, str], drawn: "Drawn"
+) -> Agreement | None:
     """How often two judges say the same of the tuned model's outputs."""
     from mini_lima.statistics import consistency, tabulate
 
     rows = [
-        {**row, "annotator": number}
-        for number, folder in enumerate((one, other))
-        for row in read_json(folder / "annotations.json")
+        replace(row, annotator=str(number))
+        for number, folder in enumerate(folders)
+        for row in read_annotations(folder)
     ]
     agreements = consistency(tabulate(rows), **drawn).agreements
-    return agreements[0] if agreements else None
+    return replace(agreements[0], annotators=names) if agreements else None
 
 
 def _of_judge(
-    judge: Judgement, found: Judged, model: str, arm: str, seed: int | None
+    judge: Judgement, which: Which, model: str, arm: str, seed: int | None
 ) -> Measurement:
+    found = judge.baseline if which == "baseline" else judge.sft
     return Measurement(
         model=model,
         arm=arm,
@@ -180,69 +204,3 @@ def _of_judge(
         better="higher",
         judged=True,
     )
-
-
-def _metrics(
-    scored: Folders,
-) -> Iterator[tuple[str, "Metric", dict[Which, "Verdicts"]]]:
-    """Yield each metric with both models' scores.
-
-    Raises:
-        UserError: one was measured by another than the other.
-    """
-    from mini_lima.evaluation.scores import read_metrics, read_scores, table_of
-
-    metrics = {which: read_metrics(folder) for which, folder in scored.items()}
-    if metrics["baseline"] != metrics["sft"]:
-        raise UserError(
-            f"{scored['baseline']} and {scored['sft']}: the two models were not measured by the"
-            " same metrics"
-        )
-    rows = {which: read_scores(folder) for which, folder in scored.items()}
-    for name, metric in metrics["sft"].items():
-        yield name, metric, {which: table_of(each, name) for which, each in rows.items()}
-
-
-def _of_metric(
-    name: str,
-    metric: "Metric",
-    table: "Verdicts",
-    model: str,
-    arm: str,
-    seed: int | None,
-    drawn: Mapping[str, Any],
-) -> Measurement:
-    from mini_lima.evaluation.seeded import over_seeds
-
-    found = over_seeds({0: table}, unit=metric.unit, **drawn)
-    return Measurement(
-        model=model,
-        arm=arm,
-        seed=seed,
-        measure=name,
-        unit=metric.unit,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n=found.n,
-        failed=found.failed,
-        better=metric.better,
-    )
-
-
-def _difference(folders: Folders, drawn: Mapping[str, Any]) -> PairedDifference:
-    from mini_lima.statistics import tabulate
-
-    tables = {
-        which: tabulate(read_json(folder / "annotations.json")) for which, folder in folders.items()
-    }
-    return _difference_of(tables, "percent", drawn)
-
-
-def _difference_of(
-    tables: Mapping[Which, "Verdicts"], unit: Any, drawn: Mapping[str, Any]
-) -> PairedDifference:
-    from mini_lima.evaluation.seeded import scale_of
-    from mini_lima.statistics import paired_difference
-
-    return paired_difference(tables["sft"], tables["baseline"], scale=scale_of(unit), **drawn)

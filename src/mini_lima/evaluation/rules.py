@@ -9,17 +9,18 @@ a preference from 1 (the first output) to 2 (the second), 1.5 for a tie, None wh
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
+from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.library import Shown
-from mini_lima.targets import Target
+from mini_lima.evaluation.prompts import Shown
+from mini_lima.targets import TARGET, Target, load
 
 PROVIDED = ("instruction", "output_1", "output_2", "occasion")
 """The keywords that a rule is given; its others are configured."""
 CONTROLS = ("longest", "coin")
-"""Rules of ours, each an option of its name."""
+"""The rules of this module, each an option of its name."""
 
 
 def longest(output_1: str, output_2: str) -> float:
@@ -37,8 +38,21 @@ def coin(instruction: str, occasion: str) -> float:
     return random.Random(f"{occasion} {instruction}").choice([1.0, 2.0])
 
 
-def decider(rule: Target) -> Callable[[Shown, str], float | None]:
-    """Return what gives ``rule``'s preference on what is shown, given the name of the occasion.
+Decide = Callable[[Shown, str], float | None]
+"""A preference on what is shown, given the name of the occasion."""
+
+
+def load_rule(name: str, function: str, keywords: Mapping[str, Any]) -> Decide:
+    """Return what decides for the rule ``function``, which tables call ``name``.
+
+    Raises:
+        UserError: it has changed since it was configured; later, see `decider`.
+    """
+    return decider(load(f"judge {name}", {TARGET: function, **keywords}, provided=PROVIDED))
+
+
+def decider(rule: Target) -> Decide:
+    """Return what decides for ``rule``.
 
     Raises:
         UserError: the function takes none of what a rule is given; later, it returned something

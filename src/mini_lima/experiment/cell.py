@@ -20,22 +20,14 @@ from mini_lima.chat import LEDGER
 from mini_lima.config import arms
 from mini_lima.config.schema import Config, Until
 from mini_lima.errors import Stopped, UserError
-from mini_lima.evaluation.result import FIRST
+from mini_lima.evaluation.result import verdicts_of
 from mini_lima.experiment import preflight, time_estimates
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
 from mini_lima.files import read_json
-from mini_lima.record import (
-    CELL,
-    RESULT,
-    CellRecord,
-    Folders,
-    cost_of,
-    read_result,
-    write_cell,
-)
 from mini_lima.report import live
+from mini_lima.results import CELL, RESULT, CellRecord, Folders, cost_of, read_result, write_cell
 from mini_lima.store import index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
@@ -155,16 +147,11 @@ def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellReco
     """Say what the cell is made of, and where each part of it is or will be."""
     inputs = cell.parts
     annotations = {
-        FIRST
-        if keyword == "sft_annotations"
-        else f"other_annotators.{keyword[len('sft by ') :]}": (
-            Folders(
-                baseline=str(store.path(inputs[f"baseline{keyword.removeprefix('sft')}"])),
-                sft=str(store.path(stage)),
-            )
+        key: Folders(
+            baseline=str(store.path(inputs[verdicts_of("baseline", key)])),
+            sft=str(store.path(inputs[verdicts_of("sft", key)])),
         )
-        for keyword, stage in inputs.items()
-        if keyword == "sft_annotations" or keyword.startswith("sft by ")
+        for key in cell.judges
     }
     scores = None
     if "sft_metrics" in inputs:
@@ -174,7 +161,7 @@ def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellReco
         )
     return replace(
         record,
-        recipe=recipe_of(inputs),
+        recipe=recipe_of(inputs, cell.judges),
         steps=steps_of(inputs["data"]),
         fingerprint=cell.result.fingerprint if cell.result else cell.last[0].fingerprint,
         stages={str(each): str(store.path(each)) for each in walk(cell.last)},

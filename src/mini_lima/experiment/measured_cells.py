@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.files import read_json
-from mini_lima.measured import BASELINE
-from mini_lima.record import CellRecord, Judgement, Result, Which
+from mini_lima.evaluation.measuring import SCORES, read_metrics, read_scores
+from mini_lima.evaluation.pairs import ANNOTATIONS, read_annotations
 from mini_lima.report.groups import Group, groups_of
+from mini_lima.results import BASELINE, CellRecord, Judgement, Result, Which
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Cell, Measure
-    from mini_lima.evaluation.scores import Metric
+    from mini_lima.evaluation.measuring import Unit
 
-Rows = list[dict[str, Any]]
+Rows = list[Any]
+"""Verdicts, or scores."""
 HOW_SHOWN = ("bootstrap_samples", "confidence", "most_failed")
 """Settings that change no verdict and no answer, but how sure one says that one is."""
 LONGEST_VALUE = 16
@@ -77,9 +78,9 @@ def _renamed(result: Result, name_of: Callable[[Judgement], str]) -> Result:
 class _Source:
     """A measure as it is collected from the cells: rows of verdicts or scores."""
 
-    rows: "dict[Cell, Rows]"
+    rows: "dict[Cell, list[Rows]]"
     settings: "dict[Cell, dict[str, object]]"
-    metric: "Metric | None" = None
+    metric: "Unit | None" = None
     annotator: str = ""
 
 
@@ -106,8 +107,15 @@ def measures_of(cells: Sequence[CellRecord]) -> "list[Measure]":
         if not source.rows:
             continue
         if source.metric is None:
-            about = {"settings": source.settings, "instead": judged_by}
-            measures.append(of_verdicts(name, source.rows, source.annotator, **about))
+            measures.append(
+                of_verdicts(
+                    name,
+                    source.rows,
+                    annotator=source.annotator,
+                    settings=source.settings,
+                    instead=judged_by,
+                )
+            )
         else:
             measures.append(of_scores(name, source.metric, source.rows, settings=source.settings))
     return sorted(measures, key=lambda measure: not measure.judged)
@@ -120,22 +128,16 @@ def _places(group: Group) -> "Iterator[tuple[Which, str]]":
 
 def _measured(
     group: Group, which: Which
-) -> "Iterator[tuple[str, _Source, Rows, dict[str, object]]]":
-    """Yield what the cells of ``group`` were measured by, with the rows of all its seeds.
+) -> "Iterator[tuple[str, _Source, list[Rows], dict[str, object]]]":
+    """Yield what the cells of ``group`` were measured by, with the rows of each of its seeds.
 
     Seeds that share their outputs, as all do of the baseline, are one: what is said of the same
     answers has no seed.
     """
-    from mini_lima.evaluation.scores import read_metrics, read_scores
-
-    finished = {
-        seed: (cell, cell.result)
-        for seed, cell in group.finished.items()
-        if cell.result is not None
-    }
-    by_name: dict[str, dict[str, tuple[int, Rows]]] = defaultdict(dict)
+    finished = [(cell, cell.result) for cell in group.finished.values() if cell.result is not None]
+    by_name: dict[str, dict[str, Rows]] = defaultdict(dict)
     about: dict[str, tuple[_Source, dict[str, object]]] = {}
-    for seed, (cell, result) in finished.items():
+    for cell, result in finished:
         recipe = {
             k: v for k, v in (cell.recipe or {}).items() if k.rpartition(".")[2] not in HOW_SHOWN
         }
@@ -151,10 +153,10 @@ def _measured(
             }
             source = _Source({}, {}, annotator=getattr(judge, which).annotator)
             about[judge.measure] = source, {**of_answers, **own}
-            by_name[judge.measure].setdefault(folder, (seed, _verdicts(folder)))
-        if cell.scores is not None and Path(getattr(cell.scores, which), "scores.jsonl").is_file():
+            by_name[judge.measure].setdefault(folder, _verdicts(Path(folder)))
+        if cell.scores is not None and Path(getattr(cell.scores, which), SCORES).is_file():
             folder = getattr(cell.scores, which)
-            rows = [dict(row) for row in read_scores(Path(folder))]
+            rows = read_scores(Path(folder))
             for name, metric in read_metrics(Path(folder)).items():
                 own = {
                     key: value
@@ -162,17 +164,11 @@ def _measured(
                     if key.startswith("metrics.") and name in key.split(".")
                 }
                 about[name] = _Source({}, {}, metric), {**of_answers, **own}
-                by_name[name].setdefault(folder, (seed, rows))
+                by_name[name].setdefault(folder, rows)
     for name, folders in by_name.items():
-        known = [(seed, rows) for seed, rows in folders.values() if rows]
-        if len(known) == 1:
-            yield name, about[name][0], known[0][1], about[name][1]
-        else:
-            numbered = [row | {"seed": seed} for seed, rows in known for row in rows]
-            yield name, about[name][0], numbered, about[name][1]
+        yield name, about[name][0], [rows for rows in folders.values() if rows], about[name][1]
 
 
-def _verdicts(folder: str) -> Rows:
+def _verdicts(folder: Path) -> Rows:
     """The verdicts in ``folder``, if it is still in the store."""
-    path = Path(folder, "annotations.json")
-    return list(read_json(path)) if path.is_file() else []
+    return list(read_annotations(folder)) if (folder / ANNOTATIONS).is_file() else []

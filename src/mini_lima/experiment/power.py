@@ -93,10 +93,7 @@ def noise_of_folders(paths: Sequence[Path]) -> Noise:
         raise UserError(f"noise is measured on one folder or on two, not on {len(paths)}")
     tables = []
     for path in paths:
-        folder = read_folder(path)
-        _, firsts = find_order(folder.rows, folder.swapped)
-        rows = [{**r, "model_first": f} for r, f in zip(folder.rows, firsts, strict=True)]
-        tables.append(tabulate(rows))
+        tables.append(tabulate(find_order(read_folder(path))[1]))
         if len(tables[-1].annotators) > 1:
             raise UserError(f"{path} has several annotators, each with a noise of its own")
     split = split_variance(*tables)

@@ -5,9 +5,10 @@ Taken from the stages, whose parameters are all that changes what they make. So 
 here at all. Names are the configuration's where there is one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mini_lima.evaluation.result import FIRST, verdicts_of
 from mini_lima.store.stages import Stage
 
 OF_THE_MODEL = ("model", "revision", "init_seed", "micro_batch_size_per_gpu", "chat_template")
@@ -21,11 +22,12 @@ DIGITS = 12
 Recipe = dict[str, Any]
 
 
-def recipe_of(inputs: Mapping[str, Stage]) -> Recipe:
+def recipe_of(inputs: Mapping[str, Stage], judges: Sequence[str] = ()) -> Recipe:
     """Return what changes results beside the data and the training seed, by dotted name.
 
     Args:
         inputs: Of the stage that summarises a cell, as far as there are any.
+        judges: The keys of its judges.
     """
     recipe: Recipe = {}
     for keyword, stage in inputs.items():
@@ -36,12 +38,13 @@ def recipe_of(inputs: Mapping[str, Stage]) -> Recipe:
         elif keyword == "sft_metrics":
             own = _named(stage, "metrics.", without=("limit", "max_new_tokens"))
             recipe |= {key.replace("metrics.metrics.", "metrics."): own[key] for key in own}
-        elif keyword == "sft_annotations":
-            recipe |= {"annotator": stage.params["judge"].name, **_named(stage, "annotator.")}
         elif keyword == "baseline_outputs" and "template" in stage.files:
             recipe["model.baseline_template"] = stage.identity["files"]["template"][:DIGITS]
-        elif keyword.startswith("sft by "):
-            recipe |= _named(stage, f"other_annotators.{keyword.removeprefix('sft by ')}.")
+    for key in judges:
+        stage = inputs[verdicts_of("sft", key)]
+        recipe |= _named(stage, f"{key}.")
+        if key == FIRST:
+            recipe["annotator"] = stage.params["judge"].name
     if recipe.get("evaluation.precision") == recipe.get("precision"):
         recipe.pop("evaluation.precision", None)
     return dict(sorted(recipe.items()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from mini_lima.errors import UserError
 from mini_lima.experiment.cell import stages_before
 from mini_lima.files import look_again
-from mini_lima.record import CELL, CellRecord, read_cell, write_cell
+from mini_lima.results import CELL, CellRecord, read_cell, write_cell
 
 
 @dataclass(frozen=True)

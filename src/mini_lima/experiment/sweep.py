@@ -15,14 +15,22 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
 from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.experiment.recipe import one_step_apart
-from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
-from mini_lima.record import CellRecord
 from mini_lima.report import comparison, comparison_run, page, table
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
+from mini_lima.results import (
+    BASELINE,
+    CellRecord,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Together,
+)
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
+    from mini_lima.statistics import Drawn
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
@@ -189,7 +197,7 @@ def over_seeds(
         measures: What is known of them.
         contrasts: Between them, for the difference to the baseline.
     """
-    from mini_lima.evaluation.seeded import over_seeds as summarised
+    from mini_lima.statistics import over_seeds as summarised
 
     groups = groups_of(cells)
     titles = titles_of(groups)
@@ -205,7 +213,7 @@ def over_seeds(
             tables = measure.cells.get((group.row, group.arm), ())
             if len(tables) < len(results):
                 continue  # verdicts that are not in the store any more
-            drawn = {
+            drawn: Drawn = {
                 "seed": results[0].seed,
                 "confidence": results[0].confidence,
                 "samples": results[0].bootstrap_samples,

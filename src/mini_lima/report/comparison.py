@@ -11,21 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mini_lima.errors import UserError
-from mini_lima.measured import (
-    BASELINE,
-    LONGEST,
-    Contrast,
-    Found,
-    LeftOut,
-    PairedDifference,
-    Together,
-)
-from mini_lima.record import CELL, CellRecord, Result, read_cell
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import arms_of, groups_of, titles_of
 from mini_lima.report.length_effect import sentences
 from mini_lima.report.measures import Line, applying_nowhere, lines_of
+from mini_lima.results import (
+    BASELINE,
+    CELL,
+    LONGEST,
+    CellRecord,
+    Contrast,
+    Found,
+    LeftOut,
+    PairedDifference,
+    Result,
+    Together,
+    read_cell,
+)
 
 CONTRASTS = (
     "Contrasts are paired by instruction and order; in brackets their bootstrap interval, wider"

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.files import read_json, write_json, write_text
-from mini_lima.measured import Contrast, PairedDifference
-from mini_lima.record import CellRecord
 from mini_lima.redact import without_secrets
 from mini_lima.report import measures, wandb_process
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.tracking import run_id
 from mini_lima.report.wandb_process import Run
+from mini_lima.results import CellRecord, Contrast, PairedDifference
 
 TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"
 FIGURES = ("difference", "low", "high", "p_holm", "family", "n", "detectable")

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from mini_lima.measured import (
+from mini_lima.report.figures import figure, interval
+from mini_lima.report.groups import Group
+from mini_lima.results import (
+    CellRecord,
+    Health,
+    Judged,
     LengthControlled,
     Measurement,
     OverSeeds,
     PairedDifference,
+    Result,
     Together,
 )
-from mini_lima.record import CellRecord, Health, Judged, Result
-from mini_lima.report.figures import figure, interval
-from mini_lima.report.groups import Group
 
 UNKNOWN = PairedDifference(None, None, None, 0)
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mini_lima.record import CellRecord
+from mini_lima.results import CellRecord
 
 OWN_COLUMN = ("model=", "data=", "experiment=")
 SEED = ("seed=", "sft.seed=")

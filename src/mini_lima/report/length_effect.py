@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mini_lima.measured import Contrast, PairedDifference
 from mini_lima.report.figures import figure, interval
+from mini_lima.results import Contrast, PairedDifference
 
 NAIVE, IMPROVED, CUT = "naive", "improved", "improved_cut"
 HALVES = {

@@ -8,10 +8,9 @@ what they come to together.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
-from mini_lima.record import CellRecord, Result
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import arms_of, groups_of, labelled, titles_of
+from mini_lima.results import BASELINE, CellRecord, Measurement, PairedDifference, Result, Together
 
 COLUMNS = (
     *("model", "arm", "seed", "measure", "unit", "value", "low", "high", "n", "failed"),

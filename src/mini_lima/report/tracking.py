@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mini_lima.files import read_json, write_json
-from mini_lima.measured import Measurement, PairedDifference
-from mini_lima.record import RESULT, Result, Which, read_result
 from mini_lima.report import wandb_process
 from mini_lima.report.answers import table
 from mini_lima.report.lineage import artifact
 from mini_lima.report.wandb_process import Run
+from mini_lima.results import RESULT, Measurement, PairedDifference, Result, Which, read_result
 
 METRICS = "metrics.jsonl"
 Artifacts = Literal["none", "references", "uploads"]

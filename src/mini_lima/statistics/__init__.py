@@ -9,17 +9,37 @@ Preferences are AlpacaEval's: 1 the reference wins, 2 the model wins, 1.5 a tie,
 a weighted verdict, NaN or None a verdict that failed. What cannot be known is None, never NaN.
 Shares of a whole are percent, differences percentage points.
 
-    table        verdict rows as columns
-    win_rate     the win rate, its interval and bounds; a paired difference
-    resampling   the bootstrap over instructions
+    table        verdicts and scores as columns
+    intervals    the win rate with its interval and bounds; the bootstrap over instructions
+    cells        differences between cells; what another training seed would change
     permutation  p-values without a model of the data, and Holm's correction
     consistency  orders, repeats, ties, annotators
-    seeds        what another training seed would change, and what difference a design can find
     variance     how much of a verdict is the instruction, the order, the repeat
 """
 
-from mini_lima.measured import Agreement, Consistency, PairedDifference, VarianceSplit, WinRate
+from mini_lima.statistics.cells import (
+    SeedError,
+    Seeds,
+    Spread,
+    detectable,
+    differences,
+    estimate,
+    over_seeds,
+    p_over_seeds,
+    paired_difference,
+    scale_of,
+    scaled,
+    seed_error,
+    spread,
+    widened,
+)
 from mini_lima.statistics.consistency import consistency
+from mini_lima.statistics.intervals import (
+    Drawn,
+    bootstrap_interval,
+    percentile_interval,
+    win_rate,
+)
 from mini_lima.statistics.permutation import (
     association_p,
     holm,
@@ -27,64 +47,35 @@ from mini_lima.statistics.permutation import (
     sign_flip_p,
     two_groups_p,
 )
-from mini_lima.statistics.resampling import (
-    bootstrap_interval,
-    percentile_interval,
-    resampled_totals,
-)
-from mini_lima.statistics.seeds import (
-    SeedError,
-    Spread,
-    detectable,
-    p_over_seeds,
-    seed_error,
-    spread,
-    widened,
-)
-from mini_lima.statistics.table import (
-    Verdicts,
-    by_instruction,
-    mean_of,
-    tabulate,
-    totals,
-)
+from mini_lima.statistics.table import Verdicts, tabulate, tabulate_scores
 from mini_lima.statistics.variance import split_variance
-from mini_lima.statistics.win_rate import (
-    interval_of_means,
-    interval_of_rates,
-    paired_difference,
-    win_rate,
-)
 
 __all__ = [
-    "Agreement",
-    "Consistency",
-    "PairedDifference",
+    "Drawn",
     "SeedError",
+    "Seeds",
     "Spread",
-    "VarianceSplit",
     "Verdicts",
-    "WinRate",
     "association_p",
     "bootstrap_interval",
-    "by_instruction",
     "consistency",
     "detectable",
+    "differences",
+    "estimate",
     "holm",
     "homogeneity_p",
-    "interval_of_means",
-    "interval_of_rates",
-    "mean_of",
+    "over_seeds",
     "p_over_seeds",
     "paired_difference",
     "percentile_interval",
-    "resampled_totals",
+    "scale_of",
+    "scaled",
     "seed_error",
     "sign_flip_p",
     "split_variance",
     "spread",
     "tabulate",
-    "totals",
+    "tabulate_scores",
     "two_groups_p",
     "widened",
     "win_rate",

@@ -11,8 +11,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mini_lima.measured import Agreement, Consistency
-from mini_lima.statistics.resampling import percentile_interval, resampled_totals
+from mini_lima.results import Agreement, Consistency
+from mini_lima.statistics.intervals import percentile_interval, resampled_totals
 from mini_lima.statistics.table import Floats, Verdicts, percent, totals
 
 

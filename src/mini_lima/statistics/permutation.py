@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mini_lima.statistics.resampling import DRAWN_AT_ONCE
+from mini_lima.statistics.intervals import DRAWN_AT_ONCE
 from mini_lima.statistics.table import Floats
 
 EXACT_BELOW = 15

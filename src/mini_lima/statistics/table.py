@@ -5,9 +5,9 @@ there are of each need not be the same everywhere, for verdicts fail; so the tab
 per property, and nothing has to be padded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,29 +75,84 @@ class Verdicts:
         return mean_of(sums, counts)
 
 
-def tabulate(rows: Sequence[Mapping[str, Any]]) -> Verdicts:
-    """Read rows of annotations.json, of which ``instruction`` and ``preference`` must be there.
+class Row(Protocol):
+    """A row of annotations.json, as far as the statistics need it."""
 
-    ``model_first`` and ``annotator`` may be; repeats are rows that agree in all but the preference.
+    @property
+    def instruction(self) -> str:
+        """What was asked."""
+
+    @property
+    def preference(self) -> float | None:
+        """From 1 to 2; None if the verdict failed."""
+
+    @property
+    def model_first(self) -> bool | None:
+        """Who stood first, if that is known."""
+
+    @property
+    def annotator(self) -> str:
+        """Whose verdict it is."""
+
+
+def tabulate(rows: Iterable[Row]) -> Verdicts:
+    """Read rows of verdicts; repeats are rows that agree in all but the preference.
 
     Raises:
         ValueError: a preference that is neither missing nor between 1 and 2.
     """
-    instructions = {text: k for k, text in enumerate(dict.fromkeys(r["instruction"] for r in rows))}
-    names = [str(row.get("annotator")) for row in rows]
-    annotators = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    rows = list(rows)
+    instructions = {text: k for k, text in enumerate(dict.fromkeys(r.instruction for r in rows))}
+    annotators = {name: k for k, name in enumerate(dict.fromkeys(r.annotator for r in rows))}
     return Verdicts(
-        instruction=np.array([instructions[row["instruction"]] for row in rows], dtype=np.int64),
-        model_first=np.array([row.get("model_first") for row in rows], dtype=np.float64),
-        annotator=np.array([annotators[name] for name in names], dtype=np.int64),
-        win=wins([row["preference"] for row in rows]),
+        instruction=np.array([instructions[row.instruction] for row in rows], dtype=np.int64),
+        model_first=np.array([row.model_first for row in rows], dtype=np.float64),
+        annotator=np.array([annotators[row.annotator] for row in rows], dtype=np.int64),
+        win=wins([row.preference for row in rows]),
         instructions=tuple(instructions),
         annotators=tuple(annotators),
     )
 
 
-def wins(preferences: ArrayLike) -> Floats:
-    """Map preferences from 1…2 to the model's share of the win, 0…1; the shape stays.
+class Scored(Protocol):
+    """What metrics say of one answer, as far as the statistics need it."""
+
+    @property
+    def instruction(self) -> str:
+        """What was asked."""
+
+    @property
+    def scores(self) -> Mapping[str, float | None]:
+        """By metric; None of one that does not apply, or failed."""
+
+    @property
+    def failed(self) -> Sequence[str]:
+        """The metrics that should have a score and have none."""
+
+
+def tabulate_scores(rows: Sequence[Scored], metric: str) -> Verdicts:
+    """Read the scores of ``metric`` as verdicts that know no order.
+
+    Every instruction keeps its number, scored or not.
+    """
+    instructions = {text: k for k, text in enumerate(dict.fromkeys(r.instruction for r in rows))}
+    told = [
+        (instructions[row.instruction], row.scores.get(metric))
+        for row in rows
+        if row.scores.get(metric) is not None or metric in row.failed
+    ]
+    return Verdicts(
+        instruction=np.array([number for number, _ in told], dtype=np.int64),
+        model_first=np.full(len(told), np.nan),
+        annotator=np.zeros(len(told), dtype=np.int64),
+        win=np.array([score for _, score in told], dtype=np.float64),
+        instructions=tuple(instructions),
+        annotators=(metric,),
+    )
+
+
+def wins(preferences: Sequence[float | None]) -> Floats:
+    """Map preferences from 1…2 to the model's share of the win, 0…1.
 
     Raises:
         ValueError: a preference that is neither missing nor between 1 and 2.

@@ -13,7 +13,7 @@ levels below add to them. What chance makes negative is 0.
 
 import numpy as np
 
-from mini_lima.measured import VarianceSplit
+from mini_lima.results import VarianceSplit
 from mini_lima.statistics.table import Floats, Verdicts, mean_of, totals
 
 

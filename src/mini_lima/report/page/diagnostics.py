@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 
-from mini_lima.record import Judged
 from mini_lima.report.figures import counted, everything, figure, interval
 from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import fitting
@@ -20,6 +19,7 @@ from mini_lima.report.page.markup import (
     telling,
 )
 from mini_lima.report.page.material import ReportData
+from mini_lima.results import Judged
 
 MOST_DRAWN = 40
 

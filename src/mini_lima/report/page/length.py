@@ -5,12 +5,12 @@ from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
-from mini_lima.measured import LengthControlled, SameLength
 from mini_lima.report.figures import NOTHING, figure, interval
 from mini_lima.report.groups import labelled
 from mini_lima.report.page.charts import Box, Point, boxes, points
 from mini_lima.report.page.markup import Html, captioned, missing, section, table, telling
 from mini_lima.report.page.material import Evaluated, ReportData
+from mini_lima.results import LengthControlled, SameLength
 
 MOST_DRAWN = 40
 

@@ -13,12 +13,21 @@ from typing import Any
 from mini_lima.chat import LEDGER
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl
-from mini_lima.measured import BASELINE, Agreement
-from mini_lima.record import CellRecord, Cost, Health, Judged, Result, Which, cost_of
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.entries import judged_by_the_first
 from mini_lima.report.groups import labelled, placed
 from mini_lima.report.page.axes import looks_of
+from mini_lima.results import (
+    BASELINE,
+    Agreement,
+    CellRecord,
+    Cost,
+    Health,
+    Judged,
+    Result,
+    Which,
+    cost_of,
+)
 
 
 @dataclass(frozen=True)

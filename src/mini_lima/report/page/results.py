@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from itertools import groupby
 from statistics import fmean
 
-from mini_lima.measured import BASELINE, Agreement, Contrast
-from mini_lima.record import CellRecord, Judged
 from mini_lima.report import measures
 from mini_lima.report.figures import NOTHING, counted, everything, figure, interval
 from mini_lima.report.page.charts import Interval, intervals
@@ -26,6 +24,7 @@ from mini_lima.report.page.markup import (
     together,
 )
 from mini_lima.report.page.material import Evaluated, ReportData
+from mini_lima.results import BASELINE, Agreement, CellRecord, Contrast, Judged
 
 STUDY: Mapping[str, Mapping[str, float]] = {
     "qwen-1.8b": {BASELINE: 31.22, "naive": 12.87, "improved": 24.62},

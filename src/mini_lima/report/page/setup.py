@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mini_lima.record import Cost
 from mini_lima.report.figures import NOTHING, counted, duration, figure
 from mini_lima.report.page.markup import (
     Html,
@@ -17,6 +16,7 @@ from mini_lima.report.page.markup import (
     table,
 )
 from mini_lima.report.page.material import ReportData
+from mini_lima.results import Cost
 
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 MOST_SHOWN = 20

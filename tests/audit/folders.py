@@ -5,8 +5,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
+from mini_lima.evaluation.annotation import model_stands_first
 from mini_lima.evaluation.library import undisturbed
-from mini_lima.evaluation.presentation_order import model_stands_first
 
 WORDS = ["tree", "river", "says", "green", "quick", "mountain", "note", "city", "blue", "moon"]
 

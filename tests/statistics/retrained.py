@@ -3,7 +3,7 @@
 A verdict is a win with probability Φ(mean + instruction + seed + rest), each of the three normal,
 so the true win rate over all instructions and all seeds is Φ(mean / √(1 + all variances)), exactly.
 
-    python -m tests.evaluation.retrained 500      the table in docs/statistics.md, half an hour
+    python -m tests.statistics.retrained 500      the table in docs/statistics.md, half an hour
 """
 
 import math
@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 from tests.evaluation.asked import contrasts
+from tests.statistics.rows import row
 
 NORMAL = NormalDist()
 TRUE = {"baseline": -1.2, "naive": -0.9, "improved": -0.6}
@@ -57,22 +58,18 @@ def wins(rng, shares):
     return rng.binomial(2, shares) / 2
 
 
-def rows(rng, shares, *, trained=True):
-    """Rows of annotations.json: a verdict in each order on every seed's answers."""
+def rows(rng, shares):
+    """A verdict in each order on the answers of every seed."""
     found = []
-    for seed, of_seed in enumerate(shares):
-        for first in (True, False):
-            won = rng.uniform(size=len(of_seed)) < of_seed
-            found += [
-                {
-                    "instruction": str(number),
-                    "annotator": "judge",
-                    "model_first": first,
-                    "preference": 1.0 + win,
-                    **({"seed": seed} if trained else {}),
-                }
+    for of_seed in shares:
+        orders = [(first, rng.uniform(size=len(of_seed)) < of_seed) for first in (True, False)]
+        found.append(
+            [
+                row(number, 1.0 + win, first=first)
+                for first, won in orders
                 for number, win in enumerate(won.tolist())
             ]
+        )
     return found
 
 
@@ -84,7 +81,7 @@ def grid(rng, recipe, n, seeds, models=2):
         for arm, mean in TRUE.items():
             trained = arm != "baseline"
             shares = recipe.shares(rng, hard, mean, seeds if trained else 1, trained=trained)
-            cells[f"m{model}", arm] = rows(rng, shares, trained=trained)
+            cells[f"m{model}", arm] = rows(rng, shares)
     return cells
 
 

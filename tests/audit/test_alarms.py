@@ -3,14 +3,14 @@
 import shutil
 
 import pytest
-from tests.evaluation.audited import edit, report, said
-from tests.evaluation.folders import Made
+from tests.audit.audited import edit, report, said
+from tests.audit.folders import Made
 
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
 
-RUNS = 200
+RUNS = 60
 
 
 def test_a_clean_judge_gives_no_more_false_alarms_than_chance_allows(tmp_path):
@@ -20,19 +20,19 @@ def test_a_clean_judge_gives_no_more_false_alarms_than_chance_allows(tmp_path):
     for seed in range(RUNS):
         made = Made(n=80, seed=seed, paying=0.5, loses=lambda *_: 0.05, words=12)
         folder = made.into(tmp_path / str(seed))
-        text = said(audit(read_folder(folder), samples=100))
+        text = said(audit(read_folder(folder), samples=60))
         shutil.rmtree(folder)
         for name in alarms:
             alarms[name] += name in text.replace("missing on answers", "missing on")
     for name in ("says", "repeat", "several passes", "answers"):
         assert alarms.pop(name) == 0, name
-    assert max(alarms.values()) <= 0.09 * RUNS, alarms  # 5 percent and three standard errors
+    assert max(alarms.values()) <= 0.13 * RUNS, alarms  # 5 percent and three standard errors
 
 
 def test_answers_whose_verdicts_fail_together_are_no_false_alarm(tmp_path):
     """All six verdicts on an answer are missing, whatever its length: that is one accident."""
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         folder = Made(n=40, seed=seed, loses=lambda *_: 0.2, words=30).into(tmp_path / str(seed))
         edit(
             folder,
@@ -46,7 +46,7 @@ def test_answers_whose_verdicts_fail_together_are_no_false_alarm(tmp_path):
         )
         alarms += report(folder).missing.length_p < 0.05
         shutil.rmtree(folder)
-    assert alarms <= 7
+    assert alarms <= 4
 
 
 FAULTS = {
@@ -60,26 +60,10 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(tmp_path, fault):
     found = 0
-    for seed in range(3):
-        folder = Made(n=805, seed=seed, **FAULTS[fault]).into(tmp_path / str(seed))
+    for seed in range(2):
+        folder = Made(n=500, seed=seed, **FAULTS[fault]).into(tmp_path / str(seed))
         found += fault in said(report(folder))
-    assert found == 3
-
-
-def test_verdicts_of_an_earlier_pass_are_found(tmp_path):
-    folder = Made(n=300).into(tmp_path / "run")
-    copy = shutil.copytree(folder, tmp_path / "again")
-
-    def rerun(rows):
-        for row in rows[50:90]:
-            row["preference_time_per_example"] = 0.9123456
-
-    edit(copy, "annotations.json", rerun)
-    assert "several passes are mixed" in said(report(copy))
-    (pair,) = spread([read_folder(folder), read_folder(copy)], samples=50).pairs
-    assert pair.n_copied == report(folder).found.n_total - sum(
-        row["preference"] is not None for row in read_folder(copy).rows[50:90]
-    )
+    assert found == 2
 
 
 def test_a_coarse_clock_is_no_sign_of_several_passes(tmp_path):

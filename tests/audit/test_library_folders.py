@@ -9,16 +9,16 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.evaluation.alpaca import Run
-from tests.evaluation.audited import edit
-from tests.evaluation.audited import report as read
+from tests.audit.alpaca import Run
+from tests.audit.audited import edit
+from tests.audit.audited import report as read
 
 from mini_lima.audit.findings import findings
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
 from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
-from mini_lima.evaluation.library import metric, undisturbed
+from mini_lima.evaluation.library import undisturbed
 
 REFUSAL = "Neither of them answers the question."
 
@@ -37,7 +37,7 @@ def alarms(found):
     return [finding.text for finding in findings(found) if finding.level == "alarm"]
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(
     n=st.integers(2, 40),
     likes_first=st.floats(0, 1),
@@ -74,14 +74,11 @@ def test_figures_and_order_are_the_librarys(
     assert report.found.n_total + report.missing.n == n
     assert report.reuse.n_batches == report.reuse.n_stretches
 
-    order, firsts = find_order(found.rows, found.swapped)
+    order, rows = find_order(found)
     if order.seed == seed:
-        asked = [
-            (given_answers[row["instruction"]][0] == shown_first[row["instruction"]], first)
-            for row, first in zip(found.rows, firsts, strict=True)
-            if row["instruction"] in shown_first
-        ]
-        assert all(was == says for was, says in asked)
+        for row in rows:
+            asked = shown_first.get(row.instruction)
+            assert asked is None or row.model_first == (given_answers[row.instruction][0] == asked)
 
 
 @pytest.fixture(scope="module")
@@ -149,25 +146,18 @@ def turned(row):
 
 VARIANTS = {
     "ties as 0": lambda r: {**r, "preference": 0 if r["preference"] == 1.5 else r["preference"]},
-    "missing as NaN": null_as(float("nan")),
     "missing as -1": null_as(-1),
-    "numbers as text": lambda r: {**r, "preference": r["preference"] and str(r["preference"])},
     "older columns": without_prefix,
-    "columns in another order": lambda r: dict(reversed(r.items())),
-    "a column more": lambda r: {**r, "dataset": "own", "glm_preference": 0.5},
     "no outputs": lambda r: {k: v for k, v in r.items() if not k.startswith("output_")},
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_variants_of_the_files_change_nothing(folder, variant):
-    usual = read(folder)
-    edit(folder, "annotations.json", lambda rows: [VARIANTS[variant](row) for row in rows])
-    assert read(folder) == usual
-
-
-def test_json_lines_change_nothing(folder):
-    usual = read(folder)
+def test_the_form_of_the_files_changes_nothing(folder):
+    usual, rows = read(folder), json.loads((folder / "annotations.json").read_text())
+    for name, change in VARIANTS.items():
+        (folder / "annotations.json").write_text(json.dumps([change(row) for row in rows]))
+        assert read(folder) == usual, name
+    (folder / "annotations.json").write_text(json.dumps(rows))
     for name in ("annotations.json", "model_outputs.json", "reference_outputs.json"):
         rows = json.loads((folder / name).read_text())
         lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -187,8 +177,9 @@ def test_a_model_that_stands_as_output_1_is_turned(folder):
 
 def test_a_turned_file_with_its_order_given_is_the_same_run(folder):
     def switched(rows):
-        _, firsts = find_order(read_folder(folder).rows, False)
-        return [{**r, "is_switched_outputs": first} for r, first in zip(rows, firsts, strict=True)]
+        _, found = find_order(read_folder(folder))
+        pairs = zip(rows, found, strict=True)
+        return [{**row, "is_switched_outputs": each.model_first} for row, each in pairs]
 
     edit(folder, "annotations.json", switched)
     usual = read(folder)
@@ -202,16 +193,6 @@ def test_a_turned_file_with_its_order_given_is_the_same_run(folder):
     report = read(folder)
     assert report.consistency == usual.consistency
     assert report.order.source == usual.order.source == "given"
-
-
-def test_outputs_above_the_folder_are_found_as_the_library_lays_them(folder):
-    usual = read(folder)
-    inner = folder / "judge"
-    inner.mkdir()
-    for name in ("annotations.json", "leaderboard.csv"):
-        (folder / name).rename(inner / name)
-    report = read(inner)
-    assert (report.found, report.health) == (usual.found, usual.health)
 
 
 def test_without_anything_but_annotations_the_rest_is_still_said(folder):
@@ -248,12 +229,11 @@ def test_another_order_is_recognised_by_what_the_annotator_said(tmp_path, seed, 
 
     folder = Run(answers(80), prefers, seed=seed, shuffled=shuffled).into(tmp_path / "run")
     found = read_folder(folder)
-    order, firsts = find_order(found.rows, found.swapped)
+    order, rows = find_order(found)
     source = "not shuffled" if not shuffled else "seed" if seed == 2 else "read"
     assert (order.source, order.seed) == (source, seed if source == "seed" else None)
-    assert [
-        seats.get(row["instruction"], first) for row, first in zip(found.rows, firsts, strict=True)
-    ] == firsts
+    for row in rows:
+        assert row.model_first == seats.get(row.instruction, row.model_first)
 
 
 def test_mixed_back_ends_are_told_apart(folder):
@@ -293,7 +273,7 @@ def test_weights_that_the_file_rounded_to_ties_are_no_false_alarm(folder):
             row["preference"] = row["preference"] and 1.5 + 0.9 * (row["preference"] - 1.5)
 
     edit(folder, "annotations.json", weigh)
-    rounded = [r["preference"] for r in read_folder(folder).rows if r["preference"] is not None]
+    rounded = [r.preference for r in read_folder(folder).rows if r.preference is not None]
     ties = rounded.count(1.5)
     assert ties > 1
     exact = [1.5 + 1e-12 if p == 1.5 else p for p in rounded]
@@ -308,8 +288,7 @@ def test_weights_that_the_file_rounded_to_ties_are_no_false_alarm(folder):
 
 
 def test_verdicts_missing_in_one_order_or_on_long_answers_are_no_accident(folder):
-    rows = read_folder(folder).rows
-    first = {r["instruction"]: f for r, f in zip(rows, find_order(rows, False)[1], strict=True)}
+    first = {row.instruction: row.model_first for row in find_order(read_folder(folder))[1]}
 
     def lose(rows):
         for row in rows:
@@ -382,22 +361,6 @@ def test_rows_that_were_dropped_are_missing_verdicts(folder):
     assert all(stated.agrees for stated in report.stated)
 
 
-def test_an_instruction_that_is_there_twice_is_one_cluster(folder):
-    def again(rows):
-        return [*rows, *({**r, "output_2": f"{r['output_2']} again"} for r in rows)]
-
-    once, one_order = read(folder), read_folder(folder)
-    edit(folder, "annotations.json", again)
-    (folder / "model_outputs.json").unlink()
-    twice = read(folder)
-    verdicts = [row["preference"] for row in read_folder(folder).rows]
-    theirs = metric([verdict for verdict in verdicts if verdict is not None])
-    assert twice.found.win_rate == pytest.approx(theirs["win_rate"], abs=1e-9)
-    assert twice.n_instructions == once.n_instructions == len(one_order.rows)
-    assert twice.found.standard_error == pytest.approx(once.found.standard_error)
-    assert twice.found.standard_error > 1.3 * theirs["standard_error"]
-
-
 def test_ill_answers_are_counted_beside_the_references(folder):
     ill = {
         "empty": "  ",
@@ -439,18 +402,6 @@ def test_several_models_in_one_file_have_to_be_named(folder):
     assert read(folder, model="another").found.win_rate == 100
     with pytest.raises(UserError, match="no verdicts on 'nobody'"):
         read(folder, model="nobody")
-
-
-def test_several_annotators_are_compared(folder):
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [*rows, *({**r, "annotator": "second opinion"} for r in rows)],
-    )
-    report = read(folder)
-    assert report.annotators == ["judge", "second opinion"]
-    (pair,) = report.consistency.agreements
-    assert (pair.agreement, pair.kappa) == (100, pytest.approx(1))
 
 
 def test_a_leaderboard_of_many_gives_the_row_of_this_model(folder):

@@ -1,5 +1,7 @@
+"""Cells that were trained several times: their mean, interval, p-value and what could be found."""
+
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -7,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tests.evaluation.asked import contrasts
-from tests.evaluation.retrained import TRUE, Recipe, rows, wins
+from tests.statistics.retrained import TRUE, Recipe, rows, wins
+from tests.statistics.rows import row
 
-from mini_lima.evaluation.seeded import by_seed
-from mini_lima.evaluation.seeded import over_seeds as over_tables
 from mini_lima.statistics import (
     SeedError,
     Spread,
@@ -23,7 +24,8 @@ from mini_lima.statistics import (
     widened,
     win_rate,
 )
-from mini_lima.statistics.seeds import quantile, two_sided_p
+from mini_lima.statistics import over_seeds as over_tables
+from mini_lima.statistics.cells import quantile, two_sided_p
 
 few = {"seed": 0, "samples": 300}
 verdicts = arrays(
@@ -33,23 +35,16 @@ verdicts = arrays(
 )
 
 
-def over_seeds(rows, **drawn):
-    return over_tables(by_seed(rows, tabulate), **drawn)
-
-
-def told(values, *, trained=True, number=lambda seed: seed):
+def told(values):
     """Rows of annotations.json whose wins are ``values``, shape (seeds, instructions)."""
     return [
-        {
-            "instruction": str(k),
-            "annotator": "judge",
-            "model_first": True,
-            "preference": None if np.isnan(win) else 1 + win,
-            **({"seed": number(seed)} if trained else {}),
-        }
-        for seed, of_seed in enumerate(np.atleast_2d(values))
-        for k, win in enumerate(of_seed)
+        [row(k, None if np.isnan(win) else 1 + win, first=True) for k, win in enumerate(of_seed)]
+        for of_seed in np.atleast_2d(values).tolist()
     ]
+
+
+def over_seeds(values):
+    return over_tables(dict(enumerate(map(tabulate, told(values)))), **few)
 
 
 @given(t=st.floats(0, 1e6), freedom=st.floats(1, 2000))
@@ -76,7 +71,7 @@ def test_the_spread_by_hand():
     assert spread(np.array([[1, np.nan], [np.nan, 0]])) is None
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(values=verdicts, data=st.data())
 def test_seeds_and_instructions_have_no_order(values, data):
     seeds, n = values.shape
@@ -85,21 +80,20 @@ def test_seeds_and_instructions_have_no_order(values, data):
     for other in (turned, shuffled):
         found, expected = spread(other), spread(values)
         assert asdict(found) == pytest.approx(asdict(expected), abs=1e-12)
-    one = over_seeds(told(values), **few)
-    other = over_seeds(told(turned), **few)
+    one, other = over_seeds(values), over_seeds(turned)
     assert (other.value, other.spread) == pytest.approx((one.value, one.spread))
     assert (other.low, other.high) == pytest.approx((one.low, one.high))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 @given(values=verdicts, others=st.integers(1, 3))
 def test_a_seed_that_is_told_twice_brings_no_spread_and_changes_nothing(values, others):
     alone = values[:1]
     same = np.repeat(alone, 1 + others, axis=0)
-    assert over_seeds(told(same), **few).spread == pytest.approx(0, abs=1e-9)
-    one, many = (over_seeds(told(each), **few) for each in (alone, same))
+    one, many = over_seeds(alone), over_seeds(same)
+    assert many.spread == pytest.approx(0, abs=1e-9)
     assert (many.value, many.low, many.high) == pytest.approx((one.value, one.low, one.high))
-    baseline = told(values[-1:], trained=False)
+    baseline = told(values[-1:])
     (single,), (several,) = (
         contrasts({("m", "baseline"): baseline, ("m", "naive"): told(each)}, **few)
         for each in (alone, same)
@@ -110,7 +104,7 @@ def test_a_seed_that_is_told_twice_brings_no_spread_and_changes_nothing(values, 
     assert several.p_value >= single.p_value
     # Verdicts told twice of each seed are no new evidence either.
     (twice,) = contrasts(
-        {("m", "baseline"): baseline, ("m", "naive"): told(values) * 2},
+        {("m", "baseline"): baseline, ("m", "naive"): [seed * 2 for seed in told(values)]},
         **few,
     )
     (once,) = contrasts({("m", "baseline"): baseline, ("m", "naive"): told(values)}, **few)
@@ -118,19 +112,13 @@ def test_a_seed_that_is_told_twice_brings_no_spread_and_changes_nothing(values, 
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
 
 
-@settings(deadline=None, max_examples=40)
-@given(values=verdicts, seed=st.integers(0, 9))
-def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values, seed):
-    one = told(values[:1], number=lambda _: seed)
-    plain = told(values[:1], trained=False)
-    found, expected = over_seeds(one, **few), win_rate(tabulate(plain), **few)
+@settings(max_examples=20)
+@given(values=verdicts)
+def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values):
+    found, expected = over_seeds(values[:1]), win_rate(tabulate(told(values[:1])[0]), **few)
     assert (found.value, found.low, found.high) == (expected.win_rate, expected.low, expected.high)
     assert (found.n, found.failed) == (expected.n_total, expected.n_failed)
-    assert (found.spread, found.values) == (None, {seed: expected.win_rate})
-    other = told(values[1:2], trained=False)
-    cells = {("m", "baseline"): other, ("m", "naive"): plain, ("m", "improved"): other}
-    numbered = cells | {("m", "naive"): one}
-    assert contrasts(numbered, **few) == contrasts(cells, **few)
+    assert (found.spread, found.values) == (None, {0: expected.win_rate})
 
 
 @given(
@@ -140,7 +128,7 @@ def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values, seed):
     seeds=st.floats(0, 0.1),
     freedom=st.floats(1, 20),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 def test_the_p_value_is_where_the_interval_begins_to_hold_zero(
     difference, error, n, seeds, freedom
 ):
@@ -172,12 +160,12 @@ def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_sh
 
 def test_a_seed_whose_verdicts_all_failed_takes_no_part_and_is_counted():
     values = np.array([[1, 0, 1, 0], [1, 1, 1, 0], [np.nan] * 4])
-    found = over_seeds(told(values), **few)
+    found = over_seeds(values)
     assert found.values == {0: 50.0, 1: 75.0, 2: None}
     assert (found.value, found.n, found.failed) == (62.5, 8, 4)
-    two = over_seeds(told(values[:2]), **few)
+    two = over_seeds(values[:2])
     assert (found.low, found.high, found.spread) == (two.low, two.high, two.spread)
-    nothing = over_seeds(told(values[2:]), **few)
+    nothing = over_seeds(values[2:])
     assert (nothing.value, nothing.low, nothing.spread) == (None, None, None)
 
 
@@ -190,12 +178,15 @@ def test_what_could_be_found_grows_with_what_seeds_add():
 
 def test_length_alone_keeps_seeds_apart():
     cells = {
-        ("m", "baseline"): told(np.zeros((1, 30)), trained=False),
-        ("m", "naive"): told(np.zeros((3, 30))),
+        ("m", arm): [
+            [
+                replace(each, output_1="a" * 10, output_2="b" * (5 + number % 7 + seed))
+                for number, each in enumerate(rows)
+            ]
+            for seed, rows in enumerate(told(np.zeros((seeds, 30))))
+        ]
+        for arm, seeds in (("baseline", 1), ("naive", 3))
     }
-    for found in cells.values():
-        for number, row in enumerate(found):
-            row |= {"output_1": "a" * 10, "output_2": "b" * (5 + number % 7 + row.get("seed", 0))}
     (asked,) = contrasts(cells, **few)
     # Of every seven answers 1, 2 or 3 are longer than the reference, by the seed; one ties.
     assert (asked.seeds, asked.difference) == (3, 0)
@@ -203,7 +194,7 @@ def test_length_alone_keeps_seeds_apart():
 
 
 def test_a_lucky_seed_is_no_improvement_and_a_steady_one_is():
-    base = told(np.arange(400) % 10 < 3, trained=False)
+    base = told(np.arange(400) % 10 < 3)
 
     def found(*tenths):
         shuffled = [np.roll(np.arange(400) % 10 < each, 3 * k) for k, each in enumerate(tenths)]
@@ -222,7 +213,7 @@ def test_a_lucky_seed_is_no_improvement_and_a_steady_one_is():
 
 def test_intervals_cover_the_truth_of_other_seeds_and_without_the_seeds_they_do_not():
     """A quick look; docs/statistics.md has the long one."""
-    recipe, n, times = Recipe(seed=0.2), 150, 250
+    recipe, n, times = Recipe(seed=0.2), 150, 200
     truth = recipe.truth(TRUE["naive"])
     held = {2: [], 3: [], 5: []}
     without = []
@@ -232,7 +223,7 @@ def test_intervals_cover_the_truth_of_other_seeds_and_without_the_seeds_they_do_
         values = wins(rng, recipe.shares(rng, hard, TRUE["naive"], 5))
         for seeds, each in held.items():
             some = values[:seeds]
-            interval = bootstrap_interval(some.mean(axis=0), seed=number, samples=300)
+            interval = bootstrap_interval(some.mean(axis=0), seed=number, samples=200)
             error = seed_error([spread(some)])
             low, high = widened(some.mean(), interval, error, 0.95)
             each.append(low <= truth <= high)
@@ -241,7 +232,7 @@ def test_intervals_cover_the_truth_of_other_seeds_and_without_the_seeds_they_do_
     assert np.mean(without) < 0.85
     assert np.mean(held[2]) > 0.93
     for seeds in (3, 5):
-        assert np.mean(held[seeds]) == pytest.approx(0.95, abs=0.03)
+        assert np.mean(held[seeds]) == pytest.approx(0.95, abs=0.035)
 
 
 def test_contrasts_of_equal_recipes_raise_no_more_alarms_than_they_say():

@@ -3,11 +3,19 @@
 import json
 
 import pytest
-from tests.evaluation.folders import by_the_library
+from tests.audit.folders import by_the_library
 
 from mini_lima.audit.findings import findings
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.single import audit
+
+N = 150
+EVIL = '<script>alert("&")</script>'
+"""The model's name in `runs`."""
+
+
+def folders(runs, *names):
+    return [read_folder(runs / name) for name in names]
 
 
 def report(folder, **options):

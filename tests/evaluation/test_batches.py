@@ -6,18 +6,12 @@ from collections import Counter
 
 import pytest
 from tests.chat.server import FakeOpenAI, completion
+from tests.evaluation.judging import chat_of, judge
 
-from mini_lima.audit.findings import findings
-from mini_lima.audit.folder import read_folder
-from mini_lima.audit.single import audit
-from mini_lima.chat import Chat, ChatModel, Endpoint, Prices
+from mini_lima.chat import Prices
 from mini_lima.errors import UserError
-from mini_lima.evaluation.annotation import annotate, expected_requests
-from mini_lima.evaluation.annotators import Completion
 from mini_lima.evaluation.judges import ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
-from mini_lima.evaluation.shipped import load_shipped
-from mini_lima.files import read_json, write_json
 
 N = 23
 GREEDY = "alpaca_farm_greedy_gpt4"
@@ -37,43 +31,17 @@ def outputs(n=N, text="model says {}."):
 
 @pytest.fixture
 def judged(tmp_path):
-    """Judge `outputs`; returns the rows and the leaderboard."""
+    """Judge `outputs`; the rows and the leaderboard."""
 
-    def judge(server, annotator, *, models=None, max_tokens=None, **changes):
+    def run(server, annotator, *, models=None, max_tokens=None, **changes):
         models = models or outputs()
-        write_json(tmp_path / "model_outputs.json", models)
         references = [{**each, "output": "reference", "generator": "r"} for each in models]
-        write_json(tmp_path / "reference.json", references)
-        out = tmp_path / f"annotations{len(list(tmp_path.iterdir()))}"
-        out.mkdir()
-        arguments = {
-            "model_outputs": tmp_path,
-            "reference_outputs": tmp_path / "reference.json",
-            "limit": None,
-            "judge": ShippedPrompt(annotator),
-            "chat": Chat(
-                ChatModel("judge", max_tokens=max_tokens),
-                Endpoint("fake", server.base_url, max_retries=0, concurrency=2),
-                tmp_path / "cache",
-                prices=Prices(input=1.0, output=10.0),
-            ),
-            "orders": "random",
-            "repeats": 1,
-            "reading_attempts": 1,
-            "most_failed": 0.02,
-            "seed": 0,
-            "bootstrap_samples": 50,
-            "confidence": 0.95,
-        } | changes
-        judge.planned = expected_requests(**arguments)
-        annotate(out, **arguments)
-        return read_json(out / "annotations.json"), read_json(out / "leaderboard.json")
+        prices = Prices(input=1.0, output=10.0)
+        chat = chat_of(server, tmp_path / "cache", prices=prices, max_tokens=max_tokens)
+        choice = ShippedPrompt(annotator)
+        return judge(tmp_path / "judged", models, references, choice, chat, **changes)
 
-    return judge
-
-
-def hash_of(text):
-    return hashlib.sha256(text.encode()).digest()[0]
+    return run
 
 
 def pairs_in(text):
@@ -148,29 +116,34 @@ def as_pairs(conversations):
     return sorted([(each["role"], each["content"]) for each in said] for said in conversations)
 
 
-@pytest.mark.parametrize(("name", "seed"), [(GREEDY, 0), ("alpaca_farm", 0), ("alpaca_farm", 1)])
+@pytest.mark.parametrize(("name", "seed"), [(GREEDY, 0), ("alpaca_farm", 1)])
 def test_prompts_neighbours_and_verdicts_are_alpaca_evals(judged, tmp_path, name, seed):
     with FakeOpenAI(lambda call: opinion(call.body["messages"])) as server:
-        rows, _ = judged(server, name, seed=seed)
+        planned = []
+        rows, _ = judged(server, name, seed=seed, planned=planned)
         sent = [call.body["messages"] for call in server.calls]
     prompts, theirs = by_the_library(name, tmp_path / "library", seed)
     assert as_pairs(sent) == as_pairs(prompts)
-    assert len(sent) == len(judged.planned) < N
-    assert [row["preference"] for row in rows] == [row["preference"] for row in theirs]
-    assert {row["annotator"] for row in rows} == {f"judge ({name})"}
+    assert len(sent) == len(planned) < N
+    assert [row.preference for row in rows] == [row["preference"] for row in theirs]
+    assert {row.annotator for row in rows} == {f"judge ({name})"}
     if name == "alpaca_farm":
-        asked = [row for row in rows if row["attempts"]]
+        asked = [row for row in rows if row.attempts]
         members = [
             row["annotator"] for row, ours in zip(theirs, rows, strict=True) if ours in asked
         ]
-        assert [row["member"] for row in asked] == members
+        assert [row.member for row in asked] == members
         assert len(set(members)) > 5
 
 
-def test_a_large_seed_will_do(judged):
+def test_a_large_seed_will_do_and_tokens_and_cost_of_an_answer_are_shared_out(judged):
     with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
-        judged(server, GREEDY, seed=2**40)
-        assert len(judged.planned) == len(server.calls) == 5
+        rows, _ = judged(server, GREEDY, seed=2**40)
+        calls = len(server.calls)
+    assert calls == 5
+    asked = [row for row in rows if row.attempts]
+    assert sum(row.usage["prompt_tokens"] for row in asked) == pytest.approx(7 * calls)
+    assert sum(row.usd for row in asked) == pytest.approx(calls * (7 + 50) / 1e6)
 
 
 def test_in_both_orders_the_neighbours_stay_and_all_change_places(judged):
@@ -185,7 +158,7 @@ def test_in_both_orders_the_neighbours_stay_and_all_change_places(judged):
         tuple(k for k in range(N) if f"Instruction {k}.\n" in text) for text in sent
     )
     assert set(neighbours.values()) == {2}
-    alone = [1 / row["judged_together"] for row in rows if row["attempts"]]
+    alone = [1 / row.judged_together for row in rows if row.attempts]
     assert sum(alone) == pytest.approx(2 * 2 * 5)
 
 
@@ -201,22 +174,13 @@ def test_an_answer_with_a_verdict_too_few_fails_as_a_whole_and_is_asked_again(ju
 
     with FakeOpenAI(reply) as server:
         rows, board = judged(server, GREEDY, reading_attempts=3)
-    failed = [row for row in rows if row["is_failed"]]
-    assert len(failed) == failed[0]["judged_together"] == board["n_failed"]
-    assert {row["failure"] for row in failed} == {"unparsable"}
-    assert {row["attempts"] for row in failed} == {3}
-    assert "Instruction 3." in {row["instruction"] for row in failed}
+    failed = [row for row in rows if row.is_failed]
+    assert len(failed) == failed[0].judged_together == board["n_failed"]
+    assert {row.failure for row in failed} == {"unparsable"}
+    assert {row.attempts for row in failed} == {3}
+    assert "Instruction 3." in {row.instruction for row in failed}
     assert board["n_total"] + board["n_failed"] == N
     assert board["incomplete"]
-
-
-def test_tokens_and_cost_of_an_answer_are_shared_out(judged):
-    with FakeOpenAI(lambda call: "\n".join(["Output (b)"] * 5)) as server:
-        rows, _ = judged(server, GREEDY)
-        calls = len(server.calls)
-    asked = [row for row in rows if row["attempts"]]
-    assert sum(row["usage"]["prompt_tokens"] for row in asked) == pytest.approx(7 * calls)
-    assert sum(row["usd"] for row in asked) == pytest.approx(calls * (7 + 50) / 1e6)
 
 
 def test_text_cannot_take_another_pairs_place(judged):
@@ -226,10 +190,10 @@ def test_text_cannot_take_another_pairs_place(judged):
         (call,) = server.calls
     text = call.last_message.split("Annotation starts below")[1]
     for row in rows:
-        example = text.index(row["instruction"])
+        example = text.index(row.instruction)
         following = text[example:].split("### Instruction")[0]
-        assert row["output_1"] in following
-        assert row["output_2"] in following
+        assert row.output_1 in following
+        assert row.output_2 in following
 
 
 def test_a_limit_that_cuts_the_answer_short_is_refused_before_anything_is_asked(judged):
@@ -237,60 +201,3 @@ def test_a_limit_that_cuts_the_answer_short_is_refused_before_anything_is_asked(
         with pytest.raises(UserError, match=r"in up to 250 tokens: annotator\.chat\.max_tokens=50"):
             judged(server, GREEDY, max_tokens=50)
         assert not server.calls
-
-
-@pytest.mark.parametrize("annotator", ["chatgpt", "alpaca_farm"])
-def test_the_audit_finds_our_own_verdicts_as_they_are(judged, tmp_path, annotator):
-    def reply(call):
-        said = opinion(call.body["messages"])
-        return "I cannot say." if hash_of(said + call.last_message) < 20 else said
-
-    with FakeOpenAI(reply) as server:
-        rows, board = judged(
-            server, annotator, models=outputs(60), orders="both", repeats=2, reading_attempts=1
-        )
-    folder = next(path.parent for path in tmp_path.glob("annotations*/annotations.json"))
-    found = audit(read_folder(folder), samples=200)
-    assert board["n_failed"] > 0
-    assert {s.figure for s in found.stated if s.agrees} >= {"win_rate", "standard_error", "n_total"}
-    assert all(s.agrees for s in found.stated)
-    assert found.order.source == "given"
-    for name, value in board["consistency"].items():
-        if not name.startswith("order_effect_"):
-            ours = getattr(found.consistency, name)
-            assert ours == (tuple(value) if isinstance(value, list) else pytest.approx(value))
-    assert found.reuse.n_repeated == 0
-    assert found.usage["reported"] == sum(bool(r["attempts"]) and not r["is_failed"] for r in rows)
-    assert not [f.text for f in findings(found) if "mixed" in f.text or "repeat" in f.text]
-
-
-def test_the_audit_of_a_run_in_which_everything_failed_says_so(judged, tmp_path):
-    with FakeOpenAI(lambda call: "I cannot say.") as server:
-        judged(server, "chatgpt", models=outputs(8))
-    folder = next(path.parent for path in tmp_path.glob("annotations*/annotations.json"))
-    found = audit(read_folder(folder), samples=50)
-    assert (found.found.win_rate, found.found.n_failed, found.is_incomplete) == (None, 8, True)
-    assert [s.figure for s in found.stated if not s.agrees] == []
-
-
-@pytest.mark.parametrize(
-    ("said", "votes"),
-    [
-        ("Output (a)\n" * 4 + "Output (b)", [1, 1, 1, 1, 2]),
-        ("\n".join(f"{k}. **Output (a)**" for k in range(5, 10)), [1] * 5),
-        ("\n".join(f"Example {k}: (b)" for k in range(5, 10)), [2] * 5),
-        (
-            "\n\n".join(
-                f"### Which is best for example {k}, Output (a) or Output (b)?:\nOutput (b)"
-                for k in range(5, 10)
-            ),
-            [2] * 5,
-        ),
-        ("Output (a)\n" * 6, [None] * 5),
-        ("Output (a)\n" * 4 + "Both", [None] * 5),
-        ("Output (a)\n" * 4 + "Output (b) is not related to the question.", [None] * 5),
-        ("", [None] * 5),
-    ],
-)
-def test_as_many_votes_as_pairs_or_none(said, votes):
-    assert load_shipped(GREEDY).read_all(Completion(said)) == votes

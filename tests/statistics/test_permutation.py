@@ -1,3 +1,5 @@
+"""P-values by exchanging, and Holm's correction."""
+
 from itertools import product
 
 import numpy as np
@@ -10,7 +12,7 @@ from mini_lima.statistics import holm, homogeneity_p, sign_flip_p, two_groups_p
 steps = st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0])
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(differences=st.lists(steps, max_size=8))
 def test_small_cases_are_counted_out(differences):
     flips = [
@@ -45,7 +47,7 @@ def test_nothing_to_exchange_is_no_evidence():
     assert homogeneity_p(np.ones((4, 3)), **chance) == 1
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(differences=st.lists(steps, max_size=30), extra=st.integers(0, 5))
 def test_swapping_and_untouched_instructions_change_no_p_value(differences, extra):
     found = sign_flip_p(np.array(differences), seed=0, samples=200)
@@ -61,7 +63,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-@settings(deadline=None)
+@settings(max_examples=40)
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_keeps_the_order_and_makes_nothing_smaller(p_values):
     adjusted = holm(p_values)

@@ -2,21 +2,18 @@
 
 import hashlib
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evaluation import folders
-from tests.evaluation.audited import agrees_with_the_library, edit, preference_as, report, said
-from tests.evaluation.folders import Made, by_the_library
+from tests.audit import folders
+from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
+from tests.audit.folders import Made, by_the_library
 
-from mini_lima.audit.findings import spread_findings
+from mini_lima.audit.findings import as_text, spread_findings
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
 from mini_lima.audit.several import spread
-from mini_lima.audit.single import audit
-from mini_lima.audit.text import as_text
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length
 
@@ -36,23 +33,20 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_every_annotators_way_of_answering_tells_who_stood_first(tmp_path, style):
-    options, source = STYLES[style]
-    made = Made(**options)
-    folder = made.into(tmp_path / "run")
-    found = report(folder)
-    agrees_with_the_library(folder, found)
-    assert found.order.source == source
-    rows = read_folder(folder).rows
-    _, firsts = find_order(rows, False)
-    right = [
-        made.firsts[row["instruction"]] == first
-        for row, first in zip(rows, firsts, strict=True)
-        if first is not None
-    ]
-    assert all(right)
-    assert len(right) > 100
+def test_every_annotators_way_of_answering_tells_who_stood_first(tmp_path):
+    for style, (options, source) in STYLES.items():
+        made = Made(**options)
+        folder = made.into(tmp_path / style)
+        found = report(folder)
+        agrees_with_the_library(folder, found)
+        assert found.order.source == source, style
+        right = [
+            made.firsts[row.instruction] == row.model_first
+            for row in find_order(read_folder(folder))[1]
+            if row.model_first is not None
+        ]
+        assert all(right), style
+        assert len(right) > 100
 
 
 def test_an_answer_to_several_pairs_is_not_taken_for_the_first_ones(tmp_path):
@@ -123,7 +117,7 @@ def test_ties_weights_and_what_is_no_preference_are_counted_as_the_library_count
 unusual = st.sampled_from([None, float("nan"), -1, 0, 1, 1.5, 2, 2.5, "1.0", "2", "1.25"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 @given(verdicts=st.lists(unusual | st.floats(1, 2), min_size=2, max_size=30))
 def test_whatever_stands_there_the_win_rate_is_the_librarys(tmp_path_factory, verdicts):
     folder = tmp_path_factory.mktemp("verdicts")
@@ -147,22 +141,6 @@ def test_answers_that_nobody_was_asked_to_judge_are_not_missing(tmp_path):
     assert "2 of 122 instructions: is in model_outputs.json and not in reference_" in said(found)
     (folder / "reference_outputs.json").unlink()  # and then nobody knows
     assert report(folder).missing.n_absent == 2
-
-
-def test_outputs_written_anew_do_not_speak_for_those_that_were_judged(tmp_path):
-    folder = Made().into(tmp_path / "run")
-    usual = report(folder)
-    edit(
-        folder,
-        "model_outputs.json",
-        lambda rows: [
-            {**r, "output": "assistant\n" if k % 2 else r["output"]} for k, r in enumerate(rows)
-        ],
-    )
-    found = report(folder)
-    assert found.health == usual.health
-    assert all(stated.agrees for stated in found.stated)
-    assert "60 of 120 instructions: was judged with another answer" in said(found)
 
 
 def test_rows_that_were_dropped_or_shuffled_leave_a_canonical_set_canonical(tmp_path, monkeypatch):
@@ -234,19 +212,6 @@ def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
     agrees_with_the_library(folder, found)
     assert (found.n_instructions, found.found.n_total, found.missing.n) == (20, 60, 0)
     assert found.health.n == 60
-
-
-def test_long_answers_to_805_instructions_take_seconds(tmp_path):
-    folder = Made(n=805, words=2000).into(tmp_path / "run")
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [{**r, "output_2": r["output_2"].ljust(8000, "x")} for r in rows],
-    )
-    (folder / "model_outputs.json").unlink()
-    before = time.process_time()
-    audit(read_folder(folder))
-    assert time.process_time() - before < 5
 
 
 def test_a_model_on_either_side_is_not_half_a_run(tmp_path):

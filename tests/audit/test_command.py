@@ -1,61 +1,23 @@
 """``mini-lima audit``: text, JSON and page; folders that are broken; several runs together."""
 
-import dataclasses
 import json
-import random
-import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.evaluation.alpaca import Run
+from tests.audit.alpaca import Run
+from tests.audit.audited import EVIL, N, folders
 
+from mini_lima.audit.findings import as_document, as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.page import as_page
 from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
-from mini_lima.audit.text import as_document, as_text
 from mini_lima.cli import main
 from mini_lima.errors import UserError
-
-N = 150
-EVIL = '<script>alert("&")</script>'
-
-
-def judged_by(likes, seed):
-    """A judge who prefers ours with probability ``likes(instruction)``."""
-    chance = random.Random(seed)
-
-    def prefers(instruction, first, second):
-        wins = chance.random() < likes(instruction)
-        return 1 if first.startswith("ours") == wins else 2
-
-    return prefers
-
-
-def hardness(instruction):
-    return random.Random(instruction).uniform(0.1, 0.5)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The same outputs judged three times by one judge, and once by a kinder one."""
-    folder = tmp_path_factory.mktemp("runs")
-    answers = {f"question {k}": (f"ours {k}", f"theirs {k}") for k in range(N)}
-    judges = {name: judged_by(hardness, k) for k, name in enumerate(("a", "b", "c"))}
-    judges["kinder"] = judged_by(lambda i: hardness(i) + 0.25, 3)
-    for name, prefers in judges.items():
-        Run(answers, prefers, model=EVIL).into(folder / name)
-    return folder
-
-
-def folders(runs, *names):
-    return [read_folder(runs / name) for name in names]
 
 
 def test_runs_of_one_judge_fit_and_another_judges_does_not(runs):
@@ -107,52 +69,6 @@ def test_text_json_and_page_say_the_same(runs, tmp_path, capsys):
         assert "do not fit one judge" in words
 
 
-class Page(HTMLParser):
-    """Collects the tags of a page, and whatever would make it fetch something."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.fetched = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.fetched += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
-
-
-def test_the_page_is_self_contained_escaped_and_has_both_schemes(runs):
-    read = folders(runs, "a", "b")
-    shown = as_page([audit(f, samples=50) for f in read], spread(read, samples=50))
-    page = Page()
-    page.feed(shown)
-    assert "script" not in page.tags
-    assert "&lt;script&gt;" in shown
-    assert page.fetched == []
-    assert "url(" not in shown
-    assert "@import" not in shown
-    assert "prefers-color-scheme: dark" in shown
-    pictures = re.findall(r"<svg.*?</svg>", shown, flags=re.S)
-    assert len(pictures) == 3
-    for picture in pictures:
-        drawn = ElementTree.fromstring(picture)
-        width = float(drawn.get("viewBox").split()[2])
-        places = [float(line.get(end)) for line in drawn.iter("line") for end in ("x1", "x2")]
-        assert places
-        assert all(0 <= place <= width for place in places)
-
-
-@pytest.mark.parametrize("name", ["W" * 60, "results/" * 20, "模型" * 30, "i" * 300])
-def test_long_names_end_where_the_plot_begins(runs, name):
-    (read,) = folders(runs, "a")
-    several = dataclasses.replace(spread([read, read], samples=50), runs=[name, "short"])
-    shown = as_page([], several)
-    (cut, whole) = re.findall(r'<text x="0"[^>]*>(.*?)</text>', shown)
-    assert whole == "short"
-    assert cut.startswith("…")
-    assert cut[1:]
-    assert name.endswith(cut[1:])
-    assert len(cut) <= 34
-
-
 ROW = {"instruction": "i", "output_1": "a", "output_2": "b", "preference": 1.0}
 BROKEN = {
     "no such folder": (None, "does not exist"),
@@ -189,20 +105,18 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_folder_is_one_clear_line(fault, tmp_path, capsys):
-    files, said = BROKEN[fault]
-    folder = tmp_path / "run"
-    if files is not None:
-        folder.mkdir()
-        for name, content in files.items():
+def test_a_broken_folder_is_one_clear_line(tmp_path, capsys):
+    for fault, (files, said) in BROKEN.items():
+        folder = tmp_path / fault
+        if files is not None:
+            folder.mkdir()
+        for name, content in (files or {}).items():
             (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert main(["audit", str(folder)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert said in told.err
-    assert str(folder) in told.err
-    assert told.err.count("\n") == 1
+        assert main(["audit", str(folder)]) == 2
+        told = capsys.readouterr()
+        assert said in told.err, fault
+        assert str(folder) in told.err
+        assert (told.out, told.err.count("\n")) == ("", 1)
 
 
 def test_a_file_or_a_folder_above_gets_a_hint(runs, capsys):
@@ -242,7 +156,7 @@ strange_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=60)
 @given(rows=strange_rows)
 def test_whatever_the_rows_hold_there_is_an_audit_or_one_clear_line(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("strange")

@@ -1,0 +1,125 @@
+"""The audit on one folder in many forms: what is written in another way is read all the same."""
+
+import gzip
+
+import pytest
+from tests.audit.audited import (
+    in_rows,
+    preference_as,
+    report,
+    said,
+)
+from tests.audit.folders import Made
+
+from mini_lima.audit.folder import read_folder
+from mini_lima.errors import UserError
+
+
+def in_bytes(change):
+    def apply(folder):
+        for path in folder.glob("*.*"):
+            path.write_bytes(change(path.read_bytes()))
+
+    return apply
+
+
+def without(*names):
+    return in_rows(lambda row: {k: v for k, v in row.items() if k not in names})
+
+
+def with_empty_columns(folder):
+    in_rows(lambda row: {**row, "output_1": None, "output_2": None})(folder)
+
+
+def by_columns_alone(folder):
+    without("output_1", "output_2", "generator_1", "generator_2", "annotator")(folder)
+
+
+def board(text):
+    def write(folder):
+        header, figures = (folder / "leaderboard.csv").read_text().splitlines()
+        lines = text.format(h=header, f=figures, hn=header[1:], fn=figures.split(",", 1)[1])
+        (folder / "leaderboard.csv").write_text(lines)
+
+    return write
+
+
+def nested(folder):
+    inner = folder / "judge"
+    inner.mkdir()
+    for name in ("annotations.json", "leaderboard.csv"):
+        (folder / name).rename(inner / name)
+
+
+SAME = {
+    "Windows line endings": in_bytes(lambda text: text.replace(b"\n", b"\r\n")),
+    "a byte order mark": in_bytes(lambda text: b"\xef\xbb\xbf" + text),
+    "NaN": preference_as(lambda p: float("nan") if p is None else p),
+    "whole numbers": preference_as(lambda p: p and int(p)),
+    "numbers as text": preference_as(lambda p: p and f" {p} "),
+    "no names and no outputs": by_columns_alone,
+    "outputs that are null": with_empty_columns,
+    "no dataset, no dates": without("dataset", "preference_time_per_example"),
+    "leaderboard with a named index": board("model{h}\n{f}\n"),
+    "leaderboard of pandas without an index": board("Unnamed: 0{h}\n{f}\n"),
+    "leaderboard without names": board("{hn}\n{fn}\n"),
+    "leaderboard with the name last": board("{hn},generator\n{fn},our model\n"),
+    "leaderboard of many": board("{h}\nother,1,1,1,1,1,1,1,1\n{f}\n"),
+    "leaderboard of Windows with an empty line": board("\ufeff{h}\r\n{f}\r\n\r\n"),
+    "leaderboard with other metrics": board("{h},kappa,mode\n{f},0.3,community\n"),
+}
+
+
+def test_the_form_of_the_files_changes_nothing(tmp_path):
+    usual = None
+    for number, (form, change) in enumerate(SAME.items()):
+        folder = Made(n=60).into(tmp_path / str(number))
+        usual = usual or report(folder)
+        change(folder)
+        found = report(folder)
+        for part in ("found", "stated", "missing", "order", "consistency"):
+            assert getattr(found, part) == getattr(usual, part), (form, part)
+        assert len(found.stated) > 6
+        assert said(found, "alarm") == said(usual, "alarm")
+
+
+def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
+    for number, (text, remark) in enumerate(
+        (
+            ("{hn}\n{fn}\n{fn}\n", "no row for our model, only for no name, no name"),
+            ("{h}\n{f}\n{f}\n", "2 rows for our model"),
+            ("{h}\nx,1\ny,2\n", "no row for our model, only for x, y"),
+        )
+    ):
+        folder = Made(n=20).into(tmp_path / str(number))
+        board(text)(folder)
+        found = report(folder)
+        assert found.stated == []
+        assert remark in said(found)
+
+
+def test_a_leaderboard_without_win_rate_is_compared_in_what_it_has(tmp_path):
+    folder = Made(n=20, loses=lambda *_: 0).into(tmp_path / "run")
+    (folder / "leaderboard.csv").write_text("model,n_total\nour model,20\n")
+    assert [(s.figure, s.agrees) for s in report(folder).stated] == [("n_total", True)]
+
+
+def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
+    folder = Made().into(tmp_path / "results" / "our model")
+    usual = report(folder)
+    nested(folder)
+    found = report(folder / "judge")
+    assert (found.found, found.health, found.stated) == (usual.found, usual.health, usual.stated)
+    (folder / "reference_outputs.json").rename(tmp_path / "reference_outputs.json")
+    assert report(folder / "judge").found == usual.found
+
+
+def test_verdicts_in_another_file_are_named(tmp_path):
+    for name, content, hint in (
+        ("annotations.json.gz", gzip.compress(b"[]", mtime=0), "if annotations.json.gz has the"),
+        ("annotations.json", "[]".encode("utf-16"), "cannot be read"),
+        ("annotations.json", b"[{}]", "row 1: has no instruction and no preference"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=hint):
+            read_folder(tmp_path)

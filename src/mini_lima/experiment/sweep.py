@@ -17,7 +17,7 @@ from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.experiment.recipe import one_step_apart
 from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDifference, Together
 from mini_lima.record import CellRecord
-from mini_lima.report import comparison, comparison_run, page, table
+from mini_lima.report import comparison, comparison_run, table
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
 
@@ -60,6 +60,8 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
     Raises:
         UserError: see `compare`; or there can be no such folder ``into``.
     """
+    from mini_lima.report import page
+
     found = compare(folders)
     try:
         into.mkdir(parents=True, exist_ok=True)

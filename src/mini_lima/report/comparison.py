@@ -20,9 +20,9 @@ from mini_lima.measured import (
     PairedDifference,
     Together,
 )
-from mini_lima.record import CELL, CellRecord, Result, read_cell
+from mini_lima.record import CELL, CellRecord, Cost, Result, read_cell
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
-from mini_lima.report.figures import NOTHING, figure, interval
+from mini_lima.report.figures import NOTHING, Cell, Table, Word, figure, interval
 from mini_lima.report.groups import arms_of, groups_of, titles_of
 from mini_lima.report.length_effect import sentences
 from mini_lima.report.measures import Line, applying_nowhere, lines_of
@@ -34,6 +34,7 @@ CONTRASTS = (
     " find: the smallest true difference that this design finds four times in five."
 )
 MOST_LEFT_OUT = 12
+NOT_RUN = ("not run",)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Comparison:
         columns: ``baseline`` and the arms.
         rows: Per model (and whatever else differs), the lines of each column's entry.
         notes: What has to be known to read the table.
+        warnings: What may be wrong with it.
         contrasts: Differences between the cells, in every measure.
         cells: The records that it was made from.
         together: What the seeds of an entry come to, where it stands for several.
@@ -59,6 +61,7 @@ class Comparison:
     cells: list[CellRecord]
     together: list[Together] = field(default_factory=list)
     measures: list[Line] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     about_length: list[str] = field(default_factory=list)
 
@@ -67,35 +70,60 @@ class Comparison:
         """The cells that have a result."""
         return [cell for cell in self.cells if cell.result is not None]
 
-    def lines(self, *, short: bool = False) -> list[dict[str, str]]:
-        """The contrasts as texts by column; without a column that would say nothing.
+    @property
+    def said(self) -> list[str]:
+        """What stands below the tables."""
+        return [*self.about_length, *self.notes, *(f"Warning: {line}." for line in self.warnings)]
+
+    def win_rates(self) -> Table:
+        """The study's table."""
+        rows: list[list[Cell]] = [
+            [name, *(row.get(column, NOT_RUN) for column in self.columns)]
+            for name, row in self.rows.items()
+        ]
+        return Table("Win rates", ["model", *self.columns], rows)
+
+    def contrast_table(self, *, short: bool = False) -> Table:
+        """The contrasts, without a column that would say nothing.
 
         Args:
             short: Of metrics, only those that tell a difference.
         """
-        shown = self.contrasts
-        if short:
-            shown = [each for each in shown if each.judged or each.verdict != "cannot tell"]
+        shown = [each for each in self.contrasts if not short or tells(each)]
         several = len({each.measure for each in shown}) > 1
         families = {each.family for each in shown}
         alike = len(families) == 1
-        p = f"p (of {min(families)})" if alike else "p (of its family)"
-        lines = [
-            {
-                "contrast": each.name,
-                "measure": each.measure if several else NOTHING,
-                "difference": _told(each)
-                + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
-                "by length alone": _told(each.by_length),
-                "without hits": _told(each.without_hits),
-                p: f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
-                "could find": figure(each.detectable),
-                "verdict": each.verdict,
-            }
+        rows: list[list[Cell]] = [
+            [
+                each.name,
+                each.measure if several else NOTHING,
+                _told(each) + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
+                _told(each.by_length),
+                _told(each.without_hits),
+                f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
+                figure(each.detectable),
+                Word(each.verdict, {"better": "good", "worse": "bad"}.get(each.verdict)),
+            ]
             for each in shown
         ]
-        said = {name for line in lines for name, text in line.items() if text != NOTHING}
-        return [{name: line[name] for name in line if name in said} for line in lines]
+        p = f"p (of {min(families)})" if alike else "p (of its family)"
+        header = ["contrast", "measure", "difference", "by length alone", "without hits", p]
+        return Table("Contrasts", [*header, "could find", "verdict"], rows).without_empty_columns()
+
+    def contrast_words(self) -> list[str]:
+        """The verdicts of the contrasts as sentences."""
+        known = [each for each in self.contrasts if each.difference is not None]
+        several = len({each.measure for each in known}) > 1
+        return [
+            f"{each.name}{f' ({each.measure})' if several else ''} – {each.words}"
+            for each in known
+            if tells(each)
+        ]
+
+
+def tells(contrast: Contrast) -> bool:
+    """Whether ``contrast`` is worth a line of its own: a judge's always, a metric's if it tells."""
+    return contrast.judged or contrast.verdict != "cannot tell"
 
 
 def _told(found: Contrast | PairedDifference | None) -> str:
@@ -159,6 +187,9 @@ def compare(
         cells=list(cells),
         together=list(together),
         measures=lines,
+        warnings=[
+            f"{name}: {line}" for name, cost in _costs(cells).items() for line in cost.warnings
+        ],
         left_out=found.left_out,
         about_length=sentences(found.contrasts, _only_length(_results(cells))),
     )
@@ -178,21 +209,22 @@ def _results(cells: Sequence[CellRecord]) -> list[Result]:
     return [cell.result for cell in cells if cell.result is not None]
 
 
+def _costs(cells: Sequence[CellRecord]) -> dict[str, Cost]:
+    """By stage."""
+    return {name: cost for cell in cells for name, cost in cell.costs.items()}
+
+
 def _money(cells: Sequence[CellRecord]) -> list[str]:
-    """What the answers behind the table did cost, shared stages once, and warnings about them."""
-    stages = {name: cost for cell in cells for name, cost in cell.costs.items()}
-    replies = sum(cost.replies for cost in stages.values())
+    """What the answers behind the table cost, shared stages once."""
+    costs = _costs(cells).values()
+    replies = sum(cost.replies for cost in costs)
     if not replies:
         return []
-    unpriced = sum(cost.unpriced for cost in stages.values())
-    usd = sum(cost.usd for cost in stages.values())
+    unpriced = sum(cost.unpriced for cost in costs)
+    usd = sum(cost.usd for cost in costs)
     known = f"cost ${usd:.2f}" if unpriced < replies else "have no known cost"
     rest = f", not counting {unpriced} of unknown cost" if 0 < unpriced < replies else ""
-    warnings = [f"{name}: {line}" for name, cost in stages.items() for line in cost.warnings]
-    return [
-        f"The {replies} replies of teacher and annotator behind this table {known}{rest}.",
-        *(f"Warning: {line}." for line in warnings),
-    ]
+    return [f"The {replies} replies of teacher and annotator behind this table {known}{rest}."]
 
 
 def _size(cell: CellRecord) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
 from mini_lima.record import CellRecord, Result
-from mini_lima.report.figures import NOTHING, figure, interval
+from mini_lima.report.figures import NOTHING, Table, figure, with_interval
 from mini_lima.report.groups import arms_of, groups_of, labelled, titles_of
 
 COLUMNS = (
@@ -125,20 +125,22 @@ def others(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def texts(lines: Sequence[Line]) -> list[dict[str, str]]:
-    """Return the lines for people, by column."""
-    return [
-        {
-            "measure": titled(line.measured),
-            "model": line.row,
-            "arm": line.arm,
-            "value": value_of(line.measured),
-            "n": figure(line.measured.n),
-            "failed": figure(line.measured.failed),
-            "Δ to baseline": difference_of(line) or NOTHING,
-        }
+def table(lines: Sequence[Line]) -> Table:
+    """Return the lines for people."""
+    header = ["measure", "model", "arm", "value", "n", "failed", "Δ to baseline"]
+    rows = [
+        [
+            titled(line.measured),
+            line.row,
+            line.arm,
+            value_of(line.measured),
+            figure(line.measured.n),
+            figure(line.measured.failed),
+            difference_of(line) or NOTHING,
+        ]
         for line in lines
     ]
+    return Table("Other measures", header, rows)
 
 
 def titled(measured: Measurement) -> str:
@@ -150,12 +152,10 @@ def titled(measured: Measurement) -> str:
 
 def value_of(measured: Measurement) -> str:
     """Return the number with its interval."""
-    return f"{figure(measured.value)} {interval(measured.low, measured.high)}".strip()
+    return with_interval(measured.value, measured.low, measured.high)
 
 
 def difference_of(line: Line) -> str:
     """Return the difference to the baseline; nothing for the baseline."""
-    if line.difference is None:
-        return ""
-    told = line.difference
-    return f"{figure(told.difference, sign='+')} {interval(told.low, told.high, '+')}".strip()
+    found = line.difference
+    return with_interval(found.difference, found.low, found.high, "+") if found else ""

@@ -167,7 +167,6 @@ def test_several_seeds_stand_beside_what_they_come_to(tmp_path):
         "other, 3 seeds",
         "sd 11.1 between 3 seeds",
         "other, 3 seeds: naive, seed 2",
-        "Single training seeds",
         "improved · 3",
         "Small circles",
         "Of several training seeds, the first",

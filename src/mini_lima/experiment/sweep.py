@@ -19,7 +19,7 @@ from mini_lima.measured import BASELINE, Contrast, Found, LeftOut, PairedDiffere
 from mini_lima.record import CellRecord
 from mini_lima.report import comparison, comparison_run, table
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
+from mini_lima.report.groups import Group, arms_of, groups_of
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
@@ -194,7 +194,6 @@ def over_seeds(
     from mini_lima.evaluation.seeded import over_seeds as summarised
 
     groups = groups_of(cells)
-    titles = titles_of(groups)
     differences = {
         (each.measure, each.row, *each.terms): each
         for each in contrasts
@@ -216,7 +215,7 @@ def over_seeds(
             against = differences.get((measure.name, group.row, group.arm, BASELINE))
             together.append(
                 Together(
-                    row=titles[group.row],
+                    row=group.title,
                     arm=group.arm,
                     measure=measure.name,
                     unit=measure.unit,

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NOTHING = "–"
+MEASURE = "measure"
+"""The column of a table that says what was measured."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
 from mini_lima.record import CellRecord, Result
-from mini_lima.report.figures import NOTHING, Table, figure, with_interval
-from mini_lima.report.groups import arms_of, groups_of, labelled, titles_of
+from mini_lima.report.figures import MEASURE, Table, with_interval
+from mini_lima.report.groups import arms_of, groups_of, labelled
 
 COLUMNS = (
     *("model", "arm", "seed", "measure", "unit", "value", "low", "high", "n", "failed"),
@@ -55,10 +55,9 @@ def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[
     """Return every number of ``cells``, by measure, row and arm."""
     known = {(each.row, each.arm, each.measure): each for each in together}
     groups = groups_of(cells)
-    titles = titles_of(groups)
     lines: dict[tuple[object, ...], Line] = {}
     for group in groups:
-        row, results = titles[group.row], [c.result for c in group.finished.values() if c.result]
+        row, results = group.title, group.results
         for result in results:
             for line in _lines(row, result, len(results)):
                 own = line.measured
@@ -68,7 +67,7 @@ def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[
                 if len(results) > 1 and whole is not None:
                     lines.setdefault((row, own.arm, own.measure), _together(line, whole))
     measures = list(dict.fromkeys(line.measured.measure for line in lines.values()))
-    rows, arms = list(titles.values()), [BASELINE, *arms_of(cells)]
+    rows, arms = list(dict.fromkeys(group.title for group in groups)), [BASELINE, *arms_of(cells)]
 
     def place(line: Line) -> tuple[int, int, int, bool]:
         own = line.measured
@@ -125,37 +124,25 @@ def others(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def table(lines: Sequence[Line]) -> Table:
-    """Return the lines for people."""
-    header = ["measure", "model", "arm", "value", "n", "failed", "Δ to baseline"]
-    rows = [
-        [
-            titled(line.measured),
-            line.row,
-            line.arm,
-            value_of(line.measured),
-            figure(line.measured.n),
-            figure(line.measured.failed),
-            difference_of(line) or NOTHING,
+def table(lines: Sequence[Line], columns: Sequence[str]) -> Table:
+    """Return ``lines`` for people, with the arms beside one another."""
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for line in lines:
+        own, found = line.measured, line.difference
+        cell = rows.setdefault((_titled(own), line.row), {}).setdefault(own.arm, [])
+        seed = f"seed {own.seed}: " if line.one_of > 1 else ""
+        cell += [
+            seed + with_interval(own.value, own.low, own.high),
+            f"n {own.n}, {own.failed} failed",
         ]
-        for line in lines
-    ]
-    return Table("Other measures", header, rows)
+        if found is not None:
+            cell.append(f"Δ {with_interval(found.difference, found.low, found.high, '+')}")
+    told = [[*names, *(row.get(column, []) for column in columns)] for names, row in rows.items()]
+    return Table("Other measures", [MEASURE, "model", *columns], told)
 
 
-def titled(measured: Measurement) -> str:
-    """Return what was measured, with its unit unless that says it already."""
+def _titled(measured: Measurement) -> str:
+    """What was measured, with its unit unless that says it already."""
     if measured.measure == measured.unit:
         return measured.measure
     return f"{measured.measure}, {'%' if measured.unit == 'percent' else measured.unit}"
-
-
-def value_of(measured: Measurement) -> str:
-    """Return the number with its interval."""
-    return with_interval(measured.value, measured.low, measured.high)
-
-
-def difference_of(line: Line) -> str:
-    """Return the difference to the baseline; nothing for the baseline."""
-    found = line.difference
-    return with_interval(found.difference, found.low, found.high, "+") if found else ""

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.files import write_json, write_text
-from mini_lima.report import measures
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.figures import Cell, Table
+from mini_lima.report.figures import MEASURE, Cell, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MEASURE = "measure"
 NAME, ENTRY = 14, 22
 """Characters of a terminal that a row's name and an entry want."""
 
@@ -29,8 +27,7 @@ def write_report(folder: Path, comparison: Comparison) -> None:
 
 def markdown(comparison: Comparison) -> str:
     """Return the tables as GitHub-flavoured Markdown, then the notes."""
-    others = measures.table(measures.others(comparison.measures))
-    tables = [comparison.win_rates(), others, comparison.contrast_table()]
+    tables = [comparison.win_rates(), comparison.other_measures(), comparison.contrast_table()]
     lines = [
         line
         for number, table in enumerate(tables)
@@ -64,8 +61,7 @@ def show(comparison: Comparison) -> None:
     # Without a terminal there is no width to keep to, and wrapped figures are hard to read.
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 100)
     _print_in_parts(console, comparison.win_rates(), names=1)
-    if others := measures.others(comparison.measures):
-        _print_in_parts(console, _side_by_side(others, comparison.columns), names=2)
+    _print_in_parts(console, comparison.other_measures(), names=2)
     contrasts = comparison.contrast_table(short=True)
     if contrasts.rows:
         _print_contrasts(console, contrasts)
@@ -80,7 +76,7 @@ def _print_in_parts(console: "Console", table: Table, names: int) -> None:
     from rich.table import Table as RichTable
 
     most = max(1, (console.width - names * NAME) // ENTRY)
-    for start in range(names, len(table.header), most):
+    for start in range(names, len(table.header) if table.rows else 0, most):
         part = RichTable(show_lines=True)
         columns = [*range(names), *range(start, min(start + most, len(table.header)))]
         for column in columns:
@@ -106,18 +102,3 @@ def _print_contrasts(console: "Console", table: Table) -> None:
         for row in rows:
             printed.add_row(*(str(cell) for n, cell in enumerate(row) if n != at))
     console.print(printed)
-
-
-def _side_by_side(lines: Sequence[measures.Line], columns: Sequence[str]) -> Table:
-    """Return the measures with the arms beside one another."""
-    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for line in lines:
-        own = line.measured
-        cell = rows.setdefault((measures.titled(own), line.row), {}).setdefault(own.arm, [])
-        seed = f"seed {own.seed}: " if line.one_of > 1 else ""
-        failed = f", {own.failed} failed" if own.failed else ""
-        cell += [f"{seed}{measures.value_of(own)}", f"n {own.n}{failed}"]
-        if difference := measures.difference_of(line):
-            cell.append(f"Δ {difference}")
-    told = [[*names, *(row.get(column, []) for column in columns)] for names, row in rows.items()]
-    return Table("Other measures", [MEASURE, "model", *columns], told)

@@ -7,7 +7,6 @@ out, and the template report.html says where they stand and what is said of them
 from pathlib import Path
 
 from mini_lima.files import write_text
-from mini_lima.report import measures
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.html import render
 from mini_lima.report.page import answers, pictures, tables
@@ -25,7 +24,6 @@ def as_page(data: ReportData) -> str:
         "report.html",
         data=data,
         comparison=data.comparison,
-        measures=measures,
         tables=tables,
         pictures=pictures,
         answers=answers.shown(data),

@@ -17,7 +17,7 @@ from mini_lima.measured import BASELINE, Agreement
 from mini_lima.record import CellRecord, Cost, Health, Judged, Training, Which, cost_of
 from mini_lima.report.charts import looks_of
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.groups import labelled, placed
+from mini_lima.report.groups import groups_of, labelled
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,15 @@ def gather(comparison: Comparison) -> ReportData:
     """Read what the cells of ``comparison`` left in the store."""
     data = ReportData(comparison)
     evaluated: dict[Place, Evaluated] = {}
-    for row, arm, seed, cell in placed(comparison.cells):
-        at, of_baseline = Place(row, arm, seed), Place(row, BASELINE, None)
-        _read_stages(data, at, cell)
-        if cell.result is not None:
-            if of_baseline not in evaluated:
-                evaluated[of_baseline] = _evaluated(data, cell, "baseline", of_baseline)
-            evaluated[at] = _evaluated(data, cell, "sft", at)
+    for group in groups_of(comparison.cells):
+        of_baseline = Place(group.title, BASELINE, None)
+        for seed, cell in group.cells.items():
+            at = Place(group.title, group.arm, seed if group.title != group.row else None)
+            _read_stages(data, at, cell)
+            if cell.result is not None:
+                if of_baseline not in evaluated:
+                    evaluated[of_baseline] = _evaluated(data, cell, "baseline", of_baseline)
+                evaluated[at] = _evaluated(data, cell, "sft", at)
     rows, columns = [*comparison.rows], comparison.columns
 
     def order(each: Evaluated | Trained) -> tuple[int, int, int]:

@@ -2,14 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mini_lima.measured import Agreement, LengthControlled, SameLength
+from mini_lima.measured import Agreement, LengthControlled, WinRate
 from mini_lima.record import CellRecord, Cost, Judged
 from mini_lima.report.figures import (
     NOTHING,
-    Cell,
     Table,
     Word,
     counted,
@@ -18,47 +17,26 @@ from mini_lima.report.figures import (
     figure,
     with_interval,
 )
-from mini_lima.report.page.data import Evaluated, ReportData
+from mini_lima.report.page.data import ReportData
 
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
 NOT_THERE = "(not there)"
-
-
-def single_seeds(data: ReportData) -> Table:
-    """What each training seed came to on its own; no row if each model has one."""
-    rows = [
-        [each.at.name, _rate(found), figure(found.avg_length, 0), _failed(found)]
-        for each, found in _judged(data)
-        if each.at.seed is not None
-    ]
-    return Table("Single training seeds", ["answers", "win rate", "mean length", "failed"], rows)
-
-
-def other_annotators(data: ReportData) -> Table:
-    """What further annotators made of the same answers; no row if none was asked."""
-    rows = [
-        [each.at.name, annotator, _rate(found), _failed(found), _agreement(agreement)]
-        for each in data.evaluated
-        for annotator, (found, agreement) in each.others.items()
-    ]
-    header = ["answers", "annotator", "win rate", "failed", "agrees with the first"]
-    return Table("Win rates by other annotators", header, rows)
 
 
 def rate_and_length(data: ReportData) -> Table:
     """Win rates beside mean lengths, and what is left of them at similar lengths."""
     rows = [
         [
-            each.at.name,
+            name,
+            _rate(found),
             figure(found.avg_length, 0),
             figure(found.avg_length_reference, 0),
-            figure(found.win_rate),
-            _same_length(found.same_length),
-            _length_controlled(found.length_controlled),
+            f"{_rate(found.same_length)} ({found.same_length.n_pairs} pairs)",
+            _rate(found.length_controlled),
         ]
-        for each, found in _judged(data)
+        for name, found, _ in _judged(data)
     ]
-    header = ["answers", "mean length", "reference's", "win rate"]
+    header = ["answers", "win rate", "mean length", "reference's"]
     header += ["win rate at similar length", "length-controlled"]
     return Table("Win rate and length", header, rows).without_empty_columns()
 
@@ -80,16 +58,28 @@ def trainings(data: ReportData) -> Table:
 
 def judging(data: ReportData) -> Table:
     """Whether verdicts depend on the order, and which failed and why."""
-    rows = [
-        _consistency(name, found)
-        for each in data.evaluated
-        for name, found in (
-            *([(each.at.name, each.found)] if each.found else []),
-            *((f"{each.at.name}, by {name}", found) for name, (found, _) in each.others.items()),
+    rows = []
+    for name, found, agreement in _judged(data):
+        seen, failed = found.consistency, failed_of_all(found.n_total, found.n_failed)
+        effect = seen.order_effect, seen.order_effect_low, seen.order_effect_high
+        rows.append(
+            [
+                name,
+                figure(seen.win_rate_first),
+                figure(seen.win_rate_second),
+                with_interval(*effect, "+"),
+                _percent(seen.order_disagreement),
+                _percent(seen.flip_rate),
+                _percent(seen.tie_rate),
+                Word(f"{failed} – incomplete", "bad") if found.incomplete else failed,
+                counted(found.failures),
+                f"{figure(found.low_if_failures_lose)} … {figure(found.high_if_failures_win)}",
+                _agreement(agreement),
+            ]
         )
-    ]
     header = ["answers", "wins when first", "when second", "effect of order", "orders disagree"]
     header += ["asked again, changes", "ties", "failed", "causes", "if failed ones lose … win"]
+    header.append("agrees with the first judge")
     return Table("Order and failures", header, rows).without_empty_columns()
 
 
@@ -221,47 +211,23 @@ def provenance(data: ReportData) -> list[str]:
     return facts
 
 
-def _judged(data: ReportData) -> list[tuple[Evaluated, Judged]]:
-    return [(each, each.found) for each in data.evaluated if each.found is not None]
+def _judged(data: ReportData) -> Iterator[tuple[str, Judged, Agreement | None]]:
+    """What each judge made of each model's answers; the first one's name is left out."""
+    for each in data.evaluated:
+        if each.found is not None:
+            yield each.at.name, each.found, None
+        for judge, (found, agreement) in each.others.items():
+            yield f"{each.at.name}, by {judge}", found, agreement
 
 
-def _rate(found: Judged) -> str:
+def _rate(found: WinRate | LengthControlled) -> str:
     return with_interval(found.win_rate, found.low, found.high)
-
-
-def _failed(found: Judged) -> str:
-    return failed_of_all(found.n_total, found.n_failed)
 
 
 def _agreement(found: Agreement | None) -> str:
     if found is None or found.agreement is None:
         return NOTHING
     return f"{figure(found.agreement)}%, κ {figure(found.kappa, 2)} (n {found.n})"
-
-
-def _same_length(found: SameLength) -> str:
-    rate = with_interval(found.win_rate, found.low, found.high)
-    return f"{rate} ({found.n_pairs} pairs)"
-
-
-def _length_controlled(found: LengthControlled) -> str:
-    return with_interval(found.win_rate, found.low, found.high)
-
-
-def _consistency(name: str, found: Judged) -> list[Cell]:
-    seen = found.consistency
-    return [
-        name,
-        figure(seen.win_rate_first),
-        figure(seen.win_rate_second),
-        with_interval(seen.order_effect, seen.order_effect_low, seen.order_effect_high, "+"),
-        _percent(seen.order_disagreement),
-        _percent(seen.flip_rate),
-        _percent(seen.tie_rate),
-        Word(f"{_failed(found)} – incomplete", "bad") if found.incomplete else _failed(found),
-        counted(found.failures),
-        f"{figure(found.low_if_failures_lose)} … {figure(found.high_if_failures_win)}",
-    ]
 
 
 def _percent(value: float | None) -> str:

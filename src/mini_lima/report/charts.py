@@ -88,18 +88,6 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Point:
-    """A figure with its interval over another figure."""
-
-    name: str
-    look: str
-    x: float
-    y: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class _Picture:
     """Axes to draw on, and what a pointer that rests on a shape is told."""
 
@@ -188,24 +176,23 @@ def boxes(groups: Mapping[str, Sequence[Box]], title: str, unit: str) -> Markup:
     return _rows_svg(draw, groups, title)
 
 
-def points(shown: Sequence[Point], title: str, x_unit: str, y_unit: str) -> Markup:
-    """Draw marks with vertical intervals; of few marks each has its name beside it."""
+def points(shown: Sequence[tuple[float, Interval]], title: str, x_unit: str, y_unit: str) -> Markup:
+    """Draw known figures, with vertical intervals, over others; of few each is named."""
 
     def draw(picture: _Picture) -> None:
         axes = picture.axes
-        for each in shown:
+        for x, each in shown:
+            colour, y = _colour(each.look), each.value or 0
             if each.low is not None and each.high is not None:
-                ends = [each.low, each.high]
-                picture.draw([each.x, each.x], ends, color=_colour(each.look), linewidth=2)
-            says = f"{each.name}: {each.y:.1f} at {each.x:,.0f}"
-            picture.draw([each.x], [each.y], says, **_marked(each.look))
+                picture.draw([x, x], [each.low, each.high], color=colour, linewidth=2)
+            picture.draw([x], [y], f"{each.name}: {each.figure} at {x:,.0f}", **_marked(each.look))
         axes.set_xlabel(x_unit)
         axes.text(-0.08, 1.03, y_unit, transform=axes.transAxes, color=COLOURS["soft"][0])
         axes.margins(0.08)
         axes.autoscale_view()
         taken: list[tuple[float, float]] = []
-        for each in shown if len(shown) <= MOST_LABELLED else ():
-            x, y = axes.transData.transform((each.x, each.y))
+        for at_x, each in shown if len(shown) <= MOST_LABELLED else ():
+            x, y = axes.transData.transform((at_x, each.value or 0))
             while any(abs(x - other) < 110 and abs(y - at) < 14 for other, at in taken):
                 y -= 14
             taken.append((x, y))

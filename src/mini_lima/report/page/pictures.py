@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mini_lima.measured import BASELINE
-from mini_lima.report.charts import Box, Curve, Interval, Point, boxes, curves, intervals, points
+from mini_lima.report.charts import Box, Curve, Interval, boxes, curves, intervals, points
 from mini_lima.report.figures import figure
 from mini_lima.report.groups import labelled
 from mini_lima.report.page.data import Evaluated, ReportData
@@ -98,18 +98,13 @@ def contrasts(data: ReportData) -> dict[str, Markup]:
 def rate_and_length(data: ReportData) -> Markup | None:
     """Draw win rates over mean lengths: is it the annotator's taste for length?"""
     several = len({each.at.row for each in data.evaluated}) > 1
-    shown = [
-        Point(
-            name=labelled(each.at.row if several else each.at.column, each.at.seed),
-            look=data.looks[each.at.column],
-            x=each.found.avg_length,
-            y=each.found.win_rate,
-            low=each.found.low,
-            high=each.found.high,
-        )
-        for each in data.evaluated[:MOST_DRAWN]
-        if each.found is not None and each.found.win_rate is not None
-    ]
+    shown = []
+    for each in data.evaluated[:MOST_DRAWN]:
+        found, at = each.found, each.at
+        if found is not None and found.win_rate is not None:
+            name = labelled(at.row if several else at.column, at.seed)
+            rate = found.win_rate, found.low, found.high, figure(found.win_rate)
+            shown.append((found.avg_length, Interval(name, data.looks[at.column], *rate)))
     title = "Win rate over mean answer length"
     return points(shown, title, "characters", "win rate, %") if shown else None
 

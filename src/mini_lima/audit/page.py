@@ -64,5 +64,5 @@ def _block(
         name = fitting(rate.name[::-1], 46)[::-1]  # of a path, the end says more
         groups[name].append(Interval(f"of {found.n_total}", "improved", *ends, shown))
     picture = intervals(groups, f"Win rates: {title}", "win rate, %")
-    tables = [Table(each.title, ["", "found"], each.rows) for each in sections]
+    tables = [Table(each.title, ["figure", "found"], each.rows) for each in sections]
     return Block(title, about, picture, findings, tables)

@@ -226,7 +226,7 @@ strange_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(rows=strange_rows)
 def test_whatever_the_rows_hold_there_is_an_audit_or_one_clear_line(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("strange")

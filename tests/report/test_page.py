@@ -312,7 +312,7 @@ def test_what_is_not_known_is_no_number(sweep, tmp_path):
 
 def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):
     models = [f"model-{number}" for number in range(24)]
-    sweep = finished.build(tmp_path, models, answer="<é" * 1500)
+    sweep = finished.build(tmp_path, models, questions=20, answer="<é" * 1500)
     finished.with_every_text(sweep, lambda value: value + "&" * 400)
     write_page(sweep, compare([sweep]))
     assert 300_000 < (sweep / "report.html").stat().st_size < 2_000_000

@@ -5,11 +5,11 @@ stands here, in the same terms. A place with several training seeds has a row fo
 what they come to together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mini_lima.measured import BASELINE, Measurement, PairedDifference, Together
-from mini_lima.record import CellRecord, Result
+from mini_lima.record import CellRecord
 from mini_lima.report.figures import MEASURE, Table, with_interval
 from mini_lima.report.groups import arms_of, groups_of, labelled
 
@@ -57,52 +57,38 @@ def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[
     groups = groups_of(cells)
     lines: dict[tuple[object, ...], Line] = {}
     for group in groups:
-        row, results = group.title, group.results
-        for result in results:
-            for line in _lines(row, result, len(results)):
-                own = line.measured
-                key = (row, own.arm, own.measure, own.seed if own.arm != BASELINE else None)
-                lines.setdefault(key, line)
-                whole = known.get((row, own.arm, own.measure))
-                if len(results) > 1 and whole is not None:
-                    lines.setdefault((row, own.arm, own.measure), _together(line, whole))
+        for result in group.results:
+            first = result.judges[0].measure if result.judges else None
+            for own in result.measurements:
+                tuned = own.arm != BASELINE
+                line = Line(
+                    row=group.title,
+                    measured=own,
+                    difference=result.differences[own.measure] if tuned else None,
+                    first=own.measure == first,
+                    one_of=len(group.results) if tuned else 1,
+                )
+                place = line.row, own.arm, own.measure
+                lines.setdefault((*place, own.seed if tuned else None), line)
+                if line.one_of > 1 and place in known:
+                    lines.setdefault(place, _together(line, known[place]))
     measures = list(dict.fromkeys(line.measured.measure for line in lines.values()))
     rows, arms = list(dict.fromkeys(group.title for group in groups)), [BASELINE, *arms_of(cells)]
 
-    def place(line: Line) -> tuple[int, int, int, bool]:
+    def order(line: Line) -> tuple[int, int, int, bool]:
         own = line.measured
         return (
             *(measures.index(own.measure), rows.index(line.row), arms.index(own.arm)),
             line.one_of == 1,  # what seeds come to stands below them
         )
 
-    return sorted(lines.values(), key=place)
-
-
-def _lines(row: str, result: Result, seeds: int) -> Iterator[Line]:
-    first = result.judges[0].measure if result.judges else None
-    for own in result.measurements:
-        tuned = own.arm != BASELINE
-        yield Line(
-            row=row,
-            measured=own,
-            difference=result.differences[own.measure] if tuned else None,
-            first=own.measure == first,
-            one_of=seeds if tuned else 1,
-        )
+    return sorted(lines.values(), key=order)
 
 
 def _together(line: Line, whole: Together) -> Line:
     over = whole.over
-    own = replace(
-        line.measured,
-        seed=None,
-        value=over.value,
-        low=over.low,
-        high=over.high,
-        n=over.n,
-        failed=over.failed,
-    )
+    own = replace(line.measured, seed=None, value=over.value, n=over.n, failed=over.failed)
+    own = replace(own, low=over.low, high=over.high)
     return replace(line, measured=own, difference=whole.difference, one_of=1)
 
 

@@ -193,22 +193,17 @@ def stages(data: ReportData) -> Table:
 
 
 def provenance(data: ReportData) -> list[str]:
-    """Which code and packages made all of it, and between when."""
+    """Which code and packages made all of it."""
     records = [record.get("provenance", {}) for record in data.stages.values()]
     versions: dict[str, set[str]] = defaultdict(set)
     for record in records:
         for package, version in record.get("packages", {}).items():
             versions[package].add(version or "not installed")
-    started = [r["started"] for r in records if "started" in r]
-    finished = [r["finished"] for r in records if "finished" in r]
-    facts = [
+    return [
         f"Code: {', '.join(sorted({_commit(r) for r in records}))}",
         "Packages: " + ", ".join(f"{n} {' and '.join(sorted(v))}" for n, v in versions.items()),
         "Python " + ", ".join(sorted({str(r.get("python", NOTHING)) for r in records})),
     ]
-    if started and finished:
-        facts.append(f"Made between {_date(min(started))} and {_date(max(finished))} (UTC)")
-    return facts
 
 
 def _judged(data: ReportData) -> Iterator[tuple[str, Judged, Agreement | None]]:

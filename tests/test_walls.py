@@ -23,6 +23,8 @@ ONLY_IN = {
     "wandb_workspaces": ("report/workspace.py",),
     "alpaca_eval": ("evaluation/", "audit/"),
     "sacrebleu": ("evaluation/metrics.py",),
+    "jinja2": ("report/html.py",),
+    "matplotlib": ("data/card.py", "report/charts.py"),
     "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
@@ -31,7 +33,7 @@ ONLY_IN = {
 }
 HEAVY = (
     "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets pyarrow"
-    " scipy sklearn huggingface_hub requests hydra omegaconf sacrebleu langdetect"
+    " scipy sklearn jinja2 matplotlib huggingface_hub requests hydra omegaconf sacrebleu langdetect"
 )
 
 

@@ -2,14 +2,13 @@
 
 Everything that is counted comes from ``stats.json``; the card only lays it out, and adds ten
 examples drawn at random, because figures have never yet shown what is wrong with a data set. Beside
-it stands a histogram of the outputs' lengths, an SVG picture made without a drawing library: it can
-stand in a page as it is. Its bins double in width, because lengths of texts range from one word to
-pages.
+it stands a histogram of the outputs' lengths. Its bins double in width, because lengths of texts
+range from one word to pages.
 """
 
+import io
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from mini_lima.data.examples import Example
@@ -19,10 +18,8 @@ SHOWN = 10
 LONGEST_SHOWN = 1500
 UNITS = ("characters", "words", "tokens")
 COLUMNS = ("mean", "min", "quartile_1", "median", "quartile_3", "max")
-COLOURS = ("#9db4c0", "#c2410c", "#3f6212")
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 40, 44
 LARGEST = 16
+"""Bins of a histogram at most."""
 
 
 def length_histogram(step: str, examples: Sequence[Example], before: Sequence[Example]) -> str:
@@ -164,64 +161,41 @@ def _cell(text: str) -> str:
 
 
 def histogram(series: Mapping[str, Sequence[int]], *, title: str, unit: str) -> str:
-    """Return an SVG document with a bar per bin and series.
+    """Return an SVG document with a bar per bin and series; the same for the same numbers.
+
+    The first bin is 0 to 7, and each further one begins at twice the number of the one before it.
 
     Args:
-        series: Numbers from 0 on, by the name that the legend gives them; at most three.
-        title: Stands above, and is what a screen reader says.
+        series: Numbers from 0 on, by the name that the legend gives them.
+        title: Stands above the bars.
         unit: Of the numbers, below the axis.
     """
-    edges = _edges(max((max(numbers, default=0) for numbers in series.values()), default=0))
-    heights = {name: _binned(numbers, edges) for name, numbers in series.items()}
-    tallest = max((max(bins) for bins in heights.values()), default=0) or 1
-    slot = (WIDTH - LEFT - RIGHT) / len(edges)
-    bar = slot * 0.8 / max(len(series), 1)
-    floor = HEIGHT - BOTTOM
-    shapes = [
-        _text(LEFT, 16, title, size=13),
-        _text(WIDTH / 2, HEIGHT - 6, unit, anchor="middle"),
-        f'<line x1="{LEFT}" y1="{floor}" x2="{WIDTH - RIGHT}" y2="{floor}" stroke="#444"/>',
-        _text(LEFT - 6, TOP + 4, str(tallest), anchor="end"),
-        _text(LEFT - 6, floor + 4, "0", anchor="end"),
-    ]
-    for at, edge in enumerate(edges):
-        shapes.append(_text(LEFT + slot * (at + 0.5), floor + 14, f"{edge}–", anchor="middle"))
-    for number, (name, bins) in enumerate(heights.items()):
-        colour = COLOURS[number]
-        legend = LEFT + 150 * number
-        shapes.append(f'<rect x="{legend}" y="23" width="10" height="10" fill="{colour}"/>')
-        shapes.append(_text(legend + 14, 32, f"{name} ({len(series[name])})"))
-        for at, count in enumerate(bins):
-            x, tall = LEFT + slot * (at + 0.1) + bar * number, (floor - TOP) * count / tallest
-            shapes.append(
-                f'<rect x="{x:.1f}" y="{floor - tall:.1f}" width="{bar:.1f}" height="{tall:.1f}"'
-                f' fill="{colour}"><title>{count}</title></rect>'
-            )
-    body = "\n".join(shapes)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-        f' aria-label="{escape(title)}" font-family="sans-serif">\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n{body}\n</svg>\n'
-    )
+    import matplotlib
+    import numpy as np
+    from matplotlib.figure import Figure
 
-
-def _edges(largest: int) -> list[int]:
-    """The lower ends of the bins: 0, 8, 16, 32 and so on."""
-    edges = [0, 8]
-    while 2 * edges[-1] <= largest and len(edges) < LARGEST:
-        edges.append(2 * edges[-1])
-    return edges
-
-
-def _binned(numbers: Sequence[int], edges: Sequence[int]) -> list[int]:
-    bins = [0] * len(edges)
-    for number in numbers:
-        bins[sum(edge <= number for edge in edges) - 1] += 1
-    return bins
-
-
-def _text(x: float, y: float, text: str, *, size: int = 11, anchor: str = "start") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="#222" text-anchor="{anchor}">'
-        f"{escape(text)}</text>"
-    )
+    largest = max((max(numbers, default=0) for numbers in series.values()), default=0)
+    bins = min(LARGEST, max(1, largest.bit_length() - 2))
+    edges = [0, *(8 * 2**at for at in range(bins - 1))]
+    settings: dict[Any, object] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": title,
+        "text.parse_math": False,
+    }
+    written = io.StringIO()
+    with matplotlib.rc_context(settings):
+        figure = Figure((8, 3.5))
+        axes = figure.add_axes((0.07, 0.2, 0.91, 0.7), title=title, xlabel=unit)
+        width = 0.8 / max(len(series), 1)
+        for number, (name, numbers) in enumerate(series.items()):
+            counts, _ = np.histogram(numbers, [*edges, np.inf])
+            places = np.arange(bins) + width * (number - (len(series) - 1) / 2)
+            bars = axes.bar(places, counts, width, label=f"{len(numbers)} outputs, {name}")
+            axes.bar_label(bars, [count or "" for count in counts], fontsize=8)
+        axes.set_xticks(range(bins), [f"{edge}–" for edge in edges], rotation=30)
+        axes.locator_params(axis="y", integer=True)
+        axes.spines[["right", "top"]].set_visible(False)
+        if series:
+            axes.legend(frameon=False)
+        figure.savefig(written, format="svg", metadata={"Date": None, "Title": title})
+    return written.getvalue()

@@ -15,9 +15,9 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
 from mini_lima.experiment.measured_cells import measures_of, told_apart
 from mini_lima.experiment.recipe import one_step_apart
-from mini_lima.report import comparison, comparison_run, page, table
+from mini_lima.report import comparison, comparison_run, table
 from mini_lima.report.comparison import Comparison
-from mini_lima.report.groups import Group, arms_of, groups_of, titles_of
+from mini_lima.report.groups import Group, arms_of, groups_of
 from mini_lima.results import (
     BASELINE,
     CellRecord,
@@ -68,6 +68,8 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
     Raises:
         UserError: see `compare`; or there can be no such folder ``into``.
     """
+    from mini_lima.report import page
+
     found = compare(folders)
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -200,7 +202,6 @@ def over_seeds(
     from mini_lima.statistics import over_seeds as summarised
 
     groups = groups_of(cells)
-    titles = titles_of(groups)
     differences = {
         (each.measure, each.row, *each.terms): each
         for each in contrasts
@@ -222,7 +223,7 @@ def over_seeds(
             against = differences.get((measure.name, group.row, group.arm, BASELINE))
             together.append(
                 Together(
-                    row=titles[group.row],
+                    row=group.title,
                     arm=group.arm,
                     measure=measure.name,
                     unit=measure.unit,

@@ -1,8 +1,42 @@
-"""Figures as words: the same dash for what is unknown, and the same minus, wherever they stand."""
+"""Figures as words, and tables of them: the same dash and the same minus wherever they stand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 NOTHING = "–"
+MEASURE = "measure"
+"""The column of a table that says what was measured."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with a look: ``good``, ``bad`` or none."""
+
+    text: str
+    look: str | None
+
+    def __str__(self) -> str:
+        """The word alone."""
+        return self.text
+
+
+Cell = str | Word | Sequence[str]
+"""Several texts stand below one another."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a row is about stands in its first cell."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def without_empty_columns(self) -> "Table":
+        """Leave out the columns in which nothing is known of any row."""
+        known = [n for n in range(len(self.header)) if any(row[n] != NOTHING for row in self.rows)]
+        rows = [[row[n] for n in known] for row in self.rows]
+        return Table(self.title, [self.header[n] for n in known], rows)
 
 
 def figure(value: object, digits: int = 1, sign: str = "") -> str:
@@ -22,6 +56,13 @@ def interval(low: float | None, high: float | None, sign: str = "", *, always: b
     return f"[{', '.join(figure(end, sign=sign) for end in ends)}]"
 
 
+def with_interval(
+    value: float | None, low: float | None, high: float | None, sign: str = ""
+) -> str:
+    """Return a number with its interval where that is known."""
+    return f"{figure(value, sign=sign)} {interval(low, high, sign)}".strip()
+
+
 def duration(seconds: object) -> str:
     """Return seconds as people say them."""
     if not isinstance(seconds, int | float):
@@ -37,6 +78,6 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {number}" for name, number in ordered) or "none"
 
 
-def everything(n: int, failed: int) -> str:
-    """Return how many were asked for: those that count and those that failed."""
-    return figure(n + failed)
+def failed_of_all(n: int, failed: int) -> str:
+    """Return how many of those that were asked for failed; ``n`` did not."""
+    return f"{figure(failed)} of {figure(n + failed)}"

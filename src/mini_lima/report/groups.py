@@ -9,13 +9,13 @@ shown.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mini_lima.results import CellRecord
+from mini_lima.results import CellRecord, Result
 
-OWN_COLUMN = ("model=", "data=", "experiment=")
-SEED = ("seed=", "sft.seed=")
+OWN_PLACE = ("model=", "data=", "experiment=", "seed=", "sft.seed=")
+"""Overrides that set no row apart."""
 STUDY = ("naive", "improved")
 """The study's arms, in its order."""
 OF_THE_MODEL, OF_THE_DATA = "model.", "data."
@@ -30,11 +30,13 @@ class Group:
 
     Attributes:
         row: The model, and what else sets it apart.
+        title: The same, with the number of the row's seeds if there are several.
         arm: The column.
         cells: Their records by training seed.
     """
 
     row: str
+    title: str
     arm: str
     cells: Mapping[int, CellRecord]
 
@@ -42,6 +44,11 @@ class Group:
     def finished(self) -> dict[int, CellRecord]:
         """Those that have a result."""
         return {n: cell for n, cell in self.cells.items() if cell.result is not None}
+
+    @property
+    def results(self) -> list[Result]:
+        """The results, by training seed."""
+        return [cell.result for cell in self.cells.values() if cell.result is not None]
 
 
 def arms_of(cells: Sequence[CellRecord]) -> list[str]:
@@ -61,8 +68,7 @@ def rows_of(cells: Sequence[CellRecord]) -> list[str]:
         " ".join([cell.model, *(f"{k}={_shown(own.get(k))}" for k in keys[cell.model] if k in own)])
         for cell, own in zip(cells, traits, strict=True)
     ]
-    rows = _apart(cells, _with_unknown(cells, named))
-    return rows
+    return _apart(cells, _with_unknown(cells, named))
 
 
 def groups_of(cells: Sequence[CellRecord]) -> list[Group]:
@@ -77,25 +83,18 @@ def groups_of(cells: Sequence[CellRecord]) -> list[Group]:
         earlier = group.get(cell.seed, cell)
         if cell.result is not None or earlier.result is None:
             group[cell.seed] = cell
-    return [Group(row, arm, dict(sorted(group.items()))) for (row, arm), group in found.items()]
-
-
-def titles_of(groups: Sequence[Group]) -> dict[str, str]:
-    """What each row is called, by row: with the number of its seeds if there are several."""
-    seeds: dict[str, set[int]] = {}
-    for group in groups:
-        seeds.setdefault(group.row, set()).update(group.cells)
-    return {row: f"{row}, {len(n)} seeds" if len(n) > 1 else row for row, n in seeds.items()}
-
-
-def placed(cells: Sequence[CellRecord]) -> Iterator[tuple[str, str, int | None, CellRecord]]:
-    """Yield each of ``cells`` with its row's title, its column and, if a row has several, seed."""
-    groups = groups_of(cells)
-    titles = titles_of(groups)
-    for group in groups:
-        title = titles[group.row]
-        for seed, cell in group.cells.items():
-            yield title, group.arm, None if title == group.row else seed, cell
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for (row, _), group in found.items():
+        seeds[row] |= group.keys()
+    return [
+        Group(
+            row,
+            f"{row}, {len(seeds[row])} seeds" if len(seeds[row]) > 1 else row,
+            arm,
+            dict(sorted(group.items())),
+        )
+        for (row, arm), group in found.items()
+    ]
 
 
 def labelled(column: str, seed: int | None) -> str:
@@ -174,22 +173,20 @@ def _shown(value: str | None) -> str:
 def _with_unknown(cells: Sequence[CellRecord], named: Sequence[str]) -> list[str]:
     """Place cells that ended before they were laid out: beside one that was asked for alike."""
     shared = set.intersection(*(set(cell.overrides) for cell in cells)) if cells else set()
-
-    def own(cell: CellRecord) -> list[str]:
-        return [
-            o for o in cell.overrides if o not in shared and not o.startswith((*OWN_COLUMN, *SEED))
-        ]
-
-    like = {
-        (cell.model, *own(cell)): row
-        for cell, row in zip(cells, named, strict=True)
-        if cell.recipe is not None
-    }
+    asked = [
+        " ".join(
+            [
+                cell.model,
+                *(o for o in cell.overrides if not (o in shared or o.startswith(OWN_PLACE))),
+            ]
+        )
+        for cell in cells
+    ]
+    laid_out = [cell.recipe is not None for cell in cells]
+    like = {own: row for own, row, known in zip(asked, named, laid_out, strict=True) if known}
     return [
-        row
-        if cell.recipe is not None
-        else like.get((cell.model, *own(cell)), " ".join([cell.model, *own(cell)]))
-        for cell, row in zip(cells, named, strict=True)
+        row if known else like.get(own, own)
+        for own, row, known in zip(asked, named, laid_out, strict=True)
     ]
 
 

@@ -47,97 +47,87 @@ def sentences(
 
 
 @dataclass(frozen=True)
-class _Told:
-    """A difference in words.
+class _Difference:
+    """One arm minus another; ``turned`` is −1 if the contrast is the other way round."""
 
-    Attributes:
-        figures: With its interval.
-        sign: 1 or −1 if the verdict says so, 0 if it may be either.
-        left_open: What is said of it then.
-        by_length: What a judge of length alone would say, turned the same way.
-    """
-
-    figures: str
-    sign: int
-    left_open: str = "cannot tell"
-    by_length: "_Told | None" = None
+    contrast: Contrast
+    turned: int
 
     def __str__(self) -> str:
         """The figures with the verdict."""
-        return f"{self.figures}, {({1: 'better', -1: 'worse'}).get(self.sign, self.left_open)}"
+        words, sign = _told(self.contrast, self.turned)
+        if sign and self.contrast.verdict == "cannot tell":
+            p, family = self.contrast.p_holm, self.contrast.family
+            return f"{words}, cannot tell, as one of {family} contrasts (p {p:.2g})"
+        return f"{words}, {('cannot tell', 'better', 'worse')[sign]}"
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 if the verdict says so, 0 if it may be either."""
+        if self.contrast.verdict == "cannot tell":
+            return 0
+        return _told(self.contrast, self.turned)[1]
+
+
+def _told(found: Contrast | PairedDifference, turned: int) -> tuple[str, int]:
+    """Return the figures of a difference, and the sign that its interval leaves."""
+    value, low, high = found.difference, found.low, found.high
+    value = None if value is None else turned * value
+    if turned < 0 and low is not None and high is not None:
+        low, high = -high, -low
+    words = f"{figure(value, sign='+')} points {interval(low, high, '+', always=True)}"
+    if low is None or high is None or low <= 0 <= high:
+        return words, 0
+    return words, 1 if low > 0 else -1
 
 
 def _paragraph(contrasts: Sequence[Contrast], *, only_length: bool) -> list[str]:
     """Return the sentences about one row; none if no arm sets length apart."""
 
-    def between(one: str, other: str) -> _Told | None:
+    def between(one: str, other: str) -> _Difference | None:
         for each in contrasts:
             if each.terms.keys() == {one, other} and each.difference is not None:
-                return _of_contrast(each, each.terms[one])
+                return _Difference(each, each.terms[one])
         return None
 
-    content, length = between(CUT, NAIVE), between(IMPROVED, CUT)
+    whole, content, length = between(IMPROVED, NAIVE), between(CUT, NAIVE), between(IMPROVED, CUT)
     halves = [
         f"{HALVES[one]} − {HALVES[other]} half {found}"
         for one, other in combinations(HALVES, 2)
         if (found := between(one, other))
     ]
-    apart = [
-        *([f"Content, at the naive lengths (improved_cut − naive): {content}."] if content else []),
-        *([f"Length, of the same texts (improved − improved_cut): {length}."] if length else []),
-        *([f"Length, of as many examples: {'; '.join(halves)}."] if halves else []),
-    ]
-    if not apart:
+    if not (content or length or halves):
         return []
-    whole = between(IMPROVED, NAIVE)
-    caution = _caution(cut=bool(content or length), halves=bool(halves))
-    liking = (
-        "This judge looks at nothing but length: all of this is about how long the answers are."
-        if only_length
-        else _liking(whole)
-    )
-    told = [f"improved − naive is {whole}."] if whole else []
-    return [*told, *apart, *filter(None, [caution, liking])]
+    told, besides = [], []
+    if whole:
+        told.append(f"improved − naive is {whole}.")
+    if content:
+        told.append(f"Content, at the naive lengths (improved_cut − naive): {content}.")
+    if length:
+        told.append(f"Length, of the same texts (improved − improved_cut): {length}.")
+    if halves:
+        told.append(f"Length, of as many examples: {'; '.join(halves)}.")
+    if content or length:
+        besides.append("a cut text may end in mid-air")
+    if halves:
+        besides.append("halves hold other instructions")
+    told.append(f"Besides, {' and '.join(besides)}.")
+    if only_length:
+        told.append(
+            "This judge looks at nothing but length: all of this is about how long the answers are."
+        )
+    elif whole and whole.contrast.by_length and whole.contrast.by_length.difference is not None:
+        told.append(_judging_by_length(whole, whole.contrast.by_length))
+    return told
 
 
-def _of_contrast(contrast: Contrast, sign: int) -> _Told:
-    alone = contrast.by_length
-    by_length = None
-    if alone is not None and alone.difference is not None:
-        by_length = _of_difference(alone, sign)
-    told = _of_difference(contrast, sign)
-    if contrast.verdict != "cannot tell" or not told.sign:
-        return _Told(told.figures, told.sign, told.left_open, by_length)
-    among = f"cannot tell, as one of {contrast.family} contrasts (p {contrast.p_holm:.2g})"
-    return _Told(told.figures, 0, among, by_length)
-
-
-def _of_difference(found: Contrast | PairedDifference, sign: int) -> _Told:
-    value, low, high = found.difference, found.low, found.high
-    value = None if value is None else sign * value
-    if sign < 0 and low is not None and high is not None:
-        low, high = -high, -low
-    figures = f"{figure(value, sign='+')} points {interval(low, high, '+', always=True)}"
-    if low is None or high is None or low <= 0 <= high:
-        return _Told(figures, 0)
-    return _Told(figures, 1 if low > 0 else -1)
-
-
-def _caution(*, cut: bool, halves: bool) -> str:
-    """What else the arms differ in."""
-    said = ["a cut text may end in mid-air"] * cut + ["halves hold other instructions"] * halves
-    return f"Besides, {' and '.join(said)}."
-
-
-def _liking(whole: _Told | None) -> str:
+def _judging_by_length(whole: _Difference, by_length: PairedDifference) -> str:
     """What a judge of length alone would have said of improved against naive."""
-    if whole is None or whole.by_length is None:
-        return ""
-    alone = whole.by_length
-    judge = f"A judge that only looks at length would say {alone.figures} of improved − naive"
-    if not alone.sign:
+    words, sign = _told(by_length, whole.turned)
+    judge = f"A judge that only looks at length would say {words} of improved − naive"
+    if not sign:
         return f"{judge}: a liking for length alone need not favour either."
-    if alone.sign == whole.sign:
+    if sign == whole.sign:
         return f"{judge}, the same way: a judge's liking for length can be behind the difference."
     if whole.sign:
         return f"{judge}, the other way: a liking for length does not explain the difference."

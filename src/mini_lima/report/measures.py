@@ -5,12 +5,12 @@ stands here, in the same terms. A place with several training seeds has a row fo
 what they come to together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mini_lima.report.figures import NOTHING, figure, interval
-from mini_lima.report.groups import arms_of, groups_of, labelled, titles_of
-from mini_lima.results import BASELINE, CellRecord, Measurement, PairedDifference, Result, Together
+from mini_lima.report.figures import MEASURE, Table, with_interval
+from mini_lima.report.groups import arms_of, groups_of, labelled
+from mini_lima.results import BASELINE, CellRecord, Measurement, PairedDifference, Together
 
 COLUMNS = (
     *("model", "arm", "seed", "measure", "unit", "value", "low", "high", "n", "failed"),
@@ -54,55 +54,40 @@ def lines_of(cells: Sequence[CellRecord], together: Sequence[Together]) -> list[
     """Return every number of ``cells``, by measure, row and arm."""
     known = {(each.row, each.arm, each.measure): each for each in together}
     groups = groups_of(cells)
-    titles = titles_of(groups)
     lines: dict[tuple[object, ...], Line] = {}
     for group in groups:
-        row, results = titles[group.row], [c.result for c in group.finished.values() if c.result]
-        for result in results:
-            for line in _lines(row, result, len(results)):
-                own = line.measured
-                key = (row, own.arm, own.measure, own.seed if own.arm != BASELINE else None)
-                lines.setdefault(key, line)
-                whole = known.get((row, own.arm, own.measure))
-                if len(results) > 1 and whole is not None:
-                    lines.setdefault((row, own.arm, own.measure), _together(line, whole))
+        for result in group.results:
+            first = result.judges[0].measure if result.judges else None
+            for own in result.measurements:
+                tuned = own.arm != BASELINE
+                line = Line(
+                    row=group.title,
+                    measured=own,
+                    difference=result.differences[own.measure] if tuned else None,
+                    first=own.measure == first,
+                    one_of=len(group.results) if tuned else 1,
+                )
+                place = line.row, own.arm, own.measure
+                lines.setdefault((*place, own.seed if tuned else None), line)
+                if line.one_of > 1 and place in known:
+                    lines.setdefault(place, _together(line, known[place]))
     measures = list(dict.fromkeys(line.measured.measure for line in lines.values()))
-    rows, arms = list(titles.values()), [BASELINE, *arms_of(cells)]
+    rows, arms = list(dict.fromkeys(group.title for group in groups)), [BASELINE, *arms_of(cells)]
 
-    def place(line: Line) -> tuple[int, int, int, bool]:
+    def order(line: Line) -> tuple[int, int, int, bool]:
         own = line.measured
         return (
             *(measures.index(own.measure), rows.index(line.row), arms.index(own.arm)),
             line.one_of == 1,  # what seeds come to stands below them
         )
 
-    return sorted(lines.values(), key=place)
-
-
-def _lines(row: str, result: Result, seeds: int) -> Iterator[Line]:
-    first = result.judges[0].measure if result.judges else None
-    for own in result.measurements:
-        tuned = own.arm != BASELINE
-        yield Line(
-            row=row,
-            measured=own,
-            difference=result.differences[own.measure] if tuned else None,
-            first=own.measure == first,
-            one_of=seeds if tuned else 1,
-        )
+    return sorted(lines.values(), key=order)
 
 
 def _together(line: Line, whole: Together) -> Line:
     over = whole.over
-    own = replace(
-        line.measured,
-        seed=None,
-        value=over.value,
-        low=over.low,
-        high=over.high,
-        n=over.n,
-        failed=over.failed,
-    )
+    own = replace(line.measured, seed=None, value=over.value, n=over.n, failed=over.failed)
+    own = replace(own, low=over.low, high=over.high)
     return replace(line, measured=own, difference=whole.difference, one_of=1)
 
 
@@ -124,37 +109,25 @@ def others(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def texts(lines: Sequence[Line]) -> list[dict[str, str]]:
-    """Return the lines for people, by column."""
-    return [
-        {
-            "measure": titled(line.measured),
-            "model": line.row,
-            "arm": line.arm,
-            "value": value_of(line.measured),
-            "n": figure(line.measured.n),
-            "failed": figure(line.measured.failed),
-            "Δ to baseline": difference_of(line) or NOTHING,
-        }
-        for line in lines
-    ]
+def table(lines: Sequence[Line], columns: Sequence[str]) -> Table:
+    """Return ``lines`` for people, with the arms beside one another."""
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for line in lines:
+        own, found = line.measured, line.difference
+        cell = rows.setdefault((_titled(own), line.row), {}).setdefault(own.arm, [])
+        seed = f"seed {own.seed}: " if line.one_of > 1 else ""
+        cell += [
+            seed + with_interval(own.value, own.low, own.high),
+            f"n {own.n}, {own.failed} failed",
+        ]
+        if found is not None:
+            cell.append(f"Δ {with_interval(found.difference, found.low, found.high, '+')}")
+    told = [[*names, *(row.get(column, []) for column in columns)] for names, row in rows.items()]
+    return Table("Other measures", [MEASURE, "model", *columns], told)
 
 
-def titled(measured: Measurement) -> str:
-    """Return what was measured, with its unit unless that says it already."""
+def _titled(measured: Measurement) -> str:
+    """What was measured, with its unit unless that says it already."""
     if measured.measure == measured.unit:
         return measured.measure
     return f"{measured.measure}, {'%' if measured.unit == 'percent' else measured.unit}"
-
-
-def value_of(measured: Measurement) -> str:
-    """Return the number with its interval."""
-    return f"{figure(measured.value)} {interval(measured.low, measured.high)}".strip()
-
-
-def difference_of(line: Line) -> str:
-    """Return the difference to the baseline; nothing for the baseline."""
-    if line.difference is None:
-        return ""
-    told = line.difference
-    return f"{figure(told.difference, sign='+')} {interval(told.low, told.high, '+')}".strip()

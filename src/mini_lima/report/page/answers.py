@@ -5,82 +5,74 @@ are cut so that a sweep of many cells still makes a page of less than two megaby
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mini_lima.report.page.axes import fitting
-from mini_lima.report.page.markup import (
-    Html,
-    element,
-    folded,
-    missing,
-    note,
-    section,
-    text,
-    together,
-)
-from mini_lima.report.page.material import Evaluated, ReportData
+from markupsafe import escape
+
+from mini_lima.report.answers import by_instruction, in_words
+from mini_lima.report.figures import Word
+from mini_lima.report.html import printable, shortened
+from mini_lima.report.page.data import Evaluated, ReportData
 
 MOST = 20
 MOST_ROWS = 8
+MOST_VERDICTS = 6
 LONGEST = 1500
-SUMMARY = 110
-BUDGET = 700_000
+BUDGET = 600_000
 """Bytes for all answers together, as they are written."""
-WORDS: Mapping[float, tuple[str, str | None]] = {
-    1.0: ("loses", "bad"),
-    1.5: ("tie", None),
-    2.0: ("wins", "good"),
-}
 
 
-def answers(material: ReportData) -> Html:
-    """Return the section."""
-    judged = _of_first_seeds([each for each in material.evaluated if each.verdicts])
-    title = "Answers side by side"
-    if not judged:
-        return section("answers", title, missing("No verdicts are to be had."))
-    rows = list(dict.fromkeys(each.row for each in judged))[:MOST_ROWS]
-    shown = [each for each in judged if each.row in rows]
-    verdicts = [_by_instruction(each) for each in shown]
-    asked = spread(list(dict.fromkeys(row["instruction"] for row in judged[0].verdicts)))
-    most = BUDGET // (len(asked) * (len(shown) + len(rows) + 1))
-    parts: list[Html] = [
-        note(
-            f"{len(asked)} instructions, evenly spread over the evaluation set. A verdict is on the"
-            " model's answer against the reference, by the first annotator where there are several;"
-            " first and second say where the model's answer stood."
-            + (" Of several training seeds, the first has written them." if _seeded(judged) else "")
-        )
+@dataclass(frozen=True)
+class Answer:
+    """An answer with the verdicts on it: place of the answer, and word; the reference has none."""
+
+    name: str
+    text: str | None
+    verdicts: Sequence[tuple[str, Word]] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """An instruction with the answers in each row of the table."""
+
+    instruction: str
+    rows: Mapping[str, Sequence[Answer]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is shown, and how many rows of the table are not."""
+
+    questions: Sequence[Question]
+    rows: int
+    left_out: int
+
+
+def shown(data: ReportData) -> Answers:
+    """Return the answers of the first rows; of several training seeds, the first one's."""
+    judged: dict[tuple[str, str], Evaluated] = {}
+    for each in data.evaluated:
+        if each.verdicts:
+            judged.setdefault((each.at.row, each.at.column), each)
+    every = list(dict.fromkeys(row for row, _ in judged))
+    rows = every[:MOST_ROWS]
+    found = [
+        (each.at, by_instruction(each.verdicts)) for each in judged.values() if each.at.row in rows
     ]
-    if len(rows) < len({each.row for each in judged}):
-        parts.append(missing(f"Only the first {len(rows)} rows of the table are shown."))
+    asked = spread([*found[0][1]]) if found else []
+    most = BUDGET // max(1, len(asked) * (len(found) + len(rows) + 1))
+    questions = []
     for instruction in asked:
-        reference = next(
-            (found[instruction][0]["output_1"] for found in verdicts if instruction in found), ""
-        )
-        blocks = [element("div", cut(instruction, most), class_="text", dir="auto")]
-        pairs = zip(shown, verdicts, strict=True)
-        for row, group in groupby(pairs, key=lambda pair: pair[0].row):
-            cards = [_answer(each, found.get(instruction, []), most) for each, found in group]
-            cards.append(_card("reference", "", reference, "", most))
-            blocks += [
-                element("h3", fitting(row, SUMMARY)),
-                element("div", *cards, class_="answers"),
-            ]
-        parts.append(folded(fitting(" ".join(instruction.split()), SUMMARY), *blocks))
-    return section("answers", title, *parts)
-
-
-def _of_first_seeds(judged: Sequence[Evaluated]) -> list[Evaluated]:
-    first: dict[tuple[str, str], Evaluated] = {}
-    for each in judged:
-        first.setdefault((each.row, each.column), each)
-    return [*first.values()]
-
-
-def _seeded(judged: Sequence[Evaluated]) -> bool:
-    return any(each.seed is not None for each in judged)
+        known = [own[instruction][0]["output_1"] for _, own in found if instruction in own]
+        reference = Answer("reference", cut(known[0], most))
+        of_rows = {
+            row: [*(_answer(at.column, own.get(instruction), most) for at, own in group), reference]
+            for row, group in groupby(found, key=lambda pair: pair[0].row)
+        }
+        questions.append(Question(cut(instruction, most), of_rows))
+    return Answers(questions, len(rows), len(every) - len(rows))
 
 
 def spread(instructions: Sequence[str]) -> list[str]:
@@ -90,53 +82,26 @@ def spread(instructions: Sequence[str]) -> list[str]:
     return [instructions[number * len(instructions) // MOST] for number in range(MOST)]
 
 
-def verdict(row: Mapping[str, Any]) -> Html:
-    """Return what the annotator said, with the place of the model's answer where it is known."""
-    preference = row.get("preference")
-    look: str | None = None
-    if preference is None:
-        words, look = f"failed ({row.get('failure') or 'no verdict'})", "bad"
-    elif preference in WORDS:
-        words, look = WORDS[preference]
-    else:  # an annotator that weighs: 1 is the reference, 2 the model
-        words = f"{'wins' if preference > 1.5 else 'loses'} ({preference - 1:.0%})"
-    first = row.get("model_first")
-    place = "" if first is None else f"{'first' if first else 'second'}: "
-    return together([place, element("span", words, class_=look)])
-
-
-def cut(answer: str, most: int) -> Html:
+def cut(answer: str, most: int) -> str:
     """Return ``answer`` in at most about ``most`` bytes of markup, and say what was left out."""
-    kept = answer[:LONGEST]
-    while len(text(kept).encode()) > most:
-        kept = kept[: int(len(kept) * 0.8)]
-    if len(kept) == len(answer):
-        return text(answer)
-    return text(f"{kept} … ({len(answer):,} characters)")
+    kept = min(len(answer), LONGEST)
+    while len(escape(printable(answer[:kept])).encode()) > most:
+        kept = int(kept * 0.8)
+    return shortened(answer, kept)
 
 
-def _by_instruction(each: Evaluated) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in each.verdicts:
-        found.setdefault(row["instruction"], []).append(row)
-    return found
-
-
-def _answer(each: Evaluated, rows: Sequence[Mapping[str, Any]], most: int) -> Html:
+def _answer(column: str, rows: Sequence[Mapping[str, Any]] | None, most: int) -> Answer:
     if not rows:
-        return element(
-            "div", element("strong", each.column), missing("not judged"), class_="answer"
-        )
-    said = together((verdict(row) for row in rows[:6]), " · ")
-    return _card(each.column, said, rows[0]["output_2"], each.column, most)
+        return Answer(column, None)
+    verdicts = [_verdict(row) for row in rows[:MOST_VERDICTS]]
+    return Answer(column, cut(rows[0]["output_2"], most), verdicts)
 
 
-def _card(name: str, said: object, answer: str, look: str, most: int) -> Html:
-    shown = cut(answer, most) if answer.strip() else missing("(empty)")
-    return element(
-        "div",
-        element("strong", name),
-        element("div", said, class_="soft"),
-        element("div", shown, class_="text", dir="auto"),
-        class_=f"answer {look}".strip(),
-    )
+def _verdict(row: Mapping[str, Any]) -> tuple[str, Word]:
+    """What the annotator said, with the place of the model's answer where it is known."""
+    preference, first = row.get("preference"), row.get("model_first")
+    words = in_words(preference)
+    if preference is None:
+        words = f"failed ({row.get('failure') or 'no verdict'})"
+    look = "good" if preference == 2 else "bad" if preference in (None, 1) else None
+    return "" if first is None else "first: " if first else "second: ", Word(words, look)

@@ -28,7 +28,7 @@ class Recorder:
         refuse: Name of the GraphQL operation that is answered with an error.
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
-        history: Rows by run, in the order of arrival: one that is sent twice is here twice.
+        history: Rows by run, each where its offset says.
         summary: The last summary by run.
         runs: The variables of `UpsertBucket`, merged, by run.
         exits: Exit codes by run.
@@ -275,7 +275,8 @@ class Recorder:
         for name, chunk in (sent.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":
-                self.history[run] += lines
+                at = chunk["offset"]
+                self.history[run][at : at + len(lines)] = lines
             elif name == "wandb-events.jsonl":
                 self.events[run] += lines
             elif name == "wandb-summary.json":

@@ -63,8 +63,8 @@ def test_no_server_takes_half_a_minute():
 def test_a_server_that_dies_costs_neither_the_work_nor_what_there_is_to_log(
     server, finished, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(wandb_run, "SECONDS", 1)
-    monkeypatch.setattr(wandb_run, "SECONDS_TO_LEAVE", 0.2)
+    for limit, seconds in {"SECONDS": 2, "SECONDS_TO_FINISH": 1, "SECONDS_TO_LEAVE": 0.2}.items():
+        monkeypatch.setattr(wandb_run, limit, seconds)
     server.hang_at = "CommitArtifact"
     track(finished, artifacts="uploads")
     done = read_json(finished["output"] / RUN_FILE)

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
@@ -259,20 +260,19 @@ def _write_online(run: Run, contents: Contents, folder: Path) -> str:
     if contents.upload:
         files = [Path(each.folder, file) for each in contents.artifacts for file in each.files]
         seconds += sum(file.stat().st_size for file in files) / BYTES_A_SECOND
+    began = time.monotonic()
     with library() as wandb, _temporary_folder() as temporary:
-
-        def work() -> str:
-            opened = _opened(
-                wandb,
-                run,
-                contents.config,
-                temporary,
-                x_file_transfer_timeout_seconds=seconds,
-            )
-            _fill(wandb, opened, contents, folder)
-            return str(opened.url)
-
-        return within(seconds, work)
+        opened = _opened(
+            wandb, run, contents.config, temporary, x_file_transfer_timeout_seconds=seconds
+        )
+        try:
+            left = began + seconds - time.monotonic()
+            within(left, lambda: _fill(wandb, opened, contents, folder))
+        except Exception:
+            with contextlib.suppress(Exception):  # it has failed already; this ends its threads
+                within(SECONDS_TO_LEAVE, lambda: opened.finish(exit_code=1))
+            raise
+        return str(opened.url)
 
 
 def _opened(

@@ -1,8 +1,6 @@
 """The run of a sweep's comparison, in the real client's words."""
 
 import json
-import subprocess
-import sys
 
 from tests.report import finished
 from tests.report.recorder import KEY
@@ -82,26 +80,16 @@ def forget(path):
     write_json(path, read_json(path) | failed)
 
 
-def test_an_offline_comparison_is_there_once_and_can_be_read_and_synced(server, tmp_path, capsys):
+def test_an_offline_comparison_is_there_once(server, tmp_path, capsys):
     sweep = swept(tmp_path, mode="offline")
     summarise([sweep], into=sweep)
     forget(sweep / "other-naive" / "cell.json")
     summarise([sweep], into=sweep)
     assert str(sweep / "tracking" / "wandb") in capsys.readouterr().out
     assert server.requests == []
-    [folder] = sweep.glob("tracking/wandb/offline-run-*")
-    wandb = [sys.executable, "-m", "wandb"]
-    seen = subprocess.run(
-        [*wandb, "leet", "inspect", str(folder), "--json"], capture_output=True, check=True
-    ).stdout.decode()
-    records = [json.loads(line) for line in seen.splitlines()]
-    summaries = [each["summary"]["update"] for each in records if each["type"] == "summary"]
-    assert any("qwen-0.5b: improved − naive/difference" in update for update in summaries)
-    subprocess.run([*wandb, "sync", str(folder)], capture_output=True, check=True, cwd=tmp_path)
-    [run] = server.runs.values()
-    assert run["jobType"] == "comparison"
-    assert len(table(server, "comparison")) == 2 * 5
-    assert server.uploads["report.html"].startswith(b"<!doctype html>")
+    assert len(list(sweep.glob("tracking/wandb/offline-run-*"))) == 1
+    tables = read_json(sweep / "tracking" / "tables.json")
+    assert len(tables["comparison"]["rows"]) == 2 * 5
 
 
 def test_seeds_stand_in_the_table_one_by_one_and_together(tmp_path):

@@ -55,7 +55,7 @@ def test_rows_arrive_while_training_writes_them_and_a_training_goes_on_in_its_ru
 
 
 def test_no_server_takes_half_a_minute():
-    connect, leave = wandb_run.SECONDS_TO_CONNECT, 2 * wandb_run.SECONDS_TO_LEAVE
+    connect, leave = wandb_run.SECONDS_TO_CONNECT, 3 * wandb_run.SECONDS_TO_LEAVE
     dead_while_live = connect + wandb_run.SECONDS_TO_FINISH
     assert max(wandb_run.SECONDS, 2 * connect, dead_while_live) + leave < 30
 
@@ -75,7 +75,7 @@ def test_a_server_that_dies_costs_neither_the_work_nor_what_there_is_to_log(
 
     server.live_again()
     tracked.sync(folder, tmp_path)
-    assert server.steps(RUN.id) == [1, 2, 3, 4, 5]
+    assert set(server.steps(RUN.id)) == {1, 2, 3, 4, 5}  # the library repeats what had arrived
     assert server.summary[RUN.id]["sft/win_rate"] == 33.25
     assert b"weights" in server.uploads.values()
     assert not_sent(finished["output"]) is None

@@ -32,9 +32,9 @@ SECONDS = 20
 """For all of a finished run, its opening included; see also `BYTES_A_SECOND`."""
 SECONDS_TO_CONNECT = 6
 SECONDS_TO_FINISH = 6
-"""For the last rows of a live run, or those of a run whose artifacts have arrived."""
+"""For the last rows of a live run."""
 SECONDS_TO_LEAVE = 2
-"""For the library's service to end; one that is held up ends by itself, and nobody waits."""
+"""For a failed run, and for the library's service, to end: later it does so by itself."""
 BYTES_A_SECOND = 1_000_000
 """An upload may take as long as this needs for its files."""
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -145,17 +145,17 @@ def write_run(
     write_json(folder / TABLES, contents.tables)
     for name, text in contents.texts.items():
         write_text(folder / name, text)
-    not_sent, url = None, None
+    reason, url = None, None
     if run.mode == "online":
         try:
             url = _write_online(run, contents, folder)
         except Exception as error:  # whatever it is, the run is kept
-            not_sent = _in_a_line(error)
+            reason = _in_a_line(error)
             run = replace(run, mode="offline")
     if run.mode == "offline":
         with library() as wandb:
             _fill(wandb, _opened(wandb, run, contents.config, folder), contents, folder)
-    write_json(done, {"id": run.id, "mode": run.mode, "url": url, "not_sent": not_sent})
+    write_json(done, {"id": run.id, "mode": run.mode, "url": url, "not_sent": reason})
 
 
 def not_sent(folder: Path) -> str | None:
@@ -165,9 +165,9 @@ def not_sent(folder: Path) -> str | None:
     """
     file = folder / RUN_FILE
     reason = read_json(file).get("not_sent") if file.is_file() else None
-    if reason is None or list(folder.glob("wandb/*/*.synced")):
+    offline = next(folder.glob("wandb/offline-run-*"), None)
+    if reason is None or offline is None or any(offline.glob("*.synced")):
         return None
-    (offline,) = folder.glob("wandb/offline-run-*")
     return f"{reason}; it was written offline, and this brings it: wandb sync {offline}"
 
 
@@ -184,7 +184,7 @@ def live(run: Run, config: Mapping[str, Any], folders: Sequence[Path]) -> Iterat
     """
     run, contents = _redacted(run, Contents(dict(config)))
     ended = threading.Event()
-    exit_codes = [1]
+    exit_code = 1
 
     def follow() -> None:
         try:
@@ -198,7 +198,7 @@ def live(run: Run, config: Mapping[str, Any], folders: Sequence[Path]) -> Iterat
                 while not over:
                     over = ended.wait(SECONDS_BETWEEN_LOOKS)
                     _log_rows(opened, _rows(folders))
-                opened.finish(exit_code=exit_codes[-1])
+                opened.finish(exit_code=exit_code)
         except Exception as error:
             log.warning("not live in Weights & Biases: %s", _in_a_line(error))
 
@@ -206,7 +206,7 @@ def live(run: Run, config: Mapping[str, Any], folders: Sequence[Path]) -> Iterat
     follower.start()
     try:
         yield
-        exit_codes.append(0)
+        exit_code = 0
     finally:
         ended.set()
         follower.join()
@@ -224,7 +224,8 @@ def library() -> Iterator[ModuleType]:
     try:
         yield wandb
     finally:
-        with contextlib.suppress(TimeoutError):
+        # A service that has failed raises SystemExit, as if that were the end of the program.
+        with contextlib.suppress(Exception, SystemExit):
             within(SECONDS_TO_LEAVE, wandb.teardown)
         sys.exit, sys.excepthook = kept
         sys.meta_path[:] = [
@@ -263,7 +264,12 @@ def _write_online(run: Run, contents: Contents, folder: Path) -> str:
     began = time.monotonic()
     with library() as wandb, _temporary_folder() as temporary:
         opened = _opened(
-            wandb, run, contents.config, temporary, x_file_transfer_timeout_seconds=seconds
+            wandb,
+            run,
+            contents.config,
+            temporary,
+            finish_timeout=seconds,
+            x_file_transfer_timeout_seconds=seconds,
         )
         try:
             left = began + seconds - time.monotonic()
@@ -338,8 +344,9 @@ def _fill(wandb: Any, run: Any, contents: Contents, folder: Path) -> None:
 
 def _log_rows(run: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Log the ``rows`` that ``run`` does not have; W&B takes no step twice and none out of turn."""
+    first = run.step
     for row in rows:
-        if row["step"] >= run.step:
+        if row["step"] >= first:
             figures = {f"sft/{key}": value for key, value in row.items() if key != "step"}
             run.log(figures, step=row["step"], commit=True)
 

@@ -118,7 +118,7 @@ class Recorder:
     def wait_until(self, condition: Any) -> None:
         """Block until ``condition()`` holds after some request."""
         with self.changed:
-            self.changed.wait_for(condition)
+            assert self.changed.wait_for(condition, 600), "the client never sent it"
 
     def steps(self, run: str) -> list[int]:
         """The training steps that were logged, in the order of arrival."""

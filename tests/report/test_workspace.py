@@ -115,6 +115,6 @@ def test_what_is_missing_is_said_in_a_line_with_what_to_do(server, capsys, monke
 
 
 def test_a_network_that_does_not_answer_is_given_up(server, capsys, monkeypatch):
-    monkeypatch.setattr(wandb_run, "SECONDS", 2)
+    monkeypatch.setattr(wandb_run, "SECONDS", 0.2)
     server.hang = True
     assert "check the network" in lacks(capsys)

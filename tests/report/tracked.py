@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 from tests.report.recorder import KEY
@@ -126,8 +125,3 @@ def sync(folder, home):
     """Upload an offline run as a person would."""
     command = [sys.executable, "-m", "wandb", "sync", str(folder)]
     subprocess.run(command, capture_output=True, check=True, cwd=home)
-
-
-def wait_for(condition):
-    while not condition():
-        time.sleep(0.01)

@@ -19,7 +19,7 @@ ONLY_IN = {
     "omegaconf": ("config/entry.py", "config/mistakes.py"),
     "openai": ("chat/",),
     "httpx2": ("chat/",),
-    "wandb": ("report/run_log.py", "report/workspace.py"),
+    "wandb": ("report/wandb_run.py",),
     "wandb_workspaces": ("report/workspace.py",),
     "alpaca_eval": ("evaluation/", "audit/"),
     "sacrebleu": ("evaluation/metrics.py",),

@@ -11,7 +11,7 @@ from mini_lima.chat import recordings
 from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
-from mini_lima.report import dashboard
+from mini_lima.report import workspace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store_commands.add(commands)
     audit.add_audit(commands)
     power_command.add(commands)
-    dashboard.add(commands)
+    workspace.add(commands)
     options = parser.parse_args(arguments)
     try:
         if said := options.run(options):

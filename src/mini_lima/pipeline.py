@@ -30,7 +30,7 @@ from mini_lima.config.schema import (
 )
 from mini_lima.data import contamination, run_step
 from mini_lima.evaluation import annotation, metrics, result
-from mini_lima.report import tracking, wandb_process
+from mini_lima.report import tracking, wandb_run
 from mini_lima.store.stages import Stage
 
 
@@ -291,7 +291,7 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         label=tuned.label,
         function=tracking.track,
         params={
-            "run": wandb_process.Run(**given, name=name, id=identity),
+            "run": wandb_run.Run(**given, name=name, id=identity),
             "artifacts": artifacts,
         },
         inputs={"sft": tuned, "result": found, **inputs},

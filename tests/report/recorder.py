@@ -12,7 +12,6 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -26,11 +25,10 @@ class Recorder:
     Attributes:
         hang: Set to let every further request wait until the end.
         hang_at: Name of the GraphQL operation with which that begins.
-        on_hang: Called when it does.
         refuse: Name of the GraphQL operation that is answered with an error.
         requests: Every body as it arrived.
         operations: Names of GraphQL operations in their order.
-        history: Rows by run, in the order of arrival: one that is sent twice is here twice.
+        history: Rows by run, each where its offset says.
         summary: The last summary by run.
         runs: The variables of `UpsertBucket`, merged, by run.
         exits: Exit codes by run.
@@ -57,7 +55,6 @@ class Recorder:
         self.keys_seen = 0
         self.hang = False
         self.hang_at = self.refuse = ""
-        self.on_hang: Callable[[], object] = lambda: None
         self.changed = threading.Condition()
         self._over = threading.Event()
 
@@ -80,9 +77,8 @@ class Recorder:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if recorder.hang_at and f"mutation {recorder.hang_at}".encode() in body:
                     recorder.hang_at, recorder.hang = "", True
-                    recorder.on_hang()
                 if recorder.hang:
-                    recorder._over.wait()
+                    recorder._over.wait()  # of those who hang, also after `live_again`
                     self.close_connection = True
                     return
                 with recorder.changed:
@@ -111,14 +107,18 @@ class Recorder:
         self._server.shutdown()
         self._server.server_close()
 
+    def live_again(self) -> None:
+        """Answer what is asked from now on."""
+        self.hang, self.hang_at = False, ""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def wait_until(self, condition: Any, seconds: float = 20) -> None:
+    def wait_until(self, condition: Any) -> None:
         """Block until ``condition()`` holds after some request."""
         with self.changed:
-            assert self.changed.wait_for(condition, seconds), "the client did not send it in time"
+            assert self.changed.wait_for(condition, 600), "the client never sent it"
 
     def steps(self, run: str) -> list[int]:
         """The training steps that were logged, in the order of arrival."""
@@ -275,7 +275,8 @@ class Recorder:
         for name, chunk in (sent.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":
-                self.history[run] += lines
+                at = chunk["offset"]
+                self.history[run][at : at + len(lines)] = lines
             elif name == "wandb-events.jsonl":
                 self.events[run] += lines
             elif name == "wandb-summary.json":

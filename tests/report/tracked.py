@@ -1,16 +1,18 @@
 """A cell as the stages before its tracking leave it, small and made up."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 from tests.report.recorder import KEY
 from tests.report.records import judgement, result
 
 from mini_lima.files import write_json, write_jsonl
-from mini_lima.report import tracking, wandb_process
+from mini_lima.report import tracking, wandb_run
 from mini_lima.results import LengthControlled, PairedDifference, write_result
 
-RUN = wandb_process.Run(
+RUN = wandb_run.Run(
     id="0123456789abcdef",
     mode="online",
     project="study",
@@ -42,7 +44,7 @@ def row(step):
 
 def append(folder, step):
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / tracking.METRICS).open("a", encoding="utf-8") as file:
+    with (folder / wandb_run.METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row(step)) + "\n")
 
 
@@ -83,7 +85,7 @@ def finished_stages(root):
     write_jsonl(folders["data"] / "examples.jsonl", [{"id": number} for number in range(3)])
     trained = {"parameters": 5, "examples": 3, "supervised_tokens": 9, "steps": 5, "last_loss": 1.6}
     write_json(folders["sft"] / "summary.json", trained)
-    write_jsonl(folders["sft"] / tracking.METRICS, map(row, range(1, 6)))
+    write_jsonl(folders["sft"] / wandb_run.METRICS, map(row, range(1, 6)))
     (folders["sft"] / "model").mkdir()
     (folders["sft"] / "model" / "model.safetensors").write_bytes(b"weights")
     sides = {"baseline": [(1, 2), (2, 2)], "sft": [(None, 2), (1, 1)]}
@@ -116,3 +118,9 @@ def finished_stages(root):
 def track(folders, run=RUN, config=CONFIG, artifacts="references"):
     stages = {keyword: folder for keyword, folder in folders.items() if keyword != "output"}
     tracking.track(folders["output"], run=run, artifacts=artifacts, config=config, **stages)
+
+
+def sync(folder, home):
+    """Upload an offline run as a person would."""
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    subprocess.run(command, capture_output=True, check=True, cwd=home)

@@ -26,8 +26,16 @@ from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
 from mini_lima.files import read_json
-from mini_lima.report import live
-from mini_lima.results import CELL, RESULT, CellRecord, Folders, cost_of, read_result, write_cell
+from mini_lima.report import wandb_run
+from mini_lima.results import (
+    CELL,
+    RESULT,
+    CellRecord,
+    Folders,
+    cost_of,
+    read_result,
+    write_cell,
+)
 from mini_lima.store import index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
@@ -189,7 +197,9 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
         for stage in cell.last:
-            store.build(stage)
+            if reason := wandb_run.not_sent(store.build(stage)):
+                log.warning("the result is complete but not in Weights & Biases: %s", reason)
+                record = replace(record, not_tracked=reason)
     except StageFailed as error:
         # The numbers are there and paid for: they do not depend on whether somebody logs them.
         log.warning("the result is complete but not tracked, run again to track it: %s", error)
@@ -204,7 +214,7 @@ def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
     if sft is None or tracked is None or tracked.mode != "online" or store.is_finished(sft):
         return nullcontext()
     folders = [store.path(sft), store.work_dir(sft)]
-    return live.following(tracked, last.settings["config"], folders)
+    return wandb_run.live(tracked, last.settings["config"], folders)
 
 
 def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:

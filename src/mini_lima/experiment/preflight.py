@@ -18,7 +18,7 @@ from mini_lima.config.schema import (
     TrackingMode,
 )
 from mini_lima.errors import UserError
-from mini_lima.report.login import missing_login
+from mini_lima.report.wandb_run import missing_login
 from mini_lima.sft.ops import missing_tools
 from mini_lima.workers.launch import AUTO, cuda_devices
 

@@ -3,25 +3,21 @@
 The contrasts between cells are known only when the sweep ends, and to no cell. They make a run of
 the job type ``comparison`` in the sweep's group, where and how its cells are tracked. Its id
 follows from that, so that a comparison that is made again goes on in the same run; one that has not
-changed is not sent again. Like all tracking it can fail, which is said and changes nothing else.
+changed is not sent again.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mini_lima.files import read_json, write_json, write_text
-from mini_lima.redact import without_secrets
-from mini_lima.report import measures, wandb_process
+from mini_lima.files import read_json
+from mini_lima.report import measures
 from mini_lima.report.comparison import Comparison
 from mini_lima.report.tracking import run_id
-from mini_lima.report.wandb_process import Run
+from mini_lima.report.wandb_run import RUN_FILE, Contents, Run, not_sent, write_run
 from mini_lima.results import CellRecord, Contrast, PairedDifference
 
-TABLES, DONE, PAGE = "tables.json", "run.json", "report.html"
+PAGE = "report.html"
 FIGURES = ("difference", "low", "high", "p_holm", "family", "n", "detectable")
 COLUMNS = (
     *("name", "kind", "measure", "unit", *FIGURES),
@@ -45,54 +41,21 @@ def track(comparison: Comparison, folder: Path) -> str | None:
     if run is None or len(cells) < 2:
         return None
     output_dir = folder.absolute() / "tracking"
+    contents = Contents(
+        config={"cells": [cell.folder for cell in cells]},
+        summary=_summary(comparison.contrasts),
+        tables=_tables(comparison),
+        texts={PAGE: (folder / PAGE).read_text(encoding="utf-8")},
+    )
     try:
-        kept = without_secrets(
-            {
-                "run": asdict(run),
-                "tables": _tables(comparison),
-                "summary": _summary(comparison.contrasts),
-                "page": (folder / PAGE).read_text(encoding="utf-8"),
-                "cells": [cell.folder for cell in cells],
-                "configs": [cell.config for cell in cells],  # name the keys to be hidden
-            },
-            os.environ,
-        )
-        if not _is_there(output_dir, kept):
-            _send(output_dir, kept)
-        address = read_json(output_dir / DONE)["url"]
-    except wandb_process.NotTracked as error:
-        return f"The comparison is not in Weights & Biases: {error}"
+        output_dir.mkdir(exist_ok=True)
+        write_run(run, contents, output_dir, configs=[cell.config for cell in cells])
     except Exception as error:  # an old record, a full disk: the report is there all the same
         return f"The comparison is not in Weights & Biases: {type(error).__name__}: {error}"
+    if reason := not_sent(output_dir):
+        return f"The comparison is not in Weights & Biases: {reason}"
+    address = read_json(output_dir / RUN_FILE)["url"]
     return f"The comparison in Weights & Biases: {address or output_dir / 'wandb'}"
-
-
-def _is_there(output_dir: Path, kept: dict[str, Any]) -> bool:
-    if not (output_dir / DONE).is_file():
-        return False
-    done = read_json(output_dir / DONE)
-    same_run = all(done[key] == kept["run"][key] for key in ("id", "mode"))
-    return same_run and read_json(output_dir / TABLES) == kept["tables"]
-
-
-def _send(output_dir: Path, kept: dict[str, Any]) -> None:
-    run = Run(**kept["run"])
-    output_dir.mkdir(exist_ok=True)
-    (output_dir / DONE).unlink(missing_ok=True)
-    for earlier in output_dir.glob(f"wandb/offline-run-*-{run.id}"):
-        shutil.rmtree(earlier)
-    write_json(output_dir / TABLES, kept["tables"])
-    write_text(output_dir / PAGE, kept["page"])
-    todo = {
-        "output_dir": str(output_dir),
-        "summary": kept["summary"],
-        "tables": str(output_dir / TABLES),
-        "files": [str(output_dir / PAGE)],
-    }
-    wandb_process.send(
-        wandb_process.order(run, {"cells": kept["cells"]}, complete=todo),
-        seconds=wandb_process.SECONDS if run.mode == "online" else None,
-    )
 
 
 def _run(cells: Sequence[CellRecord]) -> Run | None:

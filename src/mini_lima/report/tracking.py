@@ -1,26 +1,46 @@
-"""One Weights & Biases run per cell: configuration, loss curve, win rates, answers and lineage.
+"""What the Weights & Biases run of a cell shows: configuration, loss curve, win rates, lineage.
 
-The run is completed once the numbers are there, so a network that fails costs no result, and a
-server that hangs no more than `wandb_process.SECONDS`. Its id follows from what is tracked: `live` can
-begin it while training runs, and a cell that is tracked again goes on in the same run.
+The run is written once the numbers are there, so it costs no result. Its id follows from what is
+tracked: `wandb_run.live` can begin it while training runs.
+
+Each stage is an artifact. Its collection is the stage's name and label, so the data sets that
+a step makes are versions of one another, and the first digits of its fingerprint are an alias. W&B
+takes what has the same name and the same digests for the same version: cells that share a stage
+share the version, and each adds itself to its lineage.
+
+A file enters by a reference to where it is in the store, with the digest of its content; a file as
+large as a model's weights with that of its place, which ends in the fingerprint and costs nothing.
+``stage.json`` stays out: it holds dates and the host, which would make another version of the same.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.files import read_json, write_json
-from mini_lima.report import wandb_process
+from mini_lima.files import read_json
 from mini_lima.report.answers import table
-from mini_lima.report.lineage import artifact
-from mini_lima.report.wandb_process import Run
+from mini_lima.report.wandb_run import METRICS, Artifact, Contents, Run, write_run
 from mini_lima.results import RESULT, Measurement, PairedDifference, Result, Which, read_result
 
-METRICS = "metrics.jsonl"
 Artifacts = Literal["none", "references", "uploads"]
+TYPES = {
+    "data": "dataset",
+    "sft": "model",
+    "outputs": "model-outputs",
+    "metrics": "metrics",
+    "annotations": "annotations",
+}
+COUNTS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "data": ("stats.json", ("examples", "by_source", "mean_output_characters")),
+    "sft": ("summary.json", ("parameters", "examples", "supervised_tokens", "steps", "last_loss")),
+    "metrics": ("health.json", ("n", "empty", "cut_at_limit", "mean_length_characters")),
+    "annotations": ("leaderboard.json", ("n_total", "n_failed", "win_rate", "low", "high")),
+}
+"""The file of a stage that counts what is in it, and what is taken from there."""
 FIGURES = ("win_rate", "low", "high", "standard_error", "n_total", "n_failed", "avg_length")
 """No win rate travels without its interval, n and failures."""
 MEASURED = ("value", "low", "high", "n", "failed")
@@ -54,8 +74,7 @@ def track(
     """Log the cell, online or to ``output_dir/wandb``.
 
     Args:
-        output_dir: Receives wandb's files, ``tables.json`` with the tables that are logged, and
-            ``run.json`` with the run's id and address.
+        output_dir: Receives what `write_run` writes.
         run: The run.
         artifacts: Whether the stages below are put on record, and whether with their files.
         config: The composed configuration.
@@ -68,39 +87,56 @@ def track(
         sft_metrics: The same of the second.
         baseline_annotations: The verdicts on the first; None where nobody judges.
         sft_annotations: The verdicts on the second.
-
-    Raises:
-        NotTracked: W&B refused, or did not take it in time.
     """
     judged = {"baseline": baseline_annotations, "sft": sft_annotations}
     verdicts = {
         which: read_json(path / "annotations.json") for which, path in judged.items() if path
     }
     found = read_result(result / RESULT)
-    tables = output_dir / "tables.json"
-    shown = {"win_rates": win_rates(found.measurements), "measures": measures(found.measurements)}
+    tables = {"win_rates": win_rates(found.measurements), "measures": measures(found.measurements)}
     if verdicts:
-        shown["answers"] = table(verdicts)
-    write_json(tables, {name: each for name, each in shown.items() if each["rows"]})
+        tables["answers"] = table(verdicts)
     used = [data, baseline_outputs, baseline_metrics, baseline_annotations]
     made = [sft, sft_outputs, sft_metrics, sft_annotations]
-    stages = [
-        artifact(stage, used=stage in used)
-        for stage in (*used, *made)
-        if stage is not None and artifacts != "none"
-    ]
-    todo = {
-        "output_dir": str(output_dir),
-        "metrics": str(sft / METRICS),
-        "summary": summary(found),
-        "tables": str(tables),
-        "artifacts": [asdict(each) for each in stages],
-        "upload": artifacts == "uploads",
-    }
-    wandb_process.send(
-        wandb_process.order(run, config, complete=todo),
-        seconds=wandb_process.SECONDS if run.mode == "online" else None,
-        while_it_moves=artifacts == "uploads",
+    lineage = [artifact(stage, used=stage in used) for stage in (*used, *made) if stage is not None]
+    contents = Contents(
+        config={
+            **config,
+            "made_from": [f"{each.name}:{each.alias}" for each in lineage if each.used],
+        },
+        summary=summary(found),
+        tables={name: each for name, each in tables.items() if each["rows"]},
+        metrics=sft / METRICS,
+        artifacts=[] if artifacts == "none" else lineage,
+        upload=artifacts == "uploads",
+    )
+    write_run(run, contents, output_dir)
+
+
+def artifact(stage: Path, *, used: bool) -> Artifact:
+    """Describe the finished stage in the folder ``stage``."""
+    record = read_json(stage / "stage.json")
+    identity = record["identity"]
+    name = identity["name"]
+    file, figures = COUNTS.get(name, (None, ()))
+    counts = {} if file is None else read_json(stage / file)
+    return Artifact(
+        name=re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{name}-{record['provenance']['label']}")[:120],
+        type=TYPES[name],
+        alias=identity["fingerprint"][:12],
+        used=used,
+        metadata={
+            "fingerprint": identity["fingerprint"],
+            "params": _readable(identity["params"]),
+            "inputs": identity["inputs"],
+            "counts": {figure: counts[figure] for figure in figures},
+        },
+        folder=stage,
+        files=sorted(
+            path.relative_to(stage).as_posix()
+            for path in stage.rglob("*")
+            if path.is_file() and path.name != "stage.json"
+        ),
     )
 
 
@@ -150,3 +186,13 @@ def summary(result: Result) -> dict[str, float | int | None]:
 
 def _difference(prefix: str, found: PairedDifference) -> dict[str, float | int | None]:
     return {f"{prefix}sft_minus_baseline/{key}": value for key, value in asdict(found).items()}
+
+
+def _readable(value: Any) -> Any:
+    """The parameters without the marks that tell a fingerprint one type from another."""
+    if isinstance(value, dict):
+        for mark in ("!value", "!identity"):
+            if mark in value:
+                return _readable(value[mark])
+        return {key: _readable(each) for key, each in value.items() if not key.startswith("!")}
+    return [_readable(each) for each in value] if isinstance(value, list) else value

@@ -1,15 +1,19 @@
-"""The comparison workspace of a Weights & Biases project, made by code.
+"""``mini-lima dashboard``: the comparison workspace of a Weights & Biases project.
 
 It is one view, found again by its name: made again, it is brought up to date, and what somebody
 has made of it by hand in the meantime is replaced. The pictures with intervals are chart presets of
 the entity, named after what is in them; a server that takes none costs these panels alone.
 """
 
+import argparse
 import hashlib
 import json
+from importlib.util import find_spec
 from typing import Any
 
+from mini_lima.errors import UserError
 from mini_lima.report import charts_with_intervals as charts
+from mini_lima.report import wandb_run
 
 NAME = "Mini-LIMA: comparison"
 VIEW = "minilimacomparison"
@@ -20,16 +24,45 @@ FOUND = ("data/mean_output_characters", "sft/loss", LENGTH, WIN_RATE)
 """What is set and what is found out: the axes of the parallel coordinates."""
 
 
-def save(project: str) -> str:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``dashboard`` to the command line."""
+    parser = commands.add_parser(
+        "dashboard",
+        help="make the workspace that compares the runs of a Weights & Biases project",
+        description="Make a workspace, or bring it up to date: win rates with their intervals, "
+        "contrasts, win rate against length, run comparer, parallel coordinates and loss curves.",
+    )
+    parser.add_argument("project", help="PROJECT, or ENTITY/PROJECT for that of a team")
+    parser.set_defaults(run=lambda options: make(options.project))
+
+
+def make(project: str) -> str:
     """Make the workspace of ``project``, ``ENTITY/PROJECT`` or a project of one's own.
 
     Returns:
-        Its address, and in a second line what could not be made.
+        Its address, and in further lines what could not be made.
 
     Raises:
-        ValueError: There is no such project, or nobody whose it could be.
+        UserError: The package, a login, the network or the project is missing.
     """
-    import wandb
+    if find_spec("wandb_workspaces") is None:
+        raise UserError(
+            "the dashboard needs wandb-workspaces: pip install -c constraints.txt -e '.[dashboard]'"
+        )
+    if lacking := wandb_run.missing_login():
+        raise UserError(f"the dashboard needs {lacking}")
+    try:
+        with wandb_run.library() as wandb:
+            return wandb_run.within(wandb_run.SECONDS, lambda: _save(wandb, project))
+    except Exception as error:  # of the library and of what it uses
+        raise UserError(
+            f"no dashboard of {project}: {' '.join(str(error).split())}; check the network,"
+            " WANDB_BASE_URL if you have set it, and that the project is there (the first run that"
+            " is tracked makes it)"
+        ) from error
+
+
+def _save(wandb: Any, project: str) -> str:
     import wandb_workspaces.workspaces as ws
 
     api = wandb.Api()
@@ -81,7 +114,7 @@ def _pictures(api: Any, entity: str) -> tuple[list[Any], list[str]]:
                 spec=spec,
             )
         except Exception as error:  # it may be there from an earlier time: its name says which
-            refused.append(f"the chart {preset} was not saved anew: {' '.join(str(error).split())}")
+            refused.append(f"the chart {preset} was not saved: {' '.join(str(error).split())}")
         panels.append(
             wr.CustomChart(
                 query={"summaryTable": {"tableKey": table}},

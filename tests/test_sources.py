@@ -278,7 +278,7 @@ def test_what_is_another_file_or_cannot_be_had_is_said_and_not_kept(hub, tmp_pat
         from_the_web(hub, folder, sha256=None)
     assert len(hub.asked) == asked
     hub.cut = 3
-    with pytest.raises(UserError, match="connection ended|IncompleteRead"):
+    with pytest.raises(UserError, match=r"connection ended|IncompleteRead"):
         from_the_web(hub, folder)
     hub.server_close()
     with pytest.raises(UserError, match="cannot be had"):

@@ -1,13 +1,31 @@
-"""JSON and JSON Lines as the whole house writes them: UTF-8, no ASCII escapes."""
+"""JSON and JSON Lines: UTF-8 without ASCII escapes, and typed rows where a person wrote them."""
 
 import contextlib
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from annotated_types import Predicate
+
+from mini_lima.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def is_not_blank(text: str) -> bool:
+    """Whether there is something in ``text`` besides spaces."""
+    return not text.isspace() and text != ""
+
+
+Text = Annotated[str, Predicate(is_not_blank)]
+Row = TypeVar("Row")
+MOST_TOLD = 10
+"""Faults of a file that are told one by one."""
 
 
 def read_json(path: Path) -> Any:
@@ -63,3 +81,66 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each non-empty line of a text file that a person may have written, after its place.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: it is not a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+    return ((f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip())
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[tuple[str, Row]]:
+    """Return each non-empty line of JSON Lines as a ``kind``, after its place: ``file:line``.
+
+    Args:
+        path: A file that a person may have written.
+        kind: A dataclass or pydantic model.
+
+    Raises:
+        UserError: places and fields of what is wrong, or why the file cannot be read.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(kind)
+    rows: list[tuple[str, Row]] = []
+    faults: list[str] = []
+    for place, line in read_lines(path):
+        try:
+            rows.append((place, adapter.validate_json(line, strict=True)))
+        except ValidationError as error:
+            faults += [f"{place}: {fault}" for fault in problems(error)]
+    refuse(path, faults)
+    return rows
+
+
+def problems(error: "ValidationError") -> list[str]:
+    """Return what pydantic found, each with its field: ``instances[1].output: must not be blank``."""
+    told = []
+    for each in error.errors(include_url=False):
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in each["loc"])
+        field = "".join(parts).removeprefix(".")
+        says = each["msg"][:1].lower() + each["msg"][1:]
+        if each["type"] == "predicate_failed":
+            says = "must not be blank"
+        elif each["type"].endswith("_type"):
+            says = f"{says}, found {each['input']!r:.40}"
+        told.append(f"{field}: {says}" if field else says)
+    return told
+
+
+def refuse(path: Path, faults: Sequence[str]) -> None:
+    """Raise a UserError that tells the first of ``faults``, with how many there are, if any."""
+    if faults:
+        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
+        head = f"{path}: {len(faults)} faults in it, correct them and start again:"
+        raise UserError("\n".join([head, *faults[:MOST_TOLD], *more]))

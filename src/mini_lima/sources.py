@@ -60,7 +60,7 @@ def _once(function: Callable[Given, Found]) -> Callable[Given, Found]:
 
     @wraps(function)
     def asked(*given: Given.args, **named: Given.kwargs) -> Found:
-        found = remembered(*given, **named)
+        found = remembered(*given, **named)  # type: ignore[arg-type]  # texts and paths: hashable
         if isinstance(found, str):
             raise UserError(found)
         return found[0]

@@ -22,7 +22,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 
 from mini_lima.contamination import Contamination, Hit, write_contamination
-from mini_lima.data.examples import Example, Reject, StepReport, read_examples, write_examples
+from mini_lima.data.examples import Example, Reject, StepReport, read_examples
 from mini_lima.data.rouge import rouge_l_of_all, words
 from mini_lima.data.tables import read_json_rows
 from mini_lima.errors import UserError
@@ -37,9 +37,8 @@ Words = Annotated[int, Ge(1)] | None
 
 
 def decontaminate(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
     evaluation_set: Path,
     rouge_l: Threshold = 0.7,
     ngram: Words = 13,
@@ -47,7 +46,6 @@ def decontaminate(
     """Leave out the examples that hold an instruction of the evaluation set, as rejects.
 
     Args:
-        output_dir: Receives the data set.
         data: What is checked.
         evaluation_set: File with the instructions.
         rouge_l: ROUGE-L (F1) above which two texts are alike; None to look at words in a row alone.
@@ -56,19 +54,18 @@ def decontaminate(
     Raises:
         UserError: both are None, or the evaluation set cannot be read.
     """
-    examples = read_examples(data)
-    found = overlap(examples, read_instructions(evaluation_set), rouge_l=rouge_l, ngram=ngram)
+    found = overlap(data, read_instructions(evaluation_set), rouge_l=rouge_l, ngram=ngram)
     first: dict[str, Hit] = {}
     for hit in found.hits:
         first.setdefault(hit.example, hit)
-    rejects = [_reject(each, first[each.id]) for each in examples if each.id in first]
-    write_examples(output_dir, [each for each in examples if each.id not in first])
+    rejects = [_reject(each, first[each.id]) for each in data if each.id in first]
     figures = {
         "checked": found.checked,
         "removed": len(rejects),
         "instructions_found": len(found.instructions_hit),
     }
-    return StepReport(rejects=rejects, figures=figures)
+    after = [each for each in data if each.id not in first]
+    return StepReport(after, rejects=rejects, figures=figures)
 
 
 def _reject(example: Example, hit: Hit) -> Reject:
@@ -186,8 +183,8 @@ def _alike(
         if (told := words(text))
     )
     while which and (some := list(islice(parts, AT_ONCE))):
-        told = [each for *_, each in some]
-        scores = rouge_l_of_all(told, [asked[number] for number in which], at_least=threshold)
+        texts = [each for _, _, each in some]
+        scores = rouge_l_of_all(texts, [asked[number] for number in which], at_least=threshold)
         # The cutoff lets the threshold itself pass, and floating point a little below it.
         for row, column in np.argwhere(scores.round(9) > threshold):
             at, part, _ = some[row]

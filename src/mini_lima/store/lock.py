@@ -39,7 +39,9 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         try:
             if not _taken(descriptor):
                 holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
-                logger.info("%s: waiting for %s, who is at it", purpose, holder or "another process")
+                logger.info(
+                    "%s: waiting for %s, who is at it", purpose, holder or "another process"
+                )
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             raise UserError(

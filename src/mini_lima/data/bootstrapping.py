@@ -208,7 +208,9 @@ class _Run:
             self.asked["prompt 1"] += len(replies)
         if len(made) < wanted:
             counts = (len(made), len(seeds), wanted, rounds)
-            log.warning("prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts)
+            log.warning(
+                "prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts
+            )
         return made, rounds
 
     def more_instances(self, wanted: int) -> list[Task]:

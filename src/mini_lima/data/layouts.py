@@ -9,6 +9,7 @@ A row that cannot be read as it was meant is not read in another way: no turn is
 another's place or taken for another's.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
-from mini_lima.data.tables import Malformed
+from mini_lima.data.tables import HALF_A_CHARACTER, Malformed
 from mini_lima.files import Text, problems
 
 if TYPE_CHECKING:
@@ -225,9 +226,12 @@ def _checked(kind: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_python(value, strict=True)
+        found = _adapter(kind).validate_python(value, strict=True)
     except ValidationError as error:
         raise Unreadable(problems(error)[0]) from None
+    if HALF_A_CHARACTER.search(json.dumps(found, ensure_ascii=False)):
+        raise Unreadable("half of a character: an escape \\ud800 to \\udfff that stands alone")
+    return found
 
 
 @cache

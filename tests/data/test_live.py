@@ -1,11 +1,16 @@
-"""Data sets made live: from endpoints that fail, by processes that die."""
+"""Data sets made live: from endpoints that fail, by processes that die, from a real server."""
 
 import multiprocessing
 import os
 import random
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,18 +18,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tests.chat.batches import FakeBatches
 from tests.chat.server import USAGE, Answer, Call, FakeOpenAI, completion, refusal, storm
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher, seed_rows
 from tests.processes import preloaded
 
-from mini_lima.chat import LEDGER, Endpoint, ResponseCache, read_ledger
+from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
 from mini_lima.files import read_json
+from mini_lima.models.language_model import load_model, load_tokenizer
 
 KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"
 KILLS = 4
+TINY = Path(__file__).parents[2] / "src/mini_lima/assets/qwen-tiny"
 PROCESSES = preloaded("tests.data.test_live", "mini_lima.chat.live")
 
 
@@ -206,3 +214,52 @@ def test_two_processes_that_make_the_same_data_send_each_request_once(tmp_path):
     made = [[DataSet(at / each, root / "cache") for each in folders] for at in (one, two)]
     assert contents(made[0]) == contents(made[1])
     assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {SECRET}"}
+
+
+@pytest.fixture(scope="module")
+def real_server(tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """`transformers serve` with a small model of random weights; yields its address and name."""
+    folder = tmp_path_factory.mktemp("model")
+    load_model(str(TINY), None, 0, torch.float32).save_pretrained(folder)
+    load_tokenizer(str(TINY), None).save_pretrained(folder)
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    program = [Path(sys.executable).with_name("transformers"), "serve", folder]
+    with subprocess.Popen(
+        [*program, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/v1", str(folder)
+        process.kill()
+
+
+def test_a_real_server_s_replies_are_all_booked_and_accounted_for(study, real_server):
+    address, name = real_server
+    endpoint = Endpoint("real", address, concurrency=2, max_retries=0)
+    model = ChatModel(name, temperature=1.0, max_tokens=12, seed=1)
+    made = study.naive(endpoint, teacher=model, max_rounds=1)
+    book = read_ledger(made.folder / LEDGER)
+    assert book.sent == book.value.replies == book.requests == len(made.exchanges())
+    assert book.value.input_tokens > book.value.output_tokens > 0
+    assert book.usage_missing == book.usage_zero == 0
+    # A model of random weights says nothing that can be used; every word of it is kept.
+    assert {example.source for example in made.examples} == {"seed"}
+    rejected = {reject["request"] for reject in made.rejects}
+    assert rejected == set(made.exchanges())
+    again = study.naive(
+        replace(endpoint, base_url="http://127.0.0.1:9/v1"), teacher=model, max_rounds=1
+    )
+    assert again.files == made.files

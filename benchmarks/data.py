@@ -86,7 +86,7 @@ def naive(seeds, about_tasks, about_instances):
 
 def rewritings(used):
     expected, example = languages(task.instruction for task, _ in used), (text(10), text(50))
-    outputs = [text(120) for _ in used]
+    outputs = [Reply("key", text(120), "stop", "m", None, cached=True) for _ in used]
     begun = time.perf_counter()
     for (task, instance), output in zip(used, outputs, strict=True):
         rewriting_objection(
@@ -95,7 +95,6 @@ def rewritings(used):
             given=f"{task.instruction}\n{instance.input}",
             example=example,
             expected=expected,
-            cut=False,
             on=RewritingFilters(),
         )
     return time.perf_counter() - begun
@@ -103,7 +102,7 @@ def rewritings(used):
 
 def figures(used):
     examples = [
-        Example(str(n), t.id, t.name, t.instruction, i.input, i.output, "prompt 3", "key")
+        Example(str(n), t.instruction, i.output, i.input, task=t.id, source="prompt 3")
         for n, (t, i) in enumerate(used)
     ]
     begun = time.perf_counter()

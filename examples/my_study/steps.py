@@ -1,19 +1,21 @@
 """A step: what one's own arm does to the examples before it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Interval
 
-from mini_lima.data import read_examples, write_examples
+from mini_lima.data import Example
 
 
-def halve(output_dir: Path, *, data: Path, ratio: Annotated[float, Interval(gt=0, lt=1)]) -> None:
+def halve(
+    data: Sequence[Example], *, ratio: Annotated[float, Interval(gt=0, lt=1)]
+) -> Sequence[Example]:
     """Keep the beginning of every output: the share ``ratio`` of its words, one at least."""
     shorter = []
-    for example in read_examples(data):
+    for example in data:
         words = example.output.split()
         kept = words[: max(1, round(ratio * len(words)))]
         shorter.append(replace(example, output=" ".join(kept)))
-    write_examples(output_dir, shorter)
+    return shorter

@@ -1,19 +1,32 @@
-"""JSON and JSON Lines as the whole house writes them: UTF-8, no ASCII escapes."""
+"""JSON and JSON Lines: UTF-8 without ASCII escapes, and typed rows where a person wrote them."""
 
 import contextlib
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from annotated_types import Predicate
 
 from mini_lima.errors import UserError
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
+
+
+def is_not_blank(text: str) -> bool:
+    """Whether there is something in ``text`` besides spaces."""
+    return not text.isspace() and text != ""
+
+
+Text = Annotated[str, Predicate(is_not_blank)]
+Typed = TypeVar("Typed")
+MOST_TOLD = 10
+"""Faults of a file that are told one by one."""
 
 
 def read_json(path: Path) -> Any:
@@ -37,15 +50,23 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` through a temporary file in the same folder and an atomic rename."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write ``text`` as `replaced` does."""
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a new file beside ``path`` that takes its place, in one step, when the block ends well."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    partial = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        partial.unlink()
         raise
 
 
@@ -63,7 +84,67 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-Typed = TypeVar("Typed")
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each non-empty line of a text file that a person may have written, after its place.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: it is not a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+    return ((f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip())
+
+
+def read_rows(path: Path, kind: type[Typed]) -> list[tuple[str, Typed]]:
+    """Return each non-empty line of JSON Lines as a ``kind``, after its place: ``file:line``.
+
+    Args:
+        path: A file that a person may have written.
+        kind: A dataclass or pydantic model.
+
+    Raises:
+        UserError: places and fields of what is wrong, or why the file cannot be read.
+    """
+    from pydantic import ValidationError
+
+    adapter = _adapter(kind)
+    rows: list[tuple[str, Typed]] = []
+    faults: list[str] = []
+    for place, line in read_lines(path):
+        try:
+            rows.append((place, adapter.validate_json(line, strict=True)))
+        except ValidationError as error:
+            faults += [f"{place}: {fault}" for fault in problems(error)]
+    refuse(path, faults)
+    return rows
+
+
+def problems(error: "ValidationError") -> list[str]:
+    """Return what pydantic found, each with its field: ``instances[1].output: must not be blank``."""
+    told = []
+    for each in error.errors(include_url=False):
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in each["loc"])
+        field = "".join(parts).removeprefix(".")
+        says = each["msg"][:1].lower() + each["msg"][1:]
+        if each["type"] == "predicate_failed":
+            says = "must not be blank"
+        elif each["type"].endswith("_type"):
+            says = f"{says}, found {each['input']!r:.40}"
+        told.append(f"{field}: {says}" if field else says)
+    return told
+
+
+def refuse(path: Path, faults: Sequence[str]) -> None:
+    """Raise a UserError that tells the first of ``faults``, with how many there are, if any."""
+    if faults:
+        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
+        head = f"{path}: {len(faults)} faults in it, correct them and start again:"
+        raise UserError("\n".join([head, *faults[:MOST_TOLD], *more]))
 
 
 def typed(path: Path, kind: type[Typed]) -> Typed:
@@ -97,13 +178,9 @@ def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:
     from pydantic import ValidationError
 
     try:
-        found: Typed = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
+        found: Typed = _adapter(kind).validate_python(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
-        shown = "" if first["type"] == "missing" else f", found {first['input']!r:.60}"
-        said = first["msg"][:1].lower() + first["msg"][1:]
-        raise UserError(f"{place}: {where}: {said}{shown}") from None
+        raise UserError(f"{place}: {problems(error)[0]}") from None
     return found
 
 

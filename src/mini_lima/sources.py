@@ -11,23 +11,23 @@ Where the file is a data set (`data_file`), there is more:
     hub:<owner>/<data set>[@<revision>][:[<config>/]<split>]  all rows of a split, as JSON Lines
     hub:<owner>/<data set>[@<revision>]/<file>                one of its files
 
-The hub is asked once per process: the cells of a sweep get the same commit whatever happens there
-meanwhile, and where nothing answers, a person waits for one time-out and not for one per cell.
+Everything is asked for once per process: the cells of a sweep get the same commit whatever happens
+on the hub meanwhile, and where nothing answers, a person waits for one time-out and not for one per
+cell. Where the hub does not answer, a branch is at the commit that it was at the last time.
 """
 
+import hashlib
 import json
 import logging
-import os
 import re
-import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
-from mini_lima.downloads import check, download
 from mini_lima.errors import UserError
+from mini_lima.files import replaced
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,37 @@ ON_THE_HUB = re.compile(
     r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?"
     r"(?:/(?P<file>.+)|:(?:(?P<config>[^/:]+)/)?(?P<split>[^/:]+))?"
 )
-SECONDS = 10.0
+HUB_SECONDS = 10.0
 """How long the hub may take to answer."""
+WEB_SECONDS = 30.0
+"""How long a server may be silent."""
+LARGEST = 200_000_000
+"""Bytes of a file on the web; what is larger is no file of seed tasks or reference outputs."""
+INSTEAD = "check the name and the network, or download it and give its path"
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def _once(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """Remember for the process what ``function`` returned, or which UserError it raised."""
+
+    @cache
+    def remembered(*given: Given.args, **named: Given.kwargs) -> tuple[Found] | str:
+        try:
+            return (function(*given, **named),)
+        except UserError as error:
+            return str(error)
+
+    @wraps(function)
+    def asked(*given: Given.args, **named: Given.kwargs) -> Found:
+        found = remembered(*given, **named)  # type: ignore[arg-type]  # texts and paths: hashable
+        if isinstance(found, str):
+            raise UserError(found)
+        return found[0]
+
+    asked.cache_clear = remembered.cache_clear  # type: ignore[attr-defined]
+    return asked
 
 
 @dataclass(frozen=True)
@@ -59,10 +88,10 @@ def local_file(source: str, revision: str = "main") -> Path:
         UserError: it does not exist, or the hub cannot be reached.
     """
     if source.startswith("hub:"):
-        found = _hub_file(source, revision)
-        if isinstance(found, str):
-            raise UserError(found)
-        return found
+        named = ON_THE_HUB.fullmatch(source)
+        if named is None or not named["file"]:
+            raise UserError(f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>")
+        return _hub_file(named["id"], named["file"], named["revision"] or revision, "dataset")
     embedded = source.startswith("embedded:")
     path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
     if not path.exists():
@@ -75,6 +104,9 @@ def local_file(source: str, revision: str = "main") -> Path:
 def checked_file(source: str, sha256: str | None, downloads: Path, revision: str = "main") -> Path:
     """Return a `local_file`, or one from the web, whose contents have this ``sha256``.
 
+    A file that is published on a branch may be another one tomorrow; with its sha256 in the
+    configuration a data set says what it was made from, and nothing else passes for it.
+
     Args:
         source: As above.
         sha256: In hex; None only for a file that is here.
@@ -84,13 +116,16 @@ def checked_file(source: str, sha256: str | None, downloads: Path, revision: str
     Raises:
         UserError: it cannot be had, or is another file.
     """
-    if is_address(source):
+    if source.startswith(("http://", "https://")):
         if sha256 is None:
             raise UserError(f"{source}: a file from the web needs its sha256")
-        return download(source, sha256, downloads)
+        return _web_file(source, sha256.lower(), downloads.absolute())
     path = local_file(source, revision)
     if sha256 is not None:
-        check(path, sha256)
+        try:
+            _check(str(path), content_hash(path), sha256.lower())
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
     return path
 
 
@@ -107,7 +142,7 @@ def data_file(source: str, downloads: Path) -> Path:
     Raises:
         UserError: it cannot be had, or is another file.
     """
-    if is_address(source):
+    if source.startswith(("http://", "https://")):
         address, _, sha256 = source.partition("#sha256=")
         if not sha256:
             raise UserError(
@@ -122,18 +157,10 @@ def data_file(source: str, downloads: Path) -> Path:
             f"{source}: a data set on the hub is written hub:<owner>/<data set>, if need be with"
             " @<revision> after it, and then :<split>, :<config>/<split> or /<file>"
         )
-    revision = named["revision"] or "main"
     if named["file"]:
-        return local_file(f"hub:{named['id']}/{named['file']}", revision)
-    found = _hub_set(named["id"], revision, named["config"], named["split"], downloads.absolute())
-    if isinstance(found, str):
-        raise UserError(f"{source} cannot be had {found}")
-    return found
-
-
-def is_address(source: str) -> bool:
-    """Whether ``source`` is on the web."""
-    return source.startswith(("http://", "https://"))
+        return local_file(source)
+    which = named["id"], named["revision"] or "main", named["config"], named["split"]
+    return _hub_rows(source, *which, downloads.absolute())
 
 
 def model(source: str, revision: str) -> Path | HubModel:
@@ -147,68 +174,57 @@ def model(source: str, revision: str) -> Path | HubModel:
         if not (folder / "config.json").is_file():
             raise UserError(f"model {source}: no config.json there, so it is not a model's folder")
         return folder
-    commit, reason = _commit(source, revision, "config.json", "model")
-    if commit is None:
-        raise UserError(
-            f"model {source} cannot be had ({reason}): check model.source, model.revision and the"
-            " network, or give a local folder as model.source"
-        )
-    return HubModel(source, commit)
+    try:
+        return HubModel(source, _hub_file(source, "config.json", revision, "model").parent.name)
+    except UserError as error:
+        raise UserError(f"model.source, model.revision: {error}") from None
 
 
-@cache
-def _hub_file(source: str, revision: str) -> Path | str:
-    """The path of a data set's file in the hub's cache, or why it is not there."""
+@_once
+def _hub_file(repository: str, file: str, revision: str, kind: str) -> Path:
+    """The path of a file in the hub's cache: …/snapshots/<commit>/<file>."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    owner, _, rest = source.removeprefix("hub:").partition("/")
-    name, _, file = rest.partition("/")
-    if not (owner and name and file):
-        return f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>"
-    # The download alone would try for half a minute before it says that there is no network.
-    commit, reason = _commit(f"{owner}/{name}", revision, file, "dataset")
     try:
-        if commit is not None:
-            which, kind = (f"{owner}/{name}", file), "dataset"
-            kept = try_to_load_from_cache(*which, repo_type=kind, revision=commit)
-            path = Path(hf_hub_download(*which, repo_type=kind, revision=commit))
-            if not isinstance(kept, str):
-                log.info("downloaded %s: commit %s, sha256 %s", source, commit, content_hash(path))
-            return path
-    except Exception as error:
-        reason = _reason(error)
-    remedy = "check the network, or download the file and give its path"
-    return f"{source} cannot be had ({reason}): {remedy}"
+        commit = _commit(repository, revision, kind)
+        kept = try_to_load_from_cache(repository, file, repo_type=kind, revision=commit)
+        path = Path(hf_hub_download(repository, file, repo_type=kind, revision=commit))
+    except Exception as error:  # the hub's HTTP library raises what it likes
+        where = f"hub:{repository}/{file}" if kind == "dataset" else repository
+        raise UserError(f"{where} cannot be had ({_reason(error)}): {INSTEAD}") from None
+    if not isinstance(kept, str):
+        told = (repository, file, commit, content_hash(path))
+        log.info("downloaded %s/%s: commit %s, sha256 %s", *told)
+    return path
 
 
-@cache
-def _hub_set(
-    repository: str, revision: str, config: str | None, split: str | None, downloads: Path
-) -> Path | str:
-    """The rows of a data set on the hub as a file in ``downloads``, or why there is none."""
+@_once
+def _hub_rows(
+    source: str,
+    repository: str,
+    revision: str,
+    config: str | None,
+    split: str | None,
+    downloads: Path,
+) -> Path:
+    """The rows of a data set on the hub as a file in ``downloads``."""
+    from huggingface_hub import HfApi
 
-    def file_at(commit: str) -> Path:
+    try:
+        commit = _commit(repository, revision, "dataset")
         named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
-        return downloads / f"{named}@{commit}.jsonl"
-
-    if file_at(revision).is_file():  # it is a commit
-        return file_at(revision)
-    commit, reason = _commit(repository, revision, "README.md", "dataset")
-    # Where the hub does not answer, a branch is at the commit that it named last.
-    commit = commit or _noted(repository, revision, "dataset")
-    if commit is not None and file_at(commit).is_file():
-        return file_at(commit)
-    if commit is None or reason:
-        return f"({reason}): check name and network, or download it and give the path of its file"
-    try:
-        downloads.mkdir(parents=True, exist_ok=True)
-        _write_rows(repository, commit, config, split, file_at(commit))
+        file = downloads / f"{named}@{commit}.jsonl"
+        if not file.is_file():
+            # Where the hub does not answer, datasets would take another commit that is in its cache.
+            HfApi().repo_info(repository, revision=commit, repo_type="dataset", timeout=HUB_SECONDS)
+            downloads.mkdir(parents=True, exist_ok=True)
+            _write_rows(repository, commit, config, split, file)
+            log.info("read %s at commit %s from the hub: %s", repository, commit, file)
+        return file
     except UserError as error:
-        return str(error)
+        raise UserError(f"{source} cannot be had {error}") from None
     except Exception as error:  # datasets raises what its readers raise
-        return f"({_reason(error)}): download it and give the path of its file"
-    log.info("read %s at commit %s from the hub: %s", repository, commit, file_at(commit))
-    return file_at(commit)
+        raise UserError(f"{source} cannot be had ({_reason(error)}): {INSTEAD}") from None
 
 
 def _write_rows(
@@ -235,18 +251,10 @@ def _write_rows(
     splits = datasets.get_dataset_split_names(where, config, revision=commit)
     split = _chosen("split", split, splits, "train")
     rows = datasets.load_dataset(where, config, split=split, revision=commit)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-    ) as file:
-        try:
-            for batch in rows.with_format("arrow").iter(1_000):
-                for row in batch.to_pylist():
-                    file.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
-            file.close()
-            os.replace(file.name, target)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with replaced(target) as partial, partial.open("w", encoding="utf-8") as file:
+        for batch in rows.with_format("arrow").iter(1_000):
+            for row in batch.to_pylist():
+                file.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
 
 
 def _chosen(what: str, asked: str | None, there: Sequence[str], usual: str) -> str:
@@ -259,58 +267,17 @@ def _chosen(what: str, asked: str | None, there: Sequence[str], usual: str) -> s
     raise UserError(f"({told}): there are {', '.join(there)}; write {how} after its name")
 
 
-@cache
-def _commit(repository: str, revision: str, file: str, kind: str) -> tuple[str | None, str]:
-    """The commit that ``revision`` stands for, or why there is none.
+def _commit(repository: str, revision: str, kind: str) -> str:
+    """The commit that ``revision`` stands for, or stood for when the hub was last reached."""
+    from huggingface_hub import HfApi
 
-    The hub is not asked about a commit whose ``file`` is in its cache. Where it does not answer, a
-    branch is at the commit that it named last, if ``file`` was downloaded then.
-    """
-    from huggingface_hub import HfApi, constants, errors, try_to_load_from_cache
-    from huggingface_hub.file_download import REGEX_COMMIT_HASH
+    class Hub(HfApi):
+        """Waits no longer than a person would; the library's own look-up has no time-out."""
 
-    try:
-        cached = try_to_load_from_cache(repository, file, revision=revision, repo_type=kind)
-        if isinstance(cached, str) and REGEX_COMMIT_HASH.fullmatch(revision):
-            return revision, ""
-        if constants.HF_HUB_OFFLINE:
-            raise errors.OfflineModeIsEnabled
-        hub = HfApi()
-        found = hub.repo_info(repository, revision=revision, repo_type=kind, timeout=SECONDS)
-        assert found.sha is not None
-        if revision != found.sha:
-            _note(repository, revision, kind, found.sha)
-        return found.sha, ""
-    except errors.HFValidationError:
-        return None, "neither a path here nor a name on the hub"
-    except Exception as error:  # the hub's HTTP library raises what it likes
-        # …/snapshots/<commit>/<file>
-        up = len(Path(file).parents) - 1
-        return (Path(cached).parents[up].name if isinstance(cached, str) else None), _reason(error)
+        def repo_info(self, *given: Any, **named: Any) -> Any:
+            return super().repo_info(*given, **{**named, "timeout": HUB_SECONDS})
 
-
-def _note(repository: str, revision: str, kind: str, commit: str) -> None:
-    """Note a branch's commit in the hub's cache, as downloads by branch do; ours are by commit."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = repo_folder_name(repo_id=repository, repo_type=kind)
-    reference = Path(constants.HF_HUB_CACHE, folder, "refs", revision)
-    with suppress(OSError):
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text(commit, encoding="utf-8")
-
-
-def _noted(repository: str, revision: str, kind: str) -> str | None:
-    """The commit that `_note` or a download by branch noted."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = repo_folder_name(repo_id=repository, repo_type=kind)
-    try:
-        return Path(constants.HF_HUB_CACHE, folder, "refs", revision).read_text("utf-8").strip()
-    except OSError:
-        return None
+    return Hub().resolve_revision(repository, revision=revision, repo_type=kind).resolved
 
 
 def _reason(error: BaseException) -> str:
@@ -318,6 +285,7 @@ def _reason(error: BaseException) -> str:
     from huggingface_hub import errors
 
     told = {
+        errors.HFValidationError: "neither a path here nor a name on the hub",
         errors.GatedRepoError: "it is gated: accept its terms on the hub, then run hf auth login",
         errors.RepositoryNotFoundError: "the hub knows no such name, or it needs hf auth login",
         errors.RevisionNotFoundError: "the hub knows no such revision",
@@ -331,3 +299,48 @@ def _reason(error: BaseException) -> str:
         if any(isinstance(each, kind) for each in causes):
             return words
     return str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__
+
+
+@_once
+def _web_file(url: str, sha256: str, folder: Path) -> Path:
+    """The file at ``url``, from ``folder`` if it was fetched before."""
+    target = folder / f"{sha256}{Path(url.partition('?')[0]).suffix}"
+    if target.is_file() and content_hash(target) == sha256:
+        return target
+    contents = _fetched(url)
+    _check(url, hashlib.sha256(contents).hexdigest(), sha256)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replaced(target) as partial:
+            partial.write_bytes(contents)
+    except OSError as error:
+        raise UserError(f"{url} cannot be kept as {target}: {error}") from error
+    return target
+
+
+def _fetched(url: str) -> bytes:
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=WEB_SECONDS) as response:
+            contents: bytes = response.read(LARGEST + 1)
+            announced = int(response.headers.get("Content-Length") or len(contents))
+    except (OSError, ValueError, HTTPException) as error:
+        told = str(getattr(error, "reason", error)) or type(error).__name__
+        raise UserError(f"{url} cannot be had ({told}): {INSTEAD}") from None
+    if len(contents) > LARGEST:
+        raise UserError(f"{url} cannot be had: it is larger than {LARGEST} bytes")
+    if len(contents) < announced:
+        raise UserError(
+            f"{url} cannot be had: the connection ended after {len(contents)} of {announced} bytes"
+        )
+    return contents
+
+
+def _check(where: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise UserError(
+            f"{where} has the sha256 {found}, not {expected}: it is not the file that was meant;"
+            " look at it, and if it is right, correct the sha256 in the configuration"
+        )

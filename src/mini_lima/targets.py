@@ -4,7 +4,7 @@ An arm's step, a metric or a judge is a plain function in whatever package; this
 becomes the function, and where everything that can be wrong with name and keywords is said, before
 any work or spending. What a function takes, and within which range, stands in its signature alone:
 
-    def halve(output_dir: Path, *, data: Path, ratio: Annotated[float, Interval(gt=0, lt=1)]): ...
+    def halve(data: Sequence[Example], *, ratio: Annotated[float, Interval(gt=0, lt=1)]): ...
 
 Other keywords are the framework's to give (``output_dir``, ``data``): they are asked for by name.
 """

@@ -18,7 +18,7 @@ from mini_lima.chat.requests import read_reply
 from mini_lima.data import run_step
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
-from mini_lima.data.rewriting import WorkedExample
+from mini_lima.data.rewriting import FewShot
 from mini_lima.files import read_json, read_jsonl
 
 FAKE = ChatModel("fake", temperature=1.0)
@@ -29,7 +29,7 @@ PROMPTS = {
     "new_instances_prompt": ASSETS / "prompts/3_new_instances.txt",
 }
 LENGTHEN = ASSETS / "prompts/4_lengthen.txt"
-WORKED_EXAMPLE = WorkedExample("rain", "Say it.", "rain", "It rains.", "It pours")
+FEW_SHOT = FewShot("rain", "Say it.", "rain", "It rains.", "It pours")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Study:
         self, before: DataSet, endpoint: Endpoint, *, cache: str = "cache", **params: Any
     ) -> DataSet:
         teacher = params.pop("teacher", FAKE)
-        keywords = {"worked_example": WORKED_EXAMPLE, "prompt": LENGTHEN} | params
+        keywords = {"few_shot": FEW_SHOT, "prompt": LENGTHEN} | params
         prompt = {"prompt": keywords.pop("prompt")}
         return self.run("rewrite", endpoint, cache, teacher, keywords, data=before.folder, **prompt)
 

@@ -1,6 +1,7 @@
 """Steps as a person would write them, for the tests."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from mini_lima.chat import Chat
-from mini_lima.data.examples import read_examples, write_examples
+from mini_lima.data.examples import Example, read_examples, write_examples
 
 
 def keep(output_dir: Path, *, data: Path) -> None:
@@ -19,14 +20,17 @@ def shout(output_dir: Path, *, data: Path) -> None:
     write_examples(output_dir, [replace(e, output=e.output.upper()) for e in read_examples(data)])
 
 
-def first(output_dir: Path, *, data: Path, share: Annotated[float, Interval(gt=0, le=1)]) -> None:
-    examples = read_examples(data)
-    write_examples(output_dir, examples[: max(1, round(share * len(examples)))])
+def first(
+    data: Sequence[Example], *, share: Annotated[float, Interval(gt=0, le=1)]
+) -> Sequence[Example]:
+    return data[: max(1, round(share * len(data)))]
 
 
-def both(output_dir: Path, *, data: Path, other: Path, how: Literal["ids"] = "ids") -> None:
-    known = {each.id for each in read_examples(other)}
-    write_examples(output_dir, [each for each in read_examples(data) if each.id in known])
+def both(
+    data: Sequence[Example], *, other: Sequence[Example], how: Literal["ids"] = "ids"
+) -> Sequence[Example]:
+    known = {each.id for each in other}
+    return [each for each in data if each.id in known]
 
 
 def bare(output_dir: Path, *, file: Path) -> None:

@@ -170,8 +170,8 @@ def test_lengths_are_ordered(said: list[str]) -> None:
 
 
 def test_tokens_are_those_of_the_embedded_tokenizer() -> None:
-    assert tokens(["", "a"]) == [0, 1]
-    assert tokens(["The quick brown fox."])[0] < len("The quick brown fox.")
+    assert list(tokens(["", "a"])) == [0, 1]
+    assert max(tokens(["The quick brown fox."])) < len("The quick brown fox.")
 
 
 def test_a_funnel_counts_what_came_and_what_was_left(study: Study) -> None:

@@ -9,25 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.data import from_file, run_step
-from mini_lima.data.examples import read_examples
-from mini_lima.data.file_source import expected
+from mini_lima.data.examples import read_examples, write_examples
+from mini_lima.data.steps import forecast
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl, write_jsonl
 
 ALPACA = [
-    {"instruction": "Name a river.", "input": "", "output": "The Nile.", "topic": "rivers"},
-    {
-        "instruction": "Name a river.",
-        "input": "in France",
-        "output": "The Loire.",
-        "topic": "rivers",
-    },
-    {
-        "instruction": "Add \u2028 up.",
-        "input": "1, 2",
-        "output": 'It is "3",\nsurely.',
-        "topic": "",
-    },
+    {"instruction": instruction, "input": given, "output": output, "topic": topic}
+    for instruction, given, output, topic in (
+        ("Name a river.", "", "The Nile.", "rivers"),
+        ("Name a river.", "in France", "The Loire.", "rivers"),
+        ("Add \u2028 up.", "1, 2", 'It is "3",\nsurely.', ""),
+    )
 ]
 
 
@@ -51,13 +44,12 @@ def write(file: Path, rows) -> Path:
 
 
 def examples_of(tmp_path: Path, rows, name="rows.jsonl", **options):
-    from_file(tmp_path, file=write(tmp_path / name, rows), **options)
-    return read_examples(tmp_path)
+    return from_file(file=write(tmp_path / name, rows), **options).examples
 
 
 def complaint(tmp_path: Path, rows, name="rows.jsonl", **options) -> str:
     with pytest.raises(UserError) as found:
-        from_file(tmp_path, file=write(tmp_path / name, rows), **options)
+        from_file(file=write(tmp_path / name, rows), **options)
     return str(found.value)
 
 
@@ -76,8 +68,7 @@ def test_json_may_hold_its_rows_under_data_or_line_by_line(tmp_path):
     assert examples_of(tmp_path, {"data": ALPACA}, "b.json") == plainly
     lines = tmp_path / "c.json"
     write_jsonl(lines, ALPACA)
-    from_file(tmp_path, file=lines)
-    assert read_examples(tmp_path) == plainly
+    assert from_file(file=lines).examples == plainly
 
 
 def messages(*texts: str, system: str = ""):
@@ -113,12 +104,13 @@ said = st.text(
 ).filter(str.strip)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 @given(turns=st.lists(st.tuples(said, said), min_size=1, max_size=3), system=st.just("") | said)
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_every_layout_says_the_same(tmp_path_factory, suffix, turns, system):
+    folder = tmp_path_factory.getbasetemp()
     for row in in_layouts(turns, system):
-        [found] = examples_of(tmp_path_factory.mktemp("set"), [row], f"rows.{suffix}")
+        [found] = examples_of(folder, [row], f"rows.{suffix}")
         assert (*found.history, (found.instruction, found.output)) == tuple(turns)
         assert found.system == system
         assert set(found.fields) <= {"input"}
@@ -149,54 +141,51 @@ GOOD = {
 }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=80)
 @given(st.sampled_from([*GOOD]), st.lists(rows_of_anything | anything, max_size=4))
 def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout, rows):
-    folder = tmp_path_factory.mktemp("set")
+    folder = tmp_path_factory.getbasetemp()
     file = folder / "rows.json"
     file.write_text(json.dumps([GOOD[layout], *rows]))
-    report = from_file(folder, file=file, layout=layout, unreadable="drop")
-    found = read_examples(folder)
+    report = from_file(file=file, layout=layout, unreadable="drop")
+    found = report.examples
     assert len(found) + len(report.rejects) == len(rows) + 1
     assert len({each.id for each in found}) == len(found)
     assert all(each.instruction.strip() and each.output.strip() for each in found)
+    write_examples(folder, found)
     write_jsonl(folder / "rejects.jsonl", [vars(each) for each in report.rejects])
     if report.rejects:
         with pytest.raises(UserError, match=f"{len(report.rejects)} of {len(rows) + 1} rows"):
-            from_file(folder, file=file, layout=layout)
+            from_file(file=file, layout=layout)
 
 
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
-@pytest.mark.parametrize(
-    ("turns", "told"),
-    [
-        ([A], "messages[0]: the user's turn"),
-        ([Q, A, Q], "messages[2]: the assistant does not answer"),
-        ([Q, Q, A], "messages[1]: the user has just spoken"),
-        ([Q, A, A], "messages[2]: the assistant has just spoken"),
-        ([Q, {"role": "system", "content": "S"}, A], "messages[1]: a system message only"),
-        ([Q, {"role": "tool", "content": "1"}, A], "messages[1].role: 'tool' is none of"),
-        ([Q, {**A, "tool_calls": [{"name": "f"}]}], "messages[1].tool_calls: "),
-        ([Q, {**A, "content": None}], "messages[1].content: a text was expected, found null"),
-        ([Q, {**A, "content": " "}], "messages[1]: it is empty"),
-        ([Q, {**A, "content": "\ud83d"}], "messages[1].content: half of a character"),
-        ([Q, {**A, "weight": 0}], "messages[1].weight: 0"),
-        ([{**Q, "content": [{"type": "image"}]}, A], "messages[0].content[0]: a text was"),
-        ([Q, "A"], "messages[1]: an object was expected, found a text"),
-        ([], "messages: there is no turn in it"),
-    ],
-)
-def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
-    tmp_path, turns, told
-):
+def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(tmp_path):
+    cases = {
+        "messages[0]: the user's turn": [A],
+        "messages[2]: the assistant does not answer": [Q, A, Q],
+        "messages[1]: the user has just spoken": [Q, Q, A],
+        "messages[2]: the assistant has just spoken": [Q, A, A],
+        "messages[1]: a system message only": [Q, {"role": "system", "content": "S"}, A],
+        "messages[1].role: ": [Q, {"role": "tool", "content": "1"}, A],
+        "messages[1].tool_calls: ": [Q, {**A, "tool_calls": [{"name": "f"}]}],
+        "messages[1].content: input should be a valid string": [Q, {**A, "content": None}],
+        "messages[1]: must not be blank": [Q, {**A, "content": " "}],
+        "half of a character": [Q, {**A, "content": "\ud83d"}],
+        "messages[1].weight: ": [Q, {**A, "weight": 0}],
+        "messages[0].content: ": [{**Q, "content": [{"type": "image"}]}, A],
+        "messages[1]: ": [Q, "A"],
+        "messages: there is no turn in it": [],
+    }
     file = tmp_path / "rows.jsonl"
-    rows = [{"messages": [Q, A]}, {"messages": turns}]
-    file.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(UserError) as found:
-        from_file(tmp_path, file=file)
-    assert f"{file}: line 2: {told}" in str(found.value)
+    for told, turns in cases.items():
+        rows = [{"messages": [Q, A]}, {"messages": turns}]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(UserError) as found:
+            from_file(file=file)
+        assert f"{file}: line 2: {told}" in str(found.value)
 
 
 def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
@@ -211,19 +200,18 @@ def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
     bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
     told = complaint(tmp_path, [*ALPACA, *bad])
     assert "8 of 11 rows" in told
-    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: it is empty"
+    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: must not be blank"
     assert len(told.splitlines()) == 7
     assert told.endswith("and 3 more")
     file = tmp_path / "rows.jsonl"
-    report = from_file(tmp_path, file=file, unreadable="drop")
-    assert len(read_examples(tmp_path)) == 3
-    assert [each.reason for each in report.rejects].count("empty text") == 4
-    assert report.rejects[0].detail == "line 4: output: it is empty"
+    report = from_file(file=file, unreadable="drop")
+    assert len(report.examples) == 3
+    assert [each.reason for each in report.rejects].count("output: must not be blank") == 4
+    assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "told"),
-    [
+def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):
+    for name, text, told in (
         ("a.jsonl", "{}\n{", "columns are"),
         ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
         ("a.json", "[1", "not JSON"),
@@ -236,14 +224,12 @@ def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
         ("a.txt", "a", "a file .txt"),
         ("a.jsonl", '{"question": "a", "answer": "b"}', "columns are question, answer"),
         ("a.json", '[{"instruction": "a", "output": "b", "prompt": "a", "response": "b"}]', "or"),
-    ],
-)
-def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path, name, text, told):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UserError) as found:
-        from_file(tmp_path, file=tmp_path / name)
-    assert name in str(found.value)
-    assert told in str(found.value)
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError) as found:
+            from_file(file=tmp_path / name)
+        assert name in str(found.value)
+        assert told in str(found.value)
 
 
 def test_columns_of_other_names_are_named(tmp_path):
@@ -274,15 +260,15 @@ def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
     found = read_examples(made)
     assert [each.source for each in found] == ["mine"] * 3
     assert read_json(made / "stats.json")["examples"] == 3
-    assert [each["reason"] for each in read_jsonl(made / "rejects.jsonl")] == ["no text"]
-    foreseen = expected(file=file, **keywords).examples
+    assert [each["asked_for"] for each in read_jsonl(made / "rejects.jsonl")] == [None]
+    foreseen = forecast("mini_lima.data.from_file", keywords, {}, file=file).examples
     assert [each.output for each in foreseen] == [each.output for each in found]
 
 
 def test_system_messages_may_be_left_out_and_are_counted(tmp_path):
     rows = [{"messages": messages("Q", "A", system="Be brief.")}]
     file = write(tmp_path / "rows.jsonl", rows)
-    report = from_file(tmp_path, file=file, system="drop")
-    [found] = read_examples(tmp_path)
+    report = from_file(file=file, system="drop")
+    [found] = report.examples
     assert (found.system, found.fields["system"]) == ("", "Be brief.")
     assert report.figures["systems_dropped"] == 1

@@ -4,8 +4,7 @@ import random
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.chat.server import completion
 from tests.composing import configured
@@ -20,6 +19,7 @@ from tests.data.teachers import (
     seed_rows,
 )
 
+from mini_lima.chat import Reply
 from mini_lima.data.filters import (
     MEANING,
     Filters,
@@ -45,16 +45,16 @@ def said_of_output(output: str, instruction: str = "Answer.", given_: str = "") 
     return no.code if no else None
 
 
-def said_of_rewriting(output: str, before: str = "No.", **params: Any) -> str | None:
+def said_of_rewriting(output: str, before: str = "No.", stopped: str = "stop", **params: Any):
     defaults: dict[str, Any] = {
         "before": before,
         "given": "Is this the end?",
         "example": EXAMPLE,
         "expected": frozenset(["english"]),
-        "cut": False,
         "on": RewritingFilters(),
     }
-    no = rewriting_objection(output, **(defaults | params))
+    reply = Reply("key", output, stopped, "m", None, cached=False)
+    no = rewriting_objection(reply, **(defaults | params))
     return no.code if no else None
 
 
@@ -84,15 +84,11 @@ GOOD_TASKS = [
 ]
 
 
-@pytest.mark.parametrize(("instruction", "code"), TASKS.items())
-def test_a_task_is_objected_to(instruction: str, code: str) -> None:
-    assert said_of_task(instruction) == code
-    assert said_of_task(instruction, replace(Filters(), **{code: False})) is None
-
-
-@pytest.mark.parametrize("instruction", GOOD_TASKS)
-def test_a_good_task_passes(instruction: str) -> None:
-    assert said_of_task(instruction) is None
+def test_a_task_is_objected_to_or_passes() -> None:
+    for instruction, code in TASKS.items():
+        assert said_of_task(instruction) == code
+        assert said_of_task(instruction, replace(Filters(), **{code: False})) is None
+    assert [each for each in GOOD_TASKS if said_of_task(each)] == []
 
 
 OUTPUTS = {
@@ -126,16 +122,12 @@ GOOD_OUTPUTS = [
 ]
 
 
-@pytest.mark.parametrize(("output", "code"), OUTPUTS.items())
-def test_an_output_is_objected_to(output: str, code: str) -> None:
-    assert said_of_output(output) == code
-    task_filter = TaskFilter(replace(Filters(), **{code: False}), [SEED])
-    assert task_filter.instance(Instance("", output), Task("t", "t", "Answer.", ())) is None
-
-
-@pytest.mark.parametrize("output", GOOD_OUTPUTS)
-def test_a_good_output_passes(output: str) -> None:
-    assert said_of_output(output) is None
+def test_an_output_is_objected_to_or_passes() -> None:
+    for output, code in OUTPUTS.items():
+        assert said_of_output(output) == code
+        task_filter = TaskFilter(replace(Filters(), **{code: False}), [SEED])
+        assert task_filter.instance(Instance("", output), Task("t", "t", "Answer.", ())) is None
+    assert [each for each in GOOD_OUTPUTS if said_of_output(each)] == []
 
 
 def test_another_language_is_right_where_it_was_asked_for_or_given() -> None:
@@ -164,14 +156,11 @@ def test_a_label_that_the_task_itself_has_is_no_scaffold() -> None:
     assert said_of_output("Input: 3", "Write a line that begins with 'Input:'.") is None
 
 
-@pytest.mark.parametrize("given_", ["<image>", "[Photo of a dog]", "[image 1]", "cat.jpg"])
-def test_an_input_that_stands_for_a_file_is_objected_to(given_: str) -> None:
-    expected = None if "dog" in given_ else "needs_file"
-    assert said_of_output("A dog.", "Describe.", given_) == expected
-
-
-def test_an_input_that_speaks_of_a_file_passes() -> None:
-    assert said_of_output("Work", "Classify.", "Please review the attached document.") is None
+def test_an_input_that_stands_for_a_file_is_objected_to_and_one_that_speaks_of_it_passes() -> None:
+    for stands in ("<image>", "[image 1]", "cat.jpg"):
+        assert said_of_output("A dog.", "Describe.", stands) == "needs_file"
+    for speaks in ("[Photo of a dog]", "Please review the attached document."):
+        assert said_of_output("Work", "Classify.", speaks) is None
 
 
 REWRITINGS = {
@@ -185,22 +174,18 @@ REWRITINGS = {
 }
 
 
-@pytest.mark.parametrize(("output", "code"), REWRITINGS.items())
-def test_a_rewriting_is_objected_to(output: str, code: str) -> None:
-    assert said_of_rewriting(output) == code
-    assert said_of_rewriting(output, on=replace(RewritingFilters(), **{code: False})) is None
-
-
-def test_a_rewriting_that_was_cut_is_objected_to_unless_that_is_wanted() -> None:
-    assert said_of_rewriting("No, and", cut=True) == "cut_off"
-    on = RewritingFilters(cut_off=False)
-    assert said_of_rewriting("No, and", cut=True, on=on) is None
-
-
-def test_a_good_rewriting_passes() -> None:
+def test_a_rewriting_is_objected_to_or_passes() -> None:
+    for output, code in REWRITINGS.items():
+        assert said_of_rewriting(output) == code
+        assert said_of_rewriting(output, on=replace(RewritingFilters(), **{code: False})) is None
     assert said_of_rewriting("No, and it is a long road that we still have to go.") is None
+    assert said_of_rewriting("No, and", stopped="length") == "cut_off"
+    on = RewritingFilters(cut_off=False)
+    assert said_of_rewriting("No, and", stopped="length", on=on) is None
+    assert said_of_rewriting(" ") == "empty reply"
 
 
+@settings(max_examples=50)
 @given(st.text(), st.text(), st.text())
 def test_no_text_makes_a_filter_raise(output: str, given_: str, instruction: str) -> None:
     task_filter = TaskFilter(Filters(), [SEED])
@@ -209,6 +194,7 @@ def test_no_text_makes_a_filter_raise(output: str, given_: str, instruction: str
     said_of_rewriting(output, before=given_, given=instruction)
 
 
+@settings(max_examples=50)
 @given(st.text(min_size=1))
 def test_a_filter_that_is_off_never_objects(text: str) -> None:
     off = Filters(**{each.name: False for each in fields(Filters)})
@@ -216,7 +202,8 @@ def test_a_filter_that_is_off_never_objects(text: str) -> None:
     assert task_filter.task(text, [text]) is None
     assert task_filter.instance(Instance(text, text), SEED) is None
     rewriting_off = RewritingFilters(**{each.name: False for each in fields(RewritingFilters)})
-    assert said_of_rewriting(text, before=text, cut=True, on=rewriting_off) is None
+    said = said_of_rewriting(text, before=text, stopped="length", on=rewriting_off)
+    assert said == (None if text.strip() else "empty reply")
 
 
 def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
@@ -301,8 +288,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_funnel_adds_up_whatever_is_rejected(study: Study, seed: int) -> None:
+def test_the_funnel_adds_up_whatever_is_rejected(study: Study) -> None:
+    seed = 0
+
     def longer(prompt: str) -> Any:
         draw = random.Random(f"{seed} {prompt}")
         text = draw.choice([*BAD, "A long and quite ordinary answer that nobody objects to."])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.chat.server import Answer, Call, FakeOpenAI, completion
-from tests.data.conftest import LENGTHEN, WORKED_EXAMPLE, DataSet, Study
+from tests.data.conftest import FEW_SHOT, LENGTHEN, DataSet, Study
 from tests.data.teachers import Teacher
 
 from mini_lima.chat import Endpoint
@@ -46,11 +46,11 @@ def test_every_example_names_the_request_that_showed_it_and_holds_its_output(
         assert new.request
         prompt, reply = exchanges[new.request]
         assert prompt == LENGTHEN.read_text().removesuffix("\n").format(
-            ex_name=WORKED_EXAMPLE.name,
-            ex_instr=WORKED_EXAMPLE.instruction,
-            ex_input=WORKED_EXAMPLE.input,
-            ex_output=WORKED_EXAMPLE.output,
-            ex_expanded=WORKED_EXAMPLE.expanded,
+            ex_name=FEW_SHOT.name,
+            ex_instr=FEW_SHOT.instruction,
+            ex_input=FEW_SHOT.input,
+            ex_output=FEW_SHOT.output,
+            ex_expanded=FEW_SHOT.expanded,
             name=old.name,
             instr=old.instruction,
             input=old.input,

@@ -31,7 +31,7 @@ from mini_lima.models.language_model import load_model, load_tokenizer
 
 KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"
-KILLS = 20
+KILLS = 4
 TINY = Path(__file__).parents[2] / "src/mini_lima/assets/qwen-tiny"
 PROCESSES = preloaded("tests.data.test_live", "mini_lima.chat.live")
 
@@ -56,9 +56,8 @@ def flawless(study: Study) -> list[dict[str, bytes]]:
         return contents(both(study, patient(server), cache="flawless"))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_faults_that_pass_leave_no_trace_in_the_data(study, flawless, seed):
-    with FakeOpenAI(storm(Teacher(), seed)) as server:
+def test_faults_that_pass_leave_no_trace_in_the_data(study, flawless):
+    with FakeOpenAI(storm(Teacher(), 0)) as server:
         made = both(study, patient(server))
     assert contents(made) == flawless
     book = read_ledger(made[0].folder / LEDGER)
@@ -148,7 +147,7 @@ def building(root: Path, server: FakeOpenAI, seeds: int) -> Iterator[multiproces
         process.join()
 
 
-def test_a_run_that_is_killed_twenty_times_pays_for_nothing_twice_and_ends_the_same(tmp_path):
+def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path):
     chance = random.Random(0)
     arrived = threading.Semaphore(0)
 
@@ -163,7 +162,7 @@ def test_a_run_that_is_killed_twenty_times_pays_for_nothing_twice_and_ends_the_s
         while killed < KILLS:
             before = len(server.calls)
             with building(root, server, seeds=30) as process:
-                for _ in range(chance.randint(1, 10)):
+                for _ in range(chance.randint(1, 40)):
                     assert arrived.acquire(timeout=30)
                 time.sleep(chance.random() * 0.02)
                 os.kill(process.pid, signal.SIGKILL)

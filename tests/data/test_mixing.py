@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mini_lima.data import mix
 from mini_lima.data.examples import Example
-from mini_lima.data.mixing import PREFIX, mixed
+from mini_lima.data.mixing import PREFIX
 from mini_lima.errors import UserError
 
 
@@ -22,7 +23,7 @@ id_lists = st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=20)
 def test_shares_are_kept_ids_are_unique_and_nothing_is_taken_twice(one, two, share, n, seed):
     data, other = examples(one, "naive"), examples(two, "improved")
     try:
-        found = mixed(data, other, share=share, n=n, seed=seed)
+        found = mix(data, other=other, share=share, n=n, seed=seed).examples
     except UserError:
         assert n * share + 0.5 > len(other) or n * (1 - share) + 0.5 > len(data)
         return
@@ -37,7 +38,7 @@ def test_shares_are_kept_ids_are_unique_and_nothing_is_taken_twice(one, two, sha
 
 def test_an_arm_and_its_rewriting_share_no_id_as_long_as_they_need_not():
     data, other = examples([*range(40)], "naive"), examples([*range(40)], "improved")
-    found = mixed(data, other, share=0.25)
+    found = mix(data, other=other, share=0.25).examples
     assert len({each.id.removeprefix(PREFIX) for each in found}) == 40
     assert [each.output for each in found].count("improved") == 10
     outputs = [each.output for each in found]
@@ -46,9 +47,9 @@ def test_an_arm_and_its_rewriting_share_no_id_as_long_as_they_need_not():
 
 def test_without_a_share_all_of_both_is_used():
     data, other = examples([1, 2], "naive"), examples([2, 3, 4], "improved")
-    assert {each.id for each in mixed(data, other)} == {
+    assert {each.id for each in mix(data, other=other).examples} == {
         *("task1", "task2", "task3", "task4"),
         f"{PREFIX}task2",
     }
     with pytest.raises(UserError, match="4 examples of data are needed"):
-        mixed(data, other, share=0.4, n=6)
+        mix(data, other=other, share=0.4, n=6)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mini_lima.contamination import read_contamination, write_contamination
 from mini_lima.data import contamination, decontaminate
-from mini_lima.data.examples import Example, read_examples, write_examples
+from mini_lima.data.examples import Example, write_examples
 from mini_lima.data.overlap import overlap, read_instructions
 from mini_lima.data.rouge import rouge_l, words
 from mini_lima.errors import UserError
@@ -100,14 +100,14 @@ def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     write_contamination(tmp_path, found)
     assert read_contamination(tmp_path) == found
 
-    report = decontaminate(tmp_path, data=tmp_path, evaluation_set=asked)
-    assert [each.id for each in read_examples(tmp_path)] == ["b", "c"]
+    report = decontaminate(rows, evaluation_set=asked)
+    assert [each.id for each in report.examples] == ["b", "c"]
     [reject] = report.rejects
     assert reject.asked_for == "a"
     assert LONG in reject.detail
     assert report.figures == {"checked": 3, "removed": 1, "instructions_found": 1}
     with pytest.raises(UserError, match="nothing is left to look at"):
-        decontaminate(tmp_path, data=tmp_path, evaluation_set=asked, rouge_l=None, ngram=None)
+        decontaminate(rows, evaluation_set=asked, rouge_l=None, ngram=None)
 
 
 def test_evaluation_sets_are_read_in_both_layouts_or_refused_with_the_row(tmp_path: Path):

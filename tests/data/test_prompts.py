@@ -18,8 +18,8 @@ PROMPT_2 = "Following is a JSON line with name, instruction, and instances. Give
 PROMPT_3 = "Following data is in a JSON line with name and instruction. Please generate five instances according to the example data, and return them in the format of the example data in a JSONL format. Ensure that the name, instruction, and instances conform to the example data's format."
 PROMPT_4 = "Given is a question-answer task with task name, instruction and input-output instance. The output text is too short, insipid, dull, boring. Let it be more creative, detailed, interesting, engaging, fascinating, and specific. Generate more creative words for the output part according to the task name, instruction and input. Here is a example: Data give to you: Task name: '{ex_name}', Instruction: '{ex_instr}', Input: '{ex_input}, output: '{ex_output}'. Output should be: {ex_expanded}. Example part end. Following is content of the task: Task name: '{name}', Instruction: '{instr}', Input: '{input}, output: '{output}'. Print output text directly."
 
-WORKED_EXAMPLE = ["ex_name", "ex_instr", "ex_input", "ex_output", "ex_expanded"]
-FIELDS = [*WORKED_EXAMPLE, "name", "instr", "input", "output"]
+FEW_SHOT = ["ex_name", "ex_instr", "ex_input", "ex_output", "ex_expanded"]
+FIELDS = [*FEW_SHOT, "name", "instr", "input", "output"]
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     [r"\1 \g<0> \\ \n", "{output}", "{name} {ex_name}", "{}", "{{name}}", "%s {0}", "\u2028\n'\""]

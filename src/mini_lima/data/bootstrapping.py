@@ -12,7 +12,7 @@ not depend on the order in which replies arrive.
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from annotated_types import Ge
 
 from mini_lima.chat import Chat, Reply, Session, user_says
 from mini_lima.data import prompts
-from mini_lima.data.examples import Example, Reject, StepReport, write_examples
+from mini_lima.data.examples import Example, Reject, StepReport
 from mini_lima.data.filters import Filters, TaskFilter, new_instances, new_tasks
 from mini_lima.data.prompts import Template, read_template
 from mini_lima.data.seeds import Instance, Task, read_seeds
@@ -33,7 +33,7 @@ AtLeastOne = Annotated[int, Ge(1)]
 log = logging.getLogger(__name__)
 
 
-def expected(
+def _expect_self_instruct(
     *,
     seeds: Path,
     teacher: Chat,
@@ -74,7 +74,7 @@ def expected(
     return Forecast([teacher.model.request(each) for each in user_says(texts)], examples)
 
 
-@forecast_by(expected)
+@forecast_by(_expect_self_instruct)
 def self_instruct(
     output_dir: Path,
     *,
@@ -95,7 +95,7 @@ def self_instruct(
     """Make examples of seed tasks.
 
     Args:
-        output_dir: Receives the examples.
+        output_dir: Receives the ledger of the requests.
         seeds: Seed tasks, JSONL.
         teacher: Who writes the data.
         new_tasks_prompt: Template of prompt 1, with the field ``pairs``.
@@ -115,25 +115,15 @@ def self_instruct(
     task_filter = TaskFilter(filters or Filters(), seed_tasks)
     wanted = len(seed_tasks) if max_new_tasks is None else max_new_tasks
     with teacher.session(output_dir) as session:
-        found = _Found({}, [], [])
-        made, rounds = _new_tasks(
-            session,
-            asks,
-            found,
-            task_filter,
-            wanted=wanted,
-            shuffle_seed=shuffle_seed,
-            pairs_per_prompt=pairs_per_prompt,
-            max_rounds=max_rounds,
-            max_idle_rounds=max_idle_rounds,
-        )
-        grown_seeds = _more_instances(session, asks, found, task_filter, wanted=instances_per_seed)
+        run = _Run(session, asks, task_filter, shuffle_seed)
+        made, rounds = run.new_tasks(wanted, pairs_per_prompt, max_rounds, max_idle_rounds)
+        grown_seeds = run.more_instances(instances_per_seed)
         shown = shown_in_prompt_3(grown_seeds, len(made), shuffle_seed)
-        _instances(session, asks, found, task_filter, made, shown, wanted=instances_per_new_task)
-    write_examples(output_dir, found.examples)
+        run.instances(made, shown, instances_per_new_task)
     return StepReport(
-        rejects=found.rejects,
-        requests=found.asked,
+        run.examples,
+        rejects=run.rejects,
+        requests=run.asked,
         used={"prompt 1": len(made)},
         cost=session.ledger.value,
         teacher=teacher.model.model,
@@ -182,92 +172,102 @@ class _Prompts:
 
 
 @dataclass
-class _Found:
-    """What the replies brought so far."""
+class _Run:
+    """The prompts one after the other, and what the replies brought so far."""
 
-    asked: dict[str, int]
-    examples: list[Example]
-    rejects: list[Reject]
+    session: Session
+    asks: _Prompts
+    task_filter: TaskFilter
+    shuffle_seed: int
+    asked: dict[str, int] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
 
+    def new_tasks(
+        self, wanted: int, pairs_per_prompt: int, max_rounds: int, max_idle_rounds: int
+    ) -> tuple[list[Task], int]:
+        """Prompt 1, in rounds; return the new tasks and how many rounds it took."""
+        seeds = self.task_filter.seeds
+        made: list[Task] = []
+        rounds = idle = self.asked["prompt 1"] = 0
+        while len(made) < wanted and rounds < max_rounds and idle < max_idle_rounds:
+            before = len(made)
+            texts = self.asks.for_new_tasks(seeds, pairs_per_prompt, rounds, self.shuffle_seed)
+            # A round that happens to deal the same hand again is to get another answer to it.
+            replies = self.session.ask(
+                user_says(texts), label=f"prompt 1: new tasks, round {rounds + 1}", sample=rounds
+            )
+            for reply in replies:
+                more, unused = new_tasks(
+                    reply, task_filter=self.task_filter, earlier=made, wanted=wanted
+                )
+                made += more
+                self.rejects += unused
+            rounds += 1
+            idle = 0 if len(made) > before else idle + 1
+            self.asked["prompt 1"] += len(replies)
+        if len(made) < wanted:
+            counts = (len(made), len(seeds), wanted, rounds)
+            log.warning(
+                "prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts
+            )
+        return made, rounds
 
-def _new_tasks(
-    session: Session,
-    asks: _Prompts,
-    found: _Found,
-    task_filter: TaskFilter,
-    *,
-    wanted: int,
-    shuffle_seed: int,
-    pairs_per_prompt: int,
-    max_rounds: int,
-    max_idle_rounds: int,
-) -> tuple[list[Task], int]:
-    """Prompt 1, in rounds; return the new tasks and how many rounds it took."""
-    made: list[Task] = []
-    rounds = idle = found.asked["prompt 1"] = 0
-    while len(made) < wanted and rounds < max_rounds and idle < max_idle_rounds:
-        before = len(made)
-        # A round that happens to deal the same hand again is to get another answer to it.
-        replies = session.ask(
-            user_says(
-                asks.for_new_tasks(task_filter.seeds, pairs_per_prompt, rounds, shuffle_seed)
-            ),
-            label=f"prompt 1: new tasks, round {rounds + 1}",
-            sample=rounds,
-        )
-        for reply in replies:
-            more, unused = new_tasks(reply, task_filter=task_filter, earlier=made, wanted=wanted)
-            made += more
-            found.rejects += unused
-        rounds += 1
-        idle = 0 if len(made) > before else idle + 1
-        found.asked["prompt 1"] += len(replies)
-    if len(made) < wanted:
-        counts = (len(made), len(task_filter.seeds), wanted, rounds)
-        log.warning("prompt 1 gave %d new tasks for %d seed tasks, not %d, in %d rounds", *counts)
-    return made, rounds
+    def more_instances(self, wanted: int) -> list[Task]:
+        """Prompt 2; return the seed tasks with what they gained."""
+        seeds = self.task_filter.seeds
+        texts = [self.asks.for_more_instances(task) for task in seeds]
+        replies = self.session.ask(user_says(texts), label="prompt 2: instances for the seed tasks")
+        self.asked["prompt 2"] = len(replies)
+        return [
+            replace(task, instances=task.instances + self._use(reply, task, wanted, "prompt 2"))
+            for task, reply in zip(seeds, replies, strict=True)
+        ]
 
+    def instances(self, made: Sequence[Task], shown: Sequence[Task], wanted: int) -> None:
+        """Prompt 3 for each of the tasks ``made``, with the task beside it in ``shown``."""
+        both = list(zip(made, shown, strict=True))
+        texts = [self.asks.for_new_instances(task, example=old) for task, old in both]
+        replies = self.session.ask(user_says(texts), label="prompt 3: instances for the new tasks")
+        self.asked["prompt 3"] = len(replies)
+        for (task, old), reply in zip(both, replies, strict=True):
+            self._use(reply, task, wanted, "prompt 3", shown=old)
 
-def _more_instances(
-    session: Session, asks: _Prompts, found: _Found, task_filter: TaskFilter, *, wanted: int
-) -> list[Task]:
-    """Prompt 2; return the seed tasks with what they gained."""
-    grown: list[Task] = []
-    texts = [asks.for_more_instances(task) for task in task_filter.seeds]
-    replies = session.ask(user_says(texts), label="prompt 2: instances for the seed tasks")
-    for task, reply in zip(task_filter.seeds, replies, strict=True):
+    def _use(
+        self, reply: Reply, task: Task, wanted: int, prompt: str, shown: Task | None = None
+    ) -> tuple[Instance, ...]:
+        """Return the instances of ``task`` in ``reply``, with the task's own made into examples."""
         fresh, unused = new_instances(
-            reply, task=task, wanted=wanted, prompt="prompt 2", task_filter=task_filter
+            reply,
+            task=task,
+            wanted=wanted,
+            prompt=prompt,
+            task_filter=self.task_filter,
+            example=shown,
         )
-        grown.append(replace(task, instances=task.instances + fresh))
-        found.examples += _examples(task, fresh, "prompt 2", reply, shown=None)
-        found.rejects += unused
-    found.asked["prompt 2"] = len(replies)
-    return grown
-
-
-def _instances(
-    session: Session,
-    asks: _Prompts,
-    found: _Found,
-    task_filter: TaskFilter,
-    made: Sequence[Task],
-    shown: Sequence[Task],
-    *,
-    wanted: int,
-) -> None:
-    """Prompt 3 for each of the tasks ``made``, with the task beside it in ``shown``."""
-    texts = [
-        asks.for_new_instances(task, example=old) for task, old in zip(made, shown, strict=True)
-    ]
-    replies = session.ask(user_says(texts), label="prompt 3: instances for the new tasks")
-    for task, old, reply in zip(made, shown, replies, strict=True):
-        fresh, unused = new_instances(
-            reply, task=task, wanted=wanted, prompt="prompt 3", task_filter=task_filter, example=old
+        self.rejects += unused
+        origins = [("seed", None)] * len(task.instances) + [(prompt, reply.request_key)] * len(
+            fresh
         )
-        found.examples += _examples(task, fresh, "prompt 3", reply, shown=old.id)
-        found.rejects += unused
-    found.asked["prompt 3"] = len(replies)
+        self.examples += [
+            Example(
+                id=f"{task.id}.{number}",
+                task=task.id,
+                name=task.name,
+                instruction=task.instruction,
+                input=instance.input,
+                output=instance.output,
+                source=source,
+                request=request,
+                task_request=task.request,
+                shown=shown.id if shown else None,
+                is_classification=task.is_classification,
+            )
+            for number, (instance, (source, request)) in enumerate(
+                zip((*task.instances, *fresh), origins, strict=True)
+            )
+        ]
+        return fresh
 
 
 def shown_in_prompt_3(seeds: Sequence[Task], count: int, shuffle_seed: int) -> list[Task]:
@@ -278,31 +278,6 @@ def shown_in_prompt_3(seeds: Sequence[Task], count: int, shuffle_seed: int) -> l
 
 def _shuffled(tasks: Sequence[Task], occasion: str) -> list[Task]:
     return random.Random(occasion).sample(tasks, len(tasks))
-
-
-def _examples(
-    task: Task, fresh: Sequence[Instance], prompt: str, reply: Reply, *, shown: str | None
-) -> list[Example]:
-    """The instances a seed ``task`` has of its own, and the ``fresh`` ones, numbered on."""
-    sources = [("seed", None)] * len(task.instances) + [(prompt, reply.request_key)] * len(fresh)
-    return [
-        Example(
-            id=f"{task.id}.{number}",
-            task=task.id,
-            name=task.name,
-            instruction=task.instruction,
-            input=instance.input,
-            output=instance.output,
-            source=source,
-            request=request,
-            task_request=task.request,
-            shown=shown,
-            is_classification=task.is_classification,
-        )
-        for number, (instance, (source, request)) in enumerate(
-            zip((*task.instances, *fresh), sources, strict=True)
-        )
-    ]
 
 
 def _at_most(task: Task, has: int, more: int) -> Iterator[Example]:

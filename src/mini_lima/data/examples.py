@@ -1,12 +1,12 @@
 """A data set: its examples, each with where it came from, and all that was not used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mini_lima.chat import Cost
-from mini_lima.files import read_jsonl, write_jsonl
+from mini_lima.files import Text, read_rows, write_jsonl
 
 EXAMPLES = "examples.jsonl"
 
@@ -48,9 +48,11 @@ class Example:
         fields: What else the row of a file said about it.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - pydantic's name for it
+
     id: str
-    instruction: str
-    output: str
+    instruction: Text
+    output: Text
     input: str = ""
     system: str = ""
     history: tuple[tuple[str, str], ...] = ()
@@ -90,9 +92,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a step has to say besides its examples; one that says nothing returns None.
+    """What a step has to say; one that only wrote its examples returns None.
 
     Attributes:
+        examples: What it made, if it has not written them itself.
         rejects: All that it did not use.
         requests: How many requests it made, by prompt.
         used: What came of a prompt's replies, where that is not examples: tasks, for prompt 1.
@@ -102,6 +105,7 @@ class StepReport:
         figures: Numbers of its own, for stats.json.
     """
 
+    examples: Sequence[Example] | None = None
     rejects: Sequence[Reject] = ()
     requests: Mapping[str, int] = field(default_factory=dict)
     used: Mapping[str, int] = field(default_factory=dict)
@@ -112,22 +116,15 @@ class StepReport:
 
 
 def read_examples(data_set: Path) -> list[Example]:
-    """Return the examples of a finished data set in their order."""
-    return [example_of(row) for row in read_jsonl(data_set / EXAMPLES)]
+    """Return the examples of a finished data set in their order.
+
+    Raises:
+        UserError: a row is no example.
+    """
+    return [example for _, example in read_rows(data_set / EXAMPLES, Example)]
 
 
-def example_of(row: Mapping[str, Any]) -> Example:
-    """Return the example that a row of examples.jsonl is."""
-    return Example(
-        **{
-            **row,
-            "history": tuple((user, assistant) for user, assistant in row.get("history", ())),
-            "earlier": tuple(Earlier(**each) for each in row.get("earlier", ())),
-        }
-    )
-
-
-def write_examples(data_set: Path, examples: Sequence[Example]) -> None:
+def write_examples(data_set: Path, examples: Iterable[Example]) -> None:
     """Write ``examples`` as the data set's; what a step has to leave."""
     write_jsonl(data_set / EXAMPLES, map(row_of, examples))
 

@@ -8,12 +8,11 @@ anything is made of the file, and what a row says besides its conversation is ke
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.data.examples import Example, Reject, StepReport, write_examples
+from mini_lima.data.examples import Example, Reject, StepReport
 from mini_lima.data.layouts import (
     COLUMNS,
     NEEDS,
@@ -33,25 +32,13 @@ TOLD = 5
 """Faults that are told one by one."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is in a file."""
-
-    layout: Layout
-    examples: Sequence[Example]
-    rejects: Sequence[Reject]
-    own_ids: bool
-    systems_dropped: int
-
-
-def expected(*, file: Path, **options: Any) -> Forecast:
+def _expect_file(**options: Any) -> Forecast:
     """Say what `from_file` will make: the file's examples."""
-    return Forecast(examples=_read(file, **options).examples)
+    return Forecast(examples=from_file(**options).examples or ())
 
 
-@forecast_by(expected)
+@forecast_by(_expect_file)
 def from_file(
-    output_dir: Path,
     *,
     file: Path,
     layout: Literal["auto", "alpaca", "prompt_completion", "messages", "sharegpt"] = "auto",
@@ -66,7 +53,6 @@ def from_file(
     step's name and the number of the row. Examples that begin with the same question are one task.
 
     Args:
-        output_dir: Receives the examples.
         file: JSON (a list, or one under ``data``), JSON Lines, CSV or Parquet, by its suffix.
         layout: How a row is laid out (see `layouts`); ``auto`` goes by the columns.
         columns: What the file calls a column of the layout: ``{input: context}``.
@@ -78,34 +64,6 @@ def from_file(
         UserError: rows that cannot be read, with the place in the file; a file of another kind, or
             one whose layout cannot be told.
     """
-    found = _read(
-        file,
-        layout=layout,
-        columns=columns,
-        system=system,
-        unreadable=unreadable,
-        step_name=step_name,
-    )
-    write_examples(output_dir, found.examples)
-    figures = {
-        "layout": found.layout,
-        "rows": len(found.examples) + len(found.rejects),
-        "ids": "the file's own" if found.own_ids else "made from the row's number",
-        "systems_dropped": found.systems_dropped,
-        "conversations_of_several_turns": sum(bool(each.history) for each in found.examples),
-    }
-    return StepReport(rejects=found.rejects, figures=figures)
-
-
-def _read(
-    file: Path,
-    *,
-    layout: str = "auto",
-    columns: Mapping[str, str] | None = None,
-    system: str = "keep",
-    unreadable: str = "refuse",
-    step_name: str = "file",
-) -> _Found:
     columns = columns or {}
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise UserError(
@@ -126,20 +84,19 @@ def _read(
             faults.append((row, fault.malformed))
     if faults and (unreadable == "refuse" or not read):
         raise UserError(_summary(file, len(read) + len(faults), faults, unreadable))
-    own = _own_ids([row for row, _ in read], columns.get("id", "id"))
+    own_ids = _own_ids([row for row, _ in read], columns.get("id", "id"))
+    ids = own_ids or [f"{step_name}.{row.number}" for row, _ in read]
     examples: list[Example] = []
     tasks: dict[tuple[str, str], str] = {}
-    for number, (row, dialogue) in enumerate(read):
-        id = own[number] if own else f"{step_name}.{row.number}"
+    for id, (row, dialogue) in zip(ids, read, strict=True):
         *history, (instruction, output) = dialogue.turns
         kept = dialogue.system if system == "keep" else ""
-        used = {columns.get(each, each) for each in (*dialogue.used, *(("id",) if own else ()))}
+        used = {columns.get(each, each) for each in (*dialogue.used, *(("id",) if own_ids else ()))}
         fields = {plain_text(k): plain(v) for k, v in row.value.items() if k not in used}
         if dialogue.turn_fields:
             fields["turn_fields"] = plain(dialogue.turn_fields)
         if dialogue.system and not kept:
             fields["system"] = dialogue.system
-        task = tasks.setdefault((kept, dialogue.turns[0][0]), id)
         examples.append(
             Example(
                 id=id,
@@ -148,7 +105,7 @@ def _read(
                 input=dialogue.input,
                 system=kept,
                 history=tuple(history),
-                task=task,
+                task=tasks.setdefault((kept, dialogue.turns[0][0]), id),
                 fields=fields,
             )
         )
@@ -156,8 +113,14 @@ def _read(
         Reject(fault.reason, None, None, _as_written(row, fault), f"{row.place}: {fault.detail}")
         for row, fault in faults
     ]
-    dropped = sum(bool(dialogue.system) for _, dialogue in read) if system == "drop" else 0
-    return _Found(chosen, examples, rejects, own is not None, dropped)
+    figures = {
+        "layout": chosen,
+        "rows": len(read) + len(faults),
+        "ids": "the file's own" if own_ids else "made from the row's number",
+        "systems_dropped": sum(bool(d.system) for _, d in read) if system == "drop" else 0,
+        "conversations_of_several_turns": sum(bool(each.history) for each in examples),
+    }
+    return StepReport(examples, rejects=rejects, figures=figures)
 
 
 def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, str]) -> Layout:

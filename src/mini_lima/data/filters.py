@@ -28,7 +28,7 @@ from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 
 MEANING = {
     "wrong_number": "more instances than were asked for",
-    "echo": "repeats the worked example of the prompt, or an instance of a seed task",
+    "echo": "repeats the example of the prompt, or an instance of a seed task",
     "near_duplicate": f"ROUGE-L above {ALIKE} with the instruction of an earlier task",
     "cut_off": "cut off by the length limit",
     "refusal": "the teacher declines, or speaks of itself as a language model",
@@ -157,30 +157,33 @@ class TaskFilter:
 
 
 def rewriting_objection(
-    output: str,
+    reply: Reply,
     *,
     before: str,
     given: str,
     example: Sequence[str],
     expected: frozenset[str],
-    cut: bool,
     on: RewritingFilters,
 ) -> Objection | None:
-    """Return why ``output``, a reply to prompt 4, should not take the place of ``before``.
+    """Return why ``reply``, to prompt 4, should not take the place of ``before``.
 
     Args:
-        output: The reply.
+        reply: The rewriting.
         before: The output that it was to lengthen.
         given: Instruction and input.
-        example: The two outputs of the worked example inside prompt 4.
+        example: The two outputs of the example inside prompt 4.
         expected: Languages of the data set; that of ``given`` or ``before`` is right, too.
-        cut: Whether the length limit cut the reply off.
         on: Which filters are on.
     """
-    if on.cut_off and cut:
+    output = reply.text.strip()
+    if reply.error is not None:
+        return Objection(f"no reply: {reply.error}")
+    if not output:
+        return Objection("empty reply")
+    if on.cut_off and reply.finish_reason == "length":
         return Objection("cut_off")
     if on.echo and any(rouge_l(output, each) > ALIKE for each in example):
-        return Objection("echo", "the worked example")
+        return Objection("echo", "the example of the prompt")
     right = expected | languages([given, before])
     if no := _output_objection(output, f"{given}\n{before}", right, on):
         return no

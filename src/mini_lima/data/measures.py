@@ -6,16 +6,16 @@ compared between data sets whatever model is trained; the model's own tokenizer 
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.data.examples import Example, StepReport
-from mini_lima.data.rouge import rouge_l, words
+from mini_lima.data.rouge import rouge_l_of_all, words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 TOKENIZER = Path(__file__).parents[1] / "assets" / "qwen-tiny" / "tokenizer.json"
 SAMPLE = 200
 """Texts between which self-similarity is measured, and labels that are counted."""
+AT_ONCE = 1000
+"""Texts that are tokenized together: what the tokenizer says of a text is large."""
 
 
 def counts(
@@ -92,13 +94,16 @@ def lengths(texts: Sequence[str]) -> dict[str, dict[str, float]]:
     return {
         "characters": _spread([len(text) for text in texts]),
         "words": _spread([len(text.split()) for text in texts]),
-        "tokens": _spread(tokens(texts)),
+        "tokens": _spread(list(tokens(texts))),
     }
 
 
-def tokens(texts: Sequence[str]) -> list[int]:
-    """Return the number of tokens of each of ``texts``, without special ones."""
-    return [len(each.ids) for each in _tokenizer().encode_batch(texts, add_special_tokens=False)]
+def tokens(texts: Iterable[str]) -> Iterator[int]:
+    """Yield the number of tokens of each of ``texts``, without special ones."""
+    tokenizer, rest = _tokenizer(), iter(texts)
+    while some := list(islice(rest, AT_ONCE)):
+        for each in tokenizer.encode_batch_fast(some, add_special_tokens=False):
+            yield len(each.ids)
 
 
 def tasks(examples: Sequence[Example]) -> dict[str, Any]:
@@ -135,22 +140,31 @@ def diversity(texts: Sequence[str]) -> dict[str, float]:
     *A Diversity-Promoting Objective Function*); it falls with the amount of text. Self-similarity
     is the mean, over a random sample of 200 texts, of the highest ROUGE-L with another of them.
     """
-    told = [words(text) for text in texts]
-    drawn = random.Random(0).sample(list(texts), min(SAMPLE, len(texts)))
-    nearest = [
-        max((rouge_l(one, other) for j, other in enumerate(drawn) if i != j), default=0.0)
-        for i, one in enumerate(drawn)
-    ]
+    singles: set[str] = set()
+    doubles: set[tuple[str, str]] = set()
+    single_count = double_count = 0
+    for text in texts:
+        told = words(text)
+        singles.update(told)
+        doubles.update(pairwise(told))
+        single_count += len(told)
+        double_count += max(len(told) - 1, 0)
     return {
-        "distinct_1": _distinct(word for text in told for word in text),
-        "distinct_2": _distinct(pair for text in told for pair in pairwise(text)),
-        "self_similarity": fmean(nearest) if nearest else 0.0,
+        "distinct_1": len(singles) / single_count if single_count else 0.0,
+        "distinct_2": len(doubles) / double_count if double_count else 0.0,
+        "self_similarity": _self_similarity(texts),
     }
 
 
-def _distinct(grams: Iterable[Any]) -> float:
-    counted = Counter(grams)
-    return len(counted) / counted.total() if counted else 0.0
+def _self_similarity(texts: Sequence[str]) -> float:
+    drawn = random.Random(0).sample(list(texts), min(SAMPLE, len(texts)))
+    told = [each for text in drawn if (each := words(text))]
+    if len(told) < 2:
+        return 0.0
+    scores = rouge_l_of_all(told, told)
+    for own in range(len(told)):
+        scores[own, own] = 0.0
+    return float(scores.max(axis=1).sum()) / len(drawn)
 
 
 def _spread(numbers: Sequence[int]) -> dict[str, float]:

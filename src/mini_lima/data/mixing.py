@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Interval
 
-from mini_lima.data.examples import Example, StepReport, read_examples, write_examples
+from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.data.subsets import in_place, random_order
 from mini_lima.errors import UserError
@@ -17,16 +16,15 @@ PREFIX = "other:"
 """Stands before an id of the other data set that this one has too, taken or not."""
 
 
-def _expect_mixed(*, data: Sequence[Example], other: Sequence[Example], **how: Any) -> Forecast:
-    return Forecast(examples=mixed(data, other, **how))
+def _expect_mixed(data: Sequence[Example], **how: Any) -> Forecast:
+    return Forecast(examples=mix(data, **how).examples or ())
 
 
 @forecast_by(_expect_mixed)
 def mix(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
-    other: Path,
+    other: Sequence[Example],
     share: Annotated[float, Interval(gt=0, lt=1)] | None = None,
     n: Annotated[int, Ge(1)] | None = None,
     seed: int = 0,
@@ -37,7 +35,6 @@ def mix(
     as it must be; in the other data set's example it gets `PREFIX`.
 
     Args:
-        output_dir: Receives the data set.
         data: One data set.
         other: The other one.
         share: The other's part of the result; None for all of both or, with n, for the parts that
@@ -48,37 +45,18 @@ def mix(
     Raises:
         UserError: one of them has too few examples.
     """
-    one, two = read_examples(data), read_examples(other)
-    after = mixed(one, two, share=share, n=n, seed=seed)
-    write_examples(output_dir, after)
-    of_data, of_other = _sizes(len(one), len(two), share, n)
-    return StepReport(figures={"of_data": of_data, "of_other": of_other})
-
-
-def mixed(
-    one: Sequence[Example],
-    two: Sequence[Example],
-    *,
-    share: float | None = None,
-    n: int | None = None,
-    seed: int = 0,
-) -> list[Example]:
-    """Return what `mix` makes of two data sets.
-
-    Raises:
-        UserError: as `mix`.
-    """
-    first, second = _sizes(len(one), len(two), share, n)
-    for name, wanted, there in (("data", first, one), ("other", second, two)):
+    first, second = _sizes(len(data), len(other), share, n)
+    for name, wanted, there in (("data", first, data), ("other", second, other)):
         if wanted > len(there):
             raise UserError(
                 f"mix: {wanted} examples of {name} are needed for share={share} and n={n}, and"
                 f" there are only {len(there)}"
             )
-    taken = in_place(one, random_order(one, seed)[:first])
+    taken = in_place(data, random_order(data, seed)[:first])
     # From the other end of the same order: ids that both have are not taken from both.
-    beside = in_place(two, random_order(two, seed)[len(two) - second :])
-    return _interleaved(taken, _with_own_ids(beside, {each.id for each in one}))
+    beside = in_place(other, random_order(other, seed)[len(other) - second :])
+    after = _interleaved(taken, _with_own_ids(beside, {each.id for each in data}))
+    return StepReport(after, figures={"of_data": first, "of_other": second})
 
 
 def _sizes(one: int, two: int, share: float | None, n: int | None) -> tuple[int, int]:

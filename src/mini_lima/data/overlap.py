@@ -15,31 +15,30 @@ A word is what `rouge.words` takes for one: a character of a script without spac
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Interval
 
 from mini_lima.contamination import Contamination, Hit, write_contamination
-from mini_lima.data.examples import Example, Reject, StepReport, read_examples, write_examples
-from mini_lima.data.rouge import words
+from mini_lima.data.examples import Example, Reject, StepReport, read_examples
+from mini_lima.data.rouge import rouge_l_of_all, words
+from mini_lima.data.tables import read_json_rows
 from mini_lima.errors import UserError
 
 LEAST_IN_A_ROW = 8
 """Words that a short instruction needs for being found as a whole."""
 AT_ONCE = 1024
 """Texts whose scores against all instructions are in memory together."""
-UNKNOWN = "\0"
-"""Stands for every word that no instruction has."""
 
 Threshold = Annotated[float, Interval(gt=0, lt=1)] | None
 Words = Annotated[int, Ge(1)] | None
 
 
 def decontaminate(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
     evaluation_set: Path,
     rouge_l: Threshold = 0.7,
     ngram: Words = 13,
@@ -47,7 +46,6 @@ def decontaminate(
     """Leave out the examples that hold an instruction of the evaluation set, as rejects.
 
     Args:
-        output_dir: Receives the data set.
         data: What is checked.
         evaluation_set: File with the instructions.
         rouge_l: ROUGE-L (F1) above which two texts are alike; None to look at words in a row alone.
@@ -56,19 +54,18 @@ def decontaminate(
     Raises:
         UserError: both are None, or the evaluation set cannot be read.
     """
-    examples = read_examples(data)
-    found = overlap(examples, read_instructions(evaluation_set), rouge_l=rouge_l, ngram=ngram)
+    found = overlap(data, read_instructions(evaluation_set), rouge_l=rouge_l, ngram=ngram)
     first: dict[str, Hit] = {}
     for hit in found.hits:
         first.setdefault(hit.example, hit)
-    rejects = [_reject(each, first[each.id]) for each in examples if each.id in first]
-    write_examples(output_dir, [each for each in examples if each.id not in first])
+    rejects = [_reject(each, first[each.id]) for each in data if each.id in first]
     figures = {
         "checked": found.checked,
         "removed": len(rejects),
         "instructions_found": len(found.instructions_hit),
     }
-    return StepReport(rejects=rejects, figures=figures)
+    after = [each for each in data if each.id not in first]
+    return StepReport(after, rejects=rejects, figures=figures)
 
 
 def _reject(example: Example, hit: Hit) -> Reject:
@@ -125,14 +122,14 @@ def overlap(
     if rouge_l is None and ngram is None:
         raise UserError("rouge_l and ngram are both null: nothing is left to look at")
     asked = list(dict.fromkeys(instructions))
-    spelling = _Spelling(asked)
+    told = [words(each) for each in asked]
     found: dict[tuple[int, int], tuple[str, str]] = {}
     if ngram is not None:
-        for pair in _in_a_row(examples, spelling, ngram):
-            found[pair[:2]] = ("text", f"{pair[2]}-gram")
+        for at, which, length in _in_a_row(examples, told, ngram):
+            found[at, which] = ("text", f"{length}-gram")
     if rouge_l is not None:
         best: dict[tuple[int, int], float] = {}
-        for at, which, part, score in _alike(examples, spelling, rouge_l):
+        for at, which, part, score in _alike(examples, told, rouge_l):
             if score > best.get((at, which), 0.0):
                 best[at, which] = score
                 found[at, which] = (part, f"rouge_l {score:.2f}")
@@ -143,80 +140,55 @@ def overlap(
     return Contamination(len(examples), len(asked), rouge_l, ngram, tuple(hits))
 
 
-class _Spelling:
-    """Writes texts with one character per word, so that they are compared as fast as strings.
-
-    A word that no instruction has cannot be shared with one, so all of those are `UNKNOWN`: neither
-    longest common subsequences nor words in a row are changed by it.
-    """
-
-    def __init__(self, instructions: Sequence[str]) -> None:
-        told = [words(each) for each in instructions]
-        known = dict.fromkeys(word for each in told for word in each)
-        self._codes = {word: chr(code) for code, word in enumerate(known, start=1)}
-        self.instructions = ["".join(self._codes[word] for word in each) for each in told]
-
-    def __call__(self, text: str) -> str:
-        return "".join(self._codes.get(word, UNKNOWN) for word in words(text))
-
-
 def _in_a_row(
-    examples: Sequence[Example], spelling: _Spelling, size: int
+    examples: Sequence[Example], asked: Sequence[Sequence[str]], size: int
 ) -> Iterator[tuple[int, int, int]]:
     """Yield (example, instruction, words that they share in a row), each pair at least once."""
-    grams: dict[str, set[int]] = {}
-    for which, instruction in enumerate(spelling.instructions):
+    grams: dict[tuple[str, ...], set[int]] = {}
+    for which, instruction in enumerate(asked):
         length = min(size, len(instruction))
         if length >= min(size, LEAST_IN_A_ROW):
             for gram in _grams(instruction, length):
                 grams.setdefault(gram, set()).add(which)
     sizes = sorted({len(gram) for gram in grams})
+    vocabulary = {word for gram in grams for word in gram}
     for at, example in enumerate(examples):
         texts = [text for turn in example.history for text in turn]
         whole = "\n".join([*texts, example.instruction, example.input, example.output])
-        # A word that no instruction has is in no gram either: what is between such words is enough.
-        for run in spelling(whole).split(UNKNOWN):
+        # A word that no instruction has is in no gram: the words between two such are enough.
+        for is_known, run in groupby(words(whole), vocabulary.__contains__):
+            told = list(run) if is_known else []
             for length in sizes:
-                for gram in _grams(run, length):
+                for gram in _grams(told, length):
                     for which in grams.get(gram, ()):
                         yield at, which, length
 
 
-def _grams(text: str, length: int) -> Iterator[str]:
-    return (text[at : at + length] for at in range(len(text) - length + 1))
+def _grams(told: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    return (tuple(told[at : at + length]) for at in range(len(told) - length + 1))
 
 
 def _alike(
-    examples: Sequence[Example], spelling: _Spelling, threshold: float
+    examples: Sequence[Example], asked: Sequence[Sequence[str]], threshold: float
 ) -> Iterator[tuple[int, int, str, float]]:
     """Yield (example, instruction, part of the example, ROUGE-L), each pair at least once."""
     import numpy as np
-    from rapidfuzz import process
-    from rapidfuzz.distance import Indel
 
-    users: dict[str, list[tuple[int, str]]] = {}
-    for at, example in enumerate(examples):
-        for part, text in _parts(example).items():
-            if spelled := spelling(text):
-                users.setdefault(spelled, []).append((at, part))
-    texts = list(users)
     # Of no words: it is like nothing, and the library would call two such texts the same.
-    which = [number for number, text in enumerate(spelling.instructions) if text]
-    asked = [spelling.instructions[number] for number in which]
-    for start in range(0, len(texts), AT_ONCE) if asked else ():
-        some = texts[start : start + AT_ONCE]
-        scores = process.cdist(
-            some,
-            asked,
-            scorer=Indel.normalized_similarity,
-            score_cutoff=threshold,
-            dtype=np.float64,
-            workers=-1,
-        )
+    which = [number for number, told in enumerate(asked) if told]
+    parts = (
+        (at, part, told)
+        for at, example in enumerate(examples)
+        for part, text in _parts(example).items()
+        if (told := words(text))
+    )
+    while which and (some := list(islice(parts, AT_ONCE))):
+        texts = [each for _, _, each in some]
+        scores = rouge_l_of_all(texts, [asked[number] for number in which], at_least=threshold)
         # The cutoff lets the threshold itself pass, and floating point a little below it.
         for row, column in np.argwhere(scores.round(9) > threshold):
-            for at, part in users[some[row]]:
-                yield at, which[column], part, float(scores[row, column])
+            at, part, _ = some[row]
+            yield at, which[column], part, float(scores[row, column])
 
 
 def _parts(example: Example) -> Mapping[str, str]:
@@ -236,26 +208,16 @@ def read_instructions(evaluation_set: Path) -> list[str]:
     Raises:
         UserError: it cannot be read, or a row has neither.
     """
-    try:
-        text = evaluation_set.read_text(encoding="utf-8")
-        rows = _rows(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{evaluation_set}: cannot be read as JSON or JSON Lines ({error})"
-        ) from error
-    if not rows:
+    found: list[str] = []
+    for row in read_json_rows(evaluation_set):
+        texts = row.value if isinstance(row.value, Mapping) else {}
+        text = texts.get("instruction", texts.get("prompt"))
+        if not isinstance(text, str):
+            raise UserError(
+                f"{evaluation_set}: {row.place}: an object with the text 'instruction' or 'prompt'"
+                " was expected"
+            )
+        found.append(text)
+    if not found:
         raise UserError(f"{evaluation_set}: holds no instruction")
-    return [_instruction(row, f"{evaluation_set}, row {k}") for k, row in enumerate(rows, start=1)]
-
-
-def _rows(text: str) -> list[Any]:
-    if text.lstrip().startswith("["):
-        return list(json.loads(text))
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
-
-
-def _instruction(row: Any, place: str) -> str:
-    for name in ("instruction", "prompt"):
-        if isinstance(row, dict) and isinstance(row.get(name), str):
-            return str(row[name])
-    raise UserError(f"{place}: an object with the text 'instruction' or 'prompt' was expected")
+    return found

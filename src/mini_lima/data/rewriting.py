@@ -5,21 +5,20 @@ sets then differ in one thing. Another prompt is another text file.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mini_lima.chat import Chat, Reply, user_says
+from mini_lima.chat import Chat, user_says
 from mini_lima.data.examples import (
     Earlier,
     Example,
     Reject,
     StepReport,
     read_examples,
-    write_examples,
 )
-from mini_lima.data.filters import Objection, RewritingFilters, rewriting_objection
-from mini_lima.data.prompts import Template, read_template
+from mini_lima.data.filters import RewritingFilters, rewriting_objection
+from mini_lima.data.prompts import read_template
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.language import languages
 
@@ -28,7 +27,7 @@ OF_EXAMPLE = ("name", "instruction", "instr", "input", "output", "system")
 
 
 @dataclass(frozen=True)
-class WorkedExample:
+class FewShot:
     """An example inside the prompt: a short output and what it should have been.
 
     Its fields are ``ex_name``, ``ex_instr``, ``ex_input``, ``ex_output`` and ``ex_expanded``.
@@ -40,22 +39,26 @@ class WorkedExample:
     output: str
     expanded: str
 
+    def fields(self) -> dict[str, str]:
+        """Return its texts by the names that the study's prompt has for them."""
+        named = {f"ex_{name}": text for name, text in vars(self).items()}
+        return {**named, "ex_instr": named.pop("ex_instruction")}
 
-def expected(
+
+def _expect_rewritten(
     *,
     data: Sequence[Example],
     teacher: Chat,
     prompt: Path,
-    worked_example: WorkedExample | None = None,
+    few_shot: FewShot | None = None,
     fields: Mapping[str, str] | None = None,
     **_: Any,
 ) -> Forecast:
-    """Say what `rewrite` will ask for the examples of ``data``."""
-    texts = _prompts(data, prompt, worked_example, fields or {})
+    texts = _prompts(data, prompt, few_shot, fields or {})
     return Forecast([teacher.model.request(each) for each in user_says(texts)], data, longer=True)
 
 
-@forecast_by(expected)
+@forecast_by(_expect_rewritten)
 def rewrite(
     output_dir: Path,
     *,
@@ -63,7 +66,7 @@ def rewrite(
     teacher: Chat,
     step_name: str,
     prompt: Path,
-    worked_example: WorkedExample | None = None,
+    few_shot: FewShot | None = None,
     fields: Mapping[str, str] | None = None,
     filters: RewritingFilters | None = None,
 ) -> StepReport:
@@ -72,31 +75,48 @@ def rewrite(
     An example whose rewriting is empty or fails a filter is left out, kept as a reject and counted.
 
     Args:
-        output_dir: Receives the examples.
+        output_dir: Receives the ledger of the requests.
         data: A finished data set.
         teacher: Who rewrites.
         step_name: What the arm calls this step.
         prompt: Template of the prompt. Its fields are those of an example (`OF_EXAMPLE`) and those
             of the next two.
-        worked_example: Shown in every prompt.
+        few_shot: Shown in every prompt.
         fields: Further texts, by the name of their field.
         filters: What is not used; None for all filters.
     """
     before = read_examples(data)
-    texts = _prompts(before, prompt, worked_example, fields or {})
+    texts = _prompts(before, prompt, few_shot, fields or {})
     with teacher.session(output_dir) as session:
         replies = session.ask(user_says(texts), label=f"{step_name}: {prompt.stem}")
-    on = filters or RewritingFilters()
     languages_before = languages(example.instruction for example in before)
+    shown = (few_shot.output, few_shot.expanded) if few_shot else ()
     after: list[Example] = []
     rejects: list[Reject] = []
     for example, reply in zip(before, replies, strict=True):
-        if no := _objection(example, reply, worked_example, languages_before, on):
+        text = reply.text.strip()
+        if no := rewriting_objection(
+            reply,
+            before=example.output,
+            given=f"{example.instruction}\n{example.input}",
+            example=shown,
+            expected=languages_before,
+            on=filters or RewritingFilters(),
+        ):
             rejects.append(Reject(no.code, example.id, reply.request_key, reply.text, no.detail))
-        else:
-            after.append(_rewritten(example, reply, step_name))
-    write_examples(output_dir, after)
+            continue
+        was = Earlier(example.output, example.source, example.request)
+        after.append(
+            replace(
+                example,
+                output=text,
+                source=step_name,
+                request=reply.request_key,
+                earlier=(*example.earlier, was),
+            )
+        )
     return StepReport(
+        after,
         rejects=rejects,
         requests={step_name: len(texts)},
         cost=session.ledger.value,
@@ -108,57 +128,14 @@ def rewrite(
 def _prompts(
     examples: Sequence[Example],
     prompt: Path,
-    worked: WorkedExample | None,
+    few_shot: FewShot | None,
     further: Mapping[str, str],
 ) -> list[str]:
-    constant = dict(further)
-    if worked is not None:
-        short = {**asdict(worked), "instr": worked.instruction}
-        del short["instruction"]
-        constant |= {f"ex_{name}": text for name, text in short.items()}
+    constant = {**further, **(few_shot.fields() if few_shot else {})}
     template = read_template(prompt, fields=[*OF_EXAMPLE, *constant], needs=("output",))
-    return [_filled(template, each, constant) for each in examples]
+    return [template.fill({**constant, **_own_fields(each)}) for each in examples]
 
 
-def _filled(template: Template, example: Example, constant: Mapping[str, str]) -> str:
-    own = {
-        "name": example.name,
-        "instruction": example.instruction,
-        "instr": example.instruction,
-        "input": example.input,
-        "output": example.output,
-        "system": example.system,
-    }
-    return template.fill({**constant, **own})
-
-
-def _objection(
-    example: Example,
-    reply: Reply,
-    worked: WorkedExample | None,
-    expected: frozenset[str],
-    on: RewritingFilters,
-) -> Objection | None:
-    if reply.error is not None:
-        return Objection(f"no reply: {reply.error}")
-    if not reply.text.strip():
-        return Objection("empty reply")
-    return rewriting_objection(
-        reply.text.strip(),
-        before=example.output,
-        given=f"{example.instruction}\n{example.input}",
-        example=(worked.output, worked.expanded) if worked else (),
-        expected=expected,
-        cut=reply.finish_reason == "length",
-        on=on,
-    )
-
-
-def _rewritten(example: Example, reply: Reply, step_name: str) -> Example:
-    return replace(
-        example,
-        output=reply.text.strip(),
-        source=step_name,
-        request=reply.request_key,
-        earlier=(*example.earlier, Earlier(example.output, example.source, example.request)),
-    )
+def _own_fields(example: Example) -> dict[str, str]:
+    texts = {**vars(example), "instr": example.instruction}
+    return {name: texts[name] for name in OF_EXAMPLE}

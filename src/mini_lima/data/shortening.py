@@ -9,12 +9,11 @@ finding their words takes a dictionary.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from mini_lima.data.examples import Example, Reject, StepReport, read_examples, write_examples
+from mini_lima.data.examples import Example, Reject, StepReport
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.errors import UserError
 
@@ -41,19 +40,16 @@ STOP = r"[.!?…。！？｡।॥؟۔][\p{P}\p{S}]*+\Z"
 ABBREVIATION = r"(?i)\W*(?:mrs?|ms|dr|prof|st|vs|etc|cf|fig|eq|vol|pp?|(?:\p{L}\.)*\p{L})\."
 
 
-def _expect_truncated(*, data: Sequence[Example], **how: Any) -> Forecast:
+def _expect_truncated(data: Sequence[Example], **how: Any) -> Forecast:
     """Expect every example, cut: which of them would be empty depends on the texts."""
-    outputs = (truncated(example, **how) or example.output[:1] for example in data)
-    return Forecast(
-        examples=[replace(each, output=output) for each, output in zip(data, outputs, strict=True)]
-    )
+    cut_ones = {each.id: each for each in truncate(data, **how).examples or ()}
+    return Forecast(examples=[cut_ones.get(e.id) or replace(e, output=e.output[:1]) for e in data])
 
 
 @forecast_by(_expect_truncated)
 def truncate(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
     words: Annotated[int, Ge(1)] | None = None,
     characters: Annotated[int, Ge(1)] | None = None,
     to: Literal["earlier"] | None = None,
@@ -65,7 +61,6 @@ def truncate(
     within it is left out, as a reject.
 
     Args:
-        output_dir: Receives the data set.
         data: Whose outputs are cut.
         words: So many words; a character of a script without spaces counts as one.
         characters: So many characters.
@@ -76,49 +71,30 @@ def truncate(
     Raises:
         UserError: not exactly one length.
     """
-    before = read_examples(data)
-    after: list[Example] = []
-    rejects: list[Reject] = []
-    cut = 0
-    for example in before:
-        output = truncated(example, words=words, characters=characters, to=to, end=end)
-        if output:
-            cut += output != example.output
-            after.append(replace(example, output=output))
-        else:
-            rejects.append(Reject("nothing is left", example.id, example.request, example.output))
-    write_examples(output_dir, after)
-    figures = {"truncated": cut, "unchanged": len(after) - cut, "empty": len(rejects)}
-    if to is not None:
-        figures["never_changed"] = sum(not example.earlier for example in before)
-    return StepReport(rejects=rejects, figures=figures)
-
-
-def truncated(
-    example: Example,
-    *,
-    words: int | None = None,
-    characters: int | None = None,
-    to: Literal["earlier"] | None = None,
-    end: End = "word",
-) -> str:
-    """Return the output of ``example`` as `truncate` leaves it; empty if nothing is left.
-
-    Raises:
-        UserError: as `truncate`.
-    """
     sizes = {"words": words, "characters": characters, "to": to}
     given = [name for name, size in sizes.items() if size is not None]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise UserError(f"truncate takes exactly one of words, characters and to; found {found}")
-    if words is not None:
-        most = _after_words(example.output, words)
-    elif characters is not None:
-        most = characters
-    else:
-        most = len(example.earlier[-1].output) if example.earlier else len(example.output)
-    return cut(example.output, most, end)
+    after: list[Example] = []
+    rejects: list[Reject] = []
+    shorter = 0
+    for example in data:
+        if words is not None:
+            most = _after_words(example.output, words)
+        elif characters is not None:
+            most = characters
+        else:
+            most = len(example.earlier[-1].output) if example.earlier else len(example.output)
+        if output := cut(example.output, most, end):
+            shorter += output != example.output
+            after.append(replace(example, output=output))
+        else:
+            rejects.append(Reject("nothing is left", example.id, example.request, example.output))
+    figures = {"truncated": shorter, "unchanged": len(after) - shorter, "empty": len(rejects)}
+    if to is not None:
+        figures["never_changed"] = sum(not example.earlier for example in data)
+    return StepReport(after, rejects=rejects, figures=figures)
 
 
 def cut(text: str, most: int, end: End) -> str:

@@ -1,11 +1,12 @@
 """What is common to all steps of an arm: a function makes or changes examples, the rest is made here.
 
-A step is a plain function with keywords that writes ``examples.jsonl``:
+A step is a plain function with keywords. It asks for what it needs by name, and either returns its
+examples or, if it asks for ``output_dir``, writes ``examples.jsonl`` there:
 
+    def halve(data: Sequence[Example], *, ratio: float) -> Sequence[Example]:
     def halve(output_dir: Path, *, data: Path, ratio: float) -> None:
 
-It asks for what it needs by name. Around it every example gets an id and its lineage, and the data
-set its figures:
+Around it every example gets an id and its lineage, and the data set its figures:
 
     examples.jsonl   a row per example, with what it was before
     rejects.jsonl    all that is not used, with the reason
@@ -15,7 +16,6 @@ A step that asks a teacher says beforehand which requests it will make (`forecas
 plan is exact and a budget can be kept.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,21 +30,19 @@ from mini_lima.data.examples import (
     Earlier,
     Example,
     StepReport,
-    example_of,
     read_examples,
+    row_of,
     write_examples,
 )
 from mini_lima.data.measures import counts
-from mini_lima.data.tables import HALF_A_CHARACTER
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from mini_lima.files import problems, read_json, read_lines, write_json, write_jsonl, write_text
 from mini_lima.targets import find
 
 GIVEN = ("output_dir", "teacher", "seeds", "evaluation_set", "step_name")
 """Keywords that a step is given where it names them, besides the data sets that it reads."""
-TEXTS = ("id", "instruction", "output", "input", "system", "task", "name", "source")
 FORECAST = "forecast"
-Step = TypeVar("Step", bound=Callable[..., StepReport | None])
+Step = TypeVar("Step", bound=Callable[..., StepReport | Sequence[Example] | None])
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ def forecast_by(says: Callable[..., Forecast]) -> Callable[[Step], Step]:
     """Give a step the function that says what it will ask and make.
 
     Args:
-        says: Takes the step's keywords, in which each data set is the list of its examples, as
-            far as they are known, and neither ``output_dir`` nor ``step_name``.
+        says: Takes the step's keywords, in which each data set is a list of its examples, as far as
+            they are known, and neither ``output_dir`` nor ``step_name``.
     """
 
     def given(step: Step) -> Step:
@@ -133,13 +131,19 @@ def run_step(
         UserError: what it wrote is no data set.
     """
     function = find(f"step {name}", step)
+    wanted = signature(function).parameters
     extra: dict[str, Any] = {} if teacher is None else {"teacher": teacher}
-    if "step_name" in signature(function).parameters:
+    if "step_name" in wanted:
         extra["step_name"] = name
-    report = function(output_dir, **keywords, **given, **extra) or StepReport()
-    if not isinstance(report, StepReport):
-        raise UserError(f"step {name}: returned a {type(report).__name__}; StepReport, or nothing")
-    before = [*read_examples(given[inputs[0]])] if inputs else []
+    data = {each: read_examples(given[each]) for each in inputs}
+    before = data[inputs[0]] if inputs else []
+    if "output_dir" in wanted:
+        returned = function(output_dir, **keywords, **given, **extra)
+    else:
+        returned = function(**keywords, **{**given, **data}, **extra)
+    report = _report(name, returned)
+    if report.examples is not None:
+        write_examples(output_dir, report.examples)
     examples = _completed(output_dir, name, before)
     rejects = [each if each.prompt else replace(each, prompt=name) for each in report.rejects]
     if not examples:
@@ -147,8 +151,7 @@ def run_step(
         raise UserError(f"step {name} left no example at all: {dict(reasons) or 'none was made'}")
     write_examples(output_dir, examples)
     write_jsonl(output_dir / "rejects.jsonl", map(asdict, rejects))
-    report = replace(report, rejects=rejects)
-    stats = counts(name, examples, before, report)
+    stats = counts(name, examples, before, replace(report, rejects=rejects))
     earlier = [read_json(given[each] / "stats.json") for each in inputs]
     # Where replies of steps before are found; a step may ask elsewhere than the one before it.
     endpoints = [each for stats_before in earlier for each in stats_before["endpoints"]]
@@ -163,59 +166,54 @@ def run_step(
     write_text(output_dir / "card.md", card(examples, stats))
 
 
+def _report(name: str, returned: object) -> StepReport:
+    if isinstance(returned, StepReport):
+        return returned
+    if isinstance(returned, list | tuple) and all(isinstance(each, Example) for each in returned):
+        return StepReport(examples=returned)
+    if returned is None:
+        return StepReport()
+    raise UserError(
+        f"step {name}: returned a {type(returned).__name__}; a list of examples, StepReport, or"
+        " nothing was expected"
+    )
+
+
 def _completed(output_dir: Path, name: str, before: Sequence[Example]) -> list[Example]:
     """Read what the step ``name`` wrote, and give each example its id and its lineage.
 
     A row with the id of an example before is that example: what the row leaves out is as it was,
     and an output that was changed is kept beside the new one.
     """
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import from_json
+
     path = output_dir / EXAMPLES
     if not path.is_file():
         raise UserError(f"step {name} wrote no {EXAMPLES}")
-    try:
-        rows = read_jsonl(path)
-    except ValueError as error:
-        raise UserError(f"step {name}: its {EXAMPLES} is not JSON Lines: {error}") from error
+    adapter = TypeAdapter(Example)
     known = {each.id: each for each in before}
     examples: list[Example] = []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        where = f"step {name}: {EXAMPLES}:{number}"
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: an object was expected, found {type(row).__name__}")
-        example = _example(where, row, known, name, number)
-        if (first := seen.setdefault(example.id, number)) != number:
-            raise UserError(f"{where}: the id {example.id!r} is also on line {first}")
+    place_of: dict[str, str] = {}
+    for number, (place, line) in enumerate(read_lines(path)):
+        try:
+            row = from_json(line)
+            if not isinstance(row, dict):
+                raise UserError(f"step {name}: {place}: an object was expected, found {row!r:.40}")
+            old = known.get(str(row.get("id")))
+            whole = {"id": f"{name}.{number}", **(row_of(old) if old else {}), **row}
+            example = _with_lineage(adapter.validate_python(whole), old, name)
+        except ValidationError as error:
+            raise UserError(f"step {name}: {place}: {problems(error)[0]}") from None
+        except ValueError as error:
+            raise UserError(f"step {name}: {place}: not JSON: {error}") from None
+        if (first := place_of.setdefault(example.id, place)) != place:
+            raise UserError(f"step {name}: {place}: the id {example.id!r} is also that of {first}")
         examples.append(example)
     return examples
 
 
-def _example(
-    where: str, row: Mapping[str, Any], known: Mapping[str, Example], name: str, number: int
-) -> Example:
-    fields = Example.__dataclass_fields__
-    if unknown := sorted(set(row) - set(fields)):
-        raise UserError(
-            f"{where}: {unknown[0]!r} is no field of an example; there are {', '.join(fields)}"
-            " (fields holds what else is worth keeping)"
-        )
-    for key in TEXTS:
-        if not isinstance(row.get(key, ""), str):
-            raise UserError(f"{where}: {key!r} must be a text, found {row[key]!r:.40}")
-    if HALF_A_CHARACTER.search(json.dumps(row, ensure_ascii=False)):
-        raise UserError(f"{where}: holds half a surrogate pair; write it as U+FFFD")
-    old = known.get(row.get("id", ""))
-    base = {} if old is None else asdict(old)
-    whole = {"id": f"{name}.{number - 1}", **base, **row}
-    if not isinstance(whole.get("fields", {}), dict):
-        raise UserError(f"{where}: 'fields' must be an object, found {whole['fields']!r:.40}")
-    for key in ("instruction", "output"):
-        if not whole.get(key, "").strip():
-            raise UserError(f"{where}: {key!r} is empty or missing")
-    try:
-        example = example_of(whole)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {error}") from error
+def _with_lineage(example: Example, old: Example | None, name: str) -> Example:
     if old is not None and example.output != old.output and example.earlier == old.earlier:
         was = Earlier(old.output, old.source, old.request)
         example = replace(

@@ -13,15 +13,15 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import accumulate, islice
 from statistics import quantiles
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
-from mini_lima.data.examples import Example, StepReport, read_examples, write_examples
+from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.errors import UserError
 
@@ -29,18 +29,16 @@ By = Literal["random", "longest", "shortest", "field"]
 Order = Literal["highest", "lowest"]
 Size = Literal["examples", "tokens", "length_quantiles"]
 BINS = 10
-AT_ONCE = 1000
-"""Examples that are tokenized together: what the tokenizer says of a text is large."""
 
 
 def _expect_selected(
-    *, data: Sequence[Example], tokens: int | None = None, by: By = "random", **how: Any
+    data: Sequence[Example], *, tokens: int | None = None, by: By = "random", **how: Any
 ) -> Forecast:
     """Expect as many examples; what they say in a field, and their tokens, may not be known yet."""
     _check(tokens=tokens, by=by, **how)
     how |= {"by": "random", "field": None} if by == "field" else {"by": by}
     try:
-        return Forecast(examples=selected(data, tokens=tokens, **how))
+        return Forecast(examples=select(data, tokens=tokens, **how).examples or ())
     except UserError:
         if tokens is None:
             raise
@@ -49,9 +47,8 @@ def _expect_selected(
 
 @forecast_by(_expect_selected)
 def select(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
     n: Annotated[int, Ge(1)] | None = None,
     tokens: Annotated[int, Ge(1)] | None = None,
     share: Annotated[float, Interval(gt=0, le=1)] | None = None,
@@ -63,7 +60,6 @@ def select(
     """Keep some of the examples, in their order; exactly one of n, tokens and share says how many.
 
     Args:
-        output_dir: Receives the data set.
         data: What to choose from.
         n: So many examples.
         tokens: As many as fit, taken in the order that ``by`` says until the first that does not.
@@ -76,51 +72,28 @@ def select(
     Raises:
         UserError: not exactly one size, more than there is, or a field that is no number.
     """
-    before = read_examples(data)
-    after = selected(
-        before, n=n, tokens=tokens, share=share, by=by, field=field, order=order, seed=seed
-    )
-    write_examples(output_dir, after)
-    counted = {} if tokens is None else {"tokens": sum(token_counts(after))}
-    return StepReport(figures={"selected": len(after), "of": len(before), **counted})
-
-
-def selected(
-    examples: Sequence[Example],
-    *,
-    n: int | None = None,
-    tokens: int | None = None,
-    share: float | None = None,
-    by: By = "random",
-    field: str | None = None,
-    order: Order = "highest",
-    seed: int = 0,
-) -> list[Example]:
-    """Return what `select` keeps of ``examples``.
-
-    Raises:
-        UserError: as `select`.
-    """
     _check(n=n, tokens=tokens, share=share, by=by, field=field)
-    ranked = _ranked(examples, by, field, order, seed)
+    ranked = _ranked(data, by, field, order, seed)
+    figures = {}
     if n is not None:
-        if n > len(examples):
-            raise UserError(f"select: n={n}, and there are only {len(examples)} examples")
+        if n > len(data):
+            raise UserError(f"select: n={n}, and there are only {len(data)} examples")
         count = n
     elif share is not None:
-        count = max(1, math.floor(share * len(examples) + 0.5))
+        count = max(1, math.floor(share * len(data) + 0.5))
     else:
         assert tokens is not None
-        counted = token_counts([examples[at] for at in ranked])
-        if tokens > sum(counted):
+        counted = list(accumulate(token_counts([data[at] for at in ranked])))
+        if tokens > counted[-1]:
             raise UserError(
-                f"select: tokens={tokens}, and the {len(examples)} examples have only"
-                f" {sum(counted)}"
+                f"select: tokens={tokens}, and the {len(data)} examples have only {counted[-1]}"
             )
-        count = fitting(counted, tokens)
+        count = bisect_right(counted, tokens)
         if not count:
             raise UserError(f"select: tokens={tokens}, and the first example has {counted[0]}")
-    return in_place(examples, ranked[:count])
+        figures["tokens"] = counted[count - 1]
+    after = in_place(data, ranked[:count])
+    return StepReport(after, figures={"selected": len(after), "of": len(data), **figures})
 
 
 def _check(
@@ -198,11 +171,11 @@ class Bin:
 
 
 def _expect_matched(
-    *, data: Sequence[Example], other: Sequence[Example], by: Size = "examples", **how: Any
+    data: Sequence[Example], *, other: Sequence[Example], by: Size = "examples", **how: Any
 ) -> Forecast:
     """Expect as many examples at the most; tokens and lengths may not be known yet."""
     try:
-        return Forecast(examples=matched(data, other, by=by, **how)[0])
+        return Forecast(examples=match(data, other=other, by=by, **how).examples or ())
     except UserError:
         if by == "examples":
             raise
@@ -211,10 +184,9 @@ def _expect_matched(
 
 @forecast_by(_expect_matched)
 def match(
-    output_dir: Path,
+    data: Sequence[Example],
     *,
-    data: Path,
-    other: Path,
+    other: Sequence[Example],
     by: Size = "examples",
     most_unmatched: Annotated[float, Interval(ge=0, lt=1)] = 0.1,
     seed: int = 0,
@@ -228,7 +200,6 @@ def match(
     all of the other's are not used.
 
     Args:
-        output_dir: Receives the data set.
         data: What to choose from.
         other: The data set whose size, or lengths, it is to have.
         by: As many ``examples``; as many ``tokens``, or as few less as examples in a random order
@@ -239,90 +210,53 @@ def match(
     Raises:
         UserError: there is not enough to match the other data set.
     """
-    before, model = read_examples(data), read_examples(other)
-    after, bins = matched(before, model, by=by, most_unmatched=most_unmatched, seed=seed)
-    write_examples(output_dir, after)
-    figures: dict[str, Any] = {"matched": len(after), "of": len(before), "other": len(model)}
-    if by == "tokens":
-        figures["tokens"] = sum(token_counts(after))
-        figures["tokens_of_other"] = sum(token_counts(model))
-    if by == "length_quantiles":
+    figures: dict[str, Any] = {}
+    if by == "examples":
+        if len(data) < len(other):
+            raise UserError(
+                f"match: the other data set has {len(other)} examples, this one only {len(data)};"
+                " match the other one to this one"
+            )
+        places = random_order(data, seed)[: len(other)]
+    elif by == "tokens":
+        places, figures = _as_many_tokens(data, other, seed)
+    else:
+        places, bins = _same_lengths(data, other, most_unmatched, seed)
         figures["unmatched"] = sum(each.wanted - each.taken for each in bins)
         figures["lengths"] = [asdict(each) for each in bins]
-    return StepReport(figures=figures)
+    sizes = {"matched": len(places), "of": len(data), "other": len(other)}
+    return StepReport(in_place(data, places), figures={**sizes, **figures})
 
 
-def matched(
-    examples: Sequence[Example],
-    other: Sequence[Example],
-    *,
-    by: Size = "examples",
-    most_unmatched: float = 0.1,
-    seed: int = 0,
-) -> tuple[list[Example], list[Bin]]:
-    """Return what `match` keeps of ``examples``, and by ranges of lengths if it goes by those.
-
-    Raises:
-        UserError: as `match`.
-    """
-    if by == "examples":
-        return as_many_examples(examples, other, seed=seed), []
-    if by == "tokens":
-        return as_many_tokens(examples, other, seed=seed), []
-    return same_lengths(examples, other, most_unmatched=most_unmatched, seed=seed)
-
-
-def as_many_examples(
-    examples: Sequence[Example], other: Sequence[Example], *, seed: int
-) -> list[Example]:
-    """Return as many of ``examples`` as ``other`` has.
-
-    Raises:
-        UserError: there are fewer.
-    """
-    if len(examples) < len(other):
-        raise UserError(
-            f"match: the other data set has {len(other)} examples, this one only {len(examples)};"
-            " match the other one to this one"
-        )
-    return in_place(examples, random_order(examples, seed)[: len(other)])
-
-
-def as_many_tokens(
-    examples: Sequence[Example], other: Sequence[Example], *, seed: int
-) -> list[Example]:
-    """Return examples that have as many tokens as ``other``, or a little less.
+def _as_many_tokens(
+    examples: Sequence[Example], other: Sequence[Example], seed: int
+) -> tuple[list[int], dict[str, int]]:
+    """Return places of examples that have as many tokens as ``other`` or a little less, and both.
 
     In a random order, each that still fits is taken: after the first that does not there is room
     for a few shorter ones, less than the longest example in all.
-
-    Raises:
-        UserError: there are fewer.
     """
-    counted, room = token_counts(examples), sum(token_counts(other))
-    if sum(counted) < room:
+    counted, wanted = token_counts(examples), sum(token_counts(other))
+    if sum(counted) < wanted:
         raise UserError(
-            f"match: the other data set has {room} tokens, this one only {sum(counted)}; match the"
-            " other one to this one"
+            f"match: the other data set has {wanted} tokens, this one only {sum(counted)}; match"
+            " the other one to this one"
         )
     taken: list[int] = []
+    room = wanted
     for at in random_order(examples, seed):
         if counted[at] <= room:
             taken.append(at)
             room -= counted[at]
     if not taken:
         raise UserError(f"match: none of the examples fits into the other data set's {room} tokens")
-    return in_place(examples, taken)
+    return taken, {"tokens": wanted - room, "tokens_of_other": wanted}
 
 
-def same_lengths(
-    examples: Sequence[Example], other: Sequence[Example], *, most_unmatched: float, seed: int
-) -> tuple[list[Example], list[Bin]]:
-    """Return examples whose outputs are as long as those of ``other``, and how well that went.
-
-    Raises:
-        UserError: the lengths overlap too little.
-    """
+def _same_lengths(
+    examples: Sequence[Example], other: Sequence[Example], most_unmatched: float, seed: int
+) -> tuple[list[int], list[Bin]]:
+    """Return places of examples with outputs as long as those of ``other``, and how well it went."""
     lengths = sorted(len(each.output) for each in other)
     deciles = quantiles(lengths, n=BINS, method="inclusive") if len(lengths) > 1 else []
     cuts = sorted({math.ceil(decile) for decile in deciles})
@@ -349,7 +283,7 @@ def same_lengths(
     taken = {b: there[b][: wanted[b]] for b in shares}
     starts, stops = [lengths[0], *cuts], [*(cut - 1 for cut in cuts), lengths[-1]]
     bins = [Bin(starts[b], stops[b], wanted[b], len(taken[b])) for b in sorted(shares)]
-    return in_place(examples, [at for places in taken.values() for at in places]), bins
+    return [at for places in taken.values() for at in places], bins
 
 
 def _apportioned(size: int, shares: Counter[int]) -> dict[int, int]:
@@ -376,27 +310,12 @@ def in_place(examples: Sequence[Example], places: Collection[int]) -> list[Examp
     return [examples[at] for at in sorted(places)]
 
 
-def fitting(counts: Iterable[int], budget: int) -> int:
-    """Return how many of the first ``counts`` add up to no more than ``budget``."""
-    total = number = 0
-    for count in counts:
-        total += count
-        if total > budget:
-            break
-        number += 1
-    return number
-
-
 def token_counts(examples: Sequence[Example]) -> list[int]:
     """Return the tokens of each example: of system message, all turns, input and output."""
     from mini_lima.data.measures import tokens
 
-    counts: list[int] = []
-    for at in range(0, len(examples), AT_ONCE):
-        texts = [_texts(example) for example in examples[at : at + AT_ONCE]]
-        counted = iter(tokens([text for each in texts for text in each]))
-        counts += [sum(next(counted) for _ in each) for each in texts]
-    return counts
+    counted = tokens(text for example in examples for text in _texts(example))
+    return [sum(islice(counted, len(_texts(example)))) for example in examples]
 
 
 def _texts(example: Example) -> list[str]:

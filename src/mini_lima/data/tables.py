@@ -70,7 +70,12 @@ def read_rows(file: Path) -> Iterator[Row]:
         raise UserError(f"{file}: it cannot be read: {error.strerror or error}") from None
 
 
-def _json(file: Path) -> Iterator[Row]:
+def read_json_rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of a JSON file, or of JSON Lines, whatever its name.
+
+    Raises:
+        UserError: it is neither.
+    """
     text = file.read_text(encoding="utf-8-sig")
     try:
         document = json.loads(text)
@@ -148,7 +153,7 @@ def _parquet(file: Path) -> Iterator[Row]:
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".json": _json,
+    ".json": read_json_rows,
     ".jsonl": _lines,
     ".ndjson": _lines,
     ".csv": _csv,

@@ -13,6 +13,7 @@ enter: moving a class is no reason to train again.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -27,8 +28,6 @@ from typing import Any
 
 _TAG = "!"
 _CLOCK_GRAIN_NS = 2_000_000_000
-
-_known: dict[tuple[int, ...], str] = {}
 
 
 def plain(value: Any, path: str) -> Any:
@@ -127,31 +126,29 @@ def _reraise(error: OSError) -> None:
 
 def _file_hash(path: Path) -> str:
     """Hash a file once per process, as long as the file system says that it is the same."""
-    # Without O_NONBLOCK, opening a pipe would wait for its writer instead of being refused.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        before = os.fstat(file.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(0, "is not a regular file", str(path))
-        found = _known.get(_state(before))
-        if found is None:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-            after = os.fstat(file.fileno())
-            if _state(after) != _state(before):
-                raise OSError(0, "changed while it was read", str(path))
-            # A file as young as the clock's grain could be rewritten without looking different.
-            if time.time_ns() - after.st_mtime_ns > _CLOCK_GRAIN_NS:
-                _known[_state(after)] = found
-    return found
+    status = os.stat(path)
+    # A file as young as the clock's grain could be rewritten without looking different.
+    is_settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN_NS
+    return (_remembered_hash if is_settled else _hash_of)(path.absolute(), _state(status))
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, *times
+
+
+def _hash_of(path: Path, state: tuple[int, ...]) -> str:
+    # Without O_NONBLOCK, opening a pipe would wait for its writer instead of being refused.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "is not a regular file", str(path))
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if _state(os.fstat(file.fileno())) != state:
+            raise OSError(0, "changed while it was read", str(path))
+    return found
+
+
+_remembered_hash = functools.lru_cache(maxsize=10_000)(_hash_of)
 
 
 def dotted_name(function: Callable[..., Any]) -> str:

@@ -152,9 +152,7 @@ def clear(path: Path) -> None:
 
 def _free(folder: Path, key: str) -> AbstractContextManager[bool]:
     """Hold the lock of the stage ``key`` in ``folder``, if nobody else does."""
-    locks = folder / ".locks"
-    locks.mkdir(exist_ok=True)
-    return locked_if_free(locks / f"{key}.lock")
+    return locked_if_free(folder / ".locks" / f"{key}.lock")
 
 
 def size_of(path: Path) -> int:

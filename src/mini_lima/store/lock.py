@@ -18,7 +18,8 @@ from mini_lima.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_held: set[int] = set()
+_open_locks: set[int] = set()
+"""As the kernel's table of open files, a property of the process: a forked child must close them."""
 
 
 @contextlib.contextmanager
@@ -34,59 +35,61 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
     Raises:
         UserError: The file cannot be made, or its file system has no flock.
     """
+    with _opened(path) as descriptor:
+        try:
+            if not _taken(descriptor):
+                holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
+                logger.info(
+                    "%s: waiting for %s, who is at it", purpose, holder or "another process"
+                )
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {path}: {error.strerror}; the store needs a file system with flock"
+            ) from error
+        with contextlib.suppress(OSError):  # on a full disk the lock still holds, unsigned
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+
+
+@contextlib.contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock in ``path`` for the block, if nobody else does.
+
+    Yields:
+        Whether it is held.
+    """
+    with _opened(path) as descriptor:
+        yield _taken(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Yield the descriptor of a lock file; closing it is what lets go of the lock."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise UserError(f"cannot write to {path.parent}: {error.strerror}") from error
-    _held.add(descriptor)
+    _open_locks.add(descriptor)
     try:
-        _acquire(descriptor, path, purpose)
-        yield
+        yield descriptor
     finally:
-        _release(descriptor)
+        _close(descriptor)
 
 
-@contextlib.contextmanager
-def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock in ``path``, whose folder exists, for the block, if nobody else does.
-
-    Yields:
-        Whether it is held.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    _held.add(descriptor)
+def _taken(descriptor: int) -> bool:
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        _release(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _acquire(descriptor: int, path: Path, purpose: str) -> None:
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 300, 0).decode(errors="replace").strip()
-            logger.info("%s: waiting for %s, who is at it", purpose, holder or "another process")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise UserError(
-            f"cannot lock {path}: {error.strerror}; the store needs a file system with flock"
-        ) from error
-    with contextlib.suppress(OSError):  # on a full disk the lock still holds, unsigned
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-
-def _release(descriptor: int) -> None:
-    if descriptor in _held:
-        _held.discard(descriptor)
+def _close(descriptor: int) -> None:
+    if descriptor in _open_locks:
+        _open_locks.discard(descriptor)
         os.close(descriptor)
 
 
@@ -96,8 +99,8 @@ def _drop_in_forked_child() -> None:
     A forked child (a worker of a data loader) shares the open file, and with it the lock: it would
     go on holding it after its parent is dead.
     """
-    for descriptor in list(_held):
-        _release(descriptor)
+    for descriptor in list(_open_locks):
+        _close(descriptor)
 
 
 os.register_at_fork(after_in_child=_drop_in_forked_child)

@@ -19,13 +19,14 @@ its attempts and goes when the stage is complete.
 It knows nothing of the project: not what the stages are, nor what they write.
 """
 
+import contextlib
 import copy
 import inspect
 import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -37,7 +38,6 @@ from mini_lima.files import look_again, write_json
 from mini_lima.store.atomic import whole_directory
 from mini_lima.store.fingerprint import content_hash, digest, dotted_name, plain
 from mini_lima.store.lock import locked
-from mini_lima.store.logfile import logging_to
 from mini_lima.store.provenance import provenance
 
 logger = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ class Store:
         log = target.parent / "logs" / f"{target.name}.log"
         started = datetime.now(UTC)
         try:
-            with logging_to(log):
+            with _logging_to(log):
                 logger.info("%s …", stage)
                 with whole_directory(target, stage.key) as output_dir:
                     self._fill(output_dir, stage, inputs, work_dir, started)
@@ -273,3 +273,34 @@ class Store:
         }
         assert not (output_dir / "stage.json").exists(), "stage.json belongs to the store"
         write_json(output_dir / "stage.json", record)
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Add what is logged during the block to ``path``, and there alone the traceback that ends it.
+
+    The file takes every level that the loggers let through. Theirs are left as they are: turned up
+    for all, libraries write requests and their headers into logs.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _LogFile(path, encoding="utf-8")
+    file.setLevel(logging.DEBUG)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(file)
+    try:
+        yield
+    except BaseException as error:
+        failure = (type(error), error, error.__traceback__)
+        message = "ended by an exception"
+        file.handle(root.makeRecord(__name__, logging.ERROR, __file__, 0, message, (), failure))
+        raise
+    finally:
+        root.removeHandler(file)
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Say nothing: a disk too full for the log ends the work too, and that is told once."""

@@ -123,7 +123,7 @@ class Attempts:
     def __init__(self, root: Path) -> None:
         """Begin them in folders below ``root``."""
         self._root = root
-        self._context = _server()
+        self.context = _server()
         self._side_by_side = ThreadPoolExecutor(2)
         self._whole: dict[str, Future[Attempt]] = {}
         self._number = 0
@@ -178,7 +178,7 @@ class Attempts:
         keywords = {**SETTINGS, **folders, **changes}
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         ranks = [
-            self._context.Process(
+            self.context.Process(
                 target=_rank, args=(rank, processes, store.port, meanwhile, keywords)
             )
             for rank in range(processes)

@@ -238,13 +238,14 @@ def _rated(*, lr: deepspeed_types.Positive) -> None:
 
 
 def _optimizer_faults(choice: Choice, place: Place) -> Iterator[str]:
-    made = deepspeed_types.implementation(choice.type, choice.params, offload=place.offload)
-    if made and place.device not in made.on:
+    made = deepspeed_types.OPTIMIZERS.get(choice.type or "")
+    beside = made is not None and not place.offload
+    if made and beside and place.device == "cpu" and not made.on_cpu:
         yield (
             f"optimizer.type={choice.type} on a {place.device}: DeepSpeed has it for an offloaded"
             " optimizer alone; choose deepspeed=zero2_offload or zero3_offload"
         )
-    if made and made.state_at_once and place.resumes_lazy_state:
+    if made and beside and made.state_at_once and place.resumes_lazy_state:
         yield f"optimizer.type={choice.type}: {STATE_AT_ONCE}"
     params = choice.params
     simple = choice.type == "SGD" and (not params["momentum"] or params["dampening"])

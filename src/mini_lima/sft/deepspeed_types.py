@@ -23,36 +23,24 @@ WarmupType = Literal["log", "linear"]
 
 
 @dataclass(frozen=True)
-class Implementation:
-    """A class that DeepSpeed makes of an optimizer's type.
-
-    Attributes:
-        name: The class's.
-        builder: DeepSpeed's builder of the extension that it needs; None: it needs none.
-        on: The devices on which there is such a class.
-        state_at_once: Whether it has a state before its first step.
-    """
-
-    name: str
-    builder: str | None = None
-    on: tuple[str, ...] = ("cuda", "cpu")
-    state_at_once: bool = False
-
-
-@dataclass(frozen=True)
 class Kind:
     """A type of optimizer.
 
     Attributes:
         takes: Function whose signature is what can be configured.
-        offloaded: What it is where the optimizer is in the host's memory.
-        beside: What it is where the optimizer is beside the parameters.
+        offloaded: DeepSpeed's builder of the extension that it needs in the host's memory; None:
+            it is torch's, and needs none.
+        beside: The same where the optimizer is beside the parameters.
+        on_cpu: Whether there is one beside parameters on a CPU.
+        state_at_once: Whether beside the parameters it has a state before its first step.
         tested: Whether DeepSpeed knows of it that ZeRO may shard it; otherwise it is to be told so.
     """
 
     takes: Callable[..., None]
-    offloaded: Implementation
-    beside: Implementation
+    offloaded: str | None = None
+    beside: str | None = None
+    on_cpu: bool = True
+    state_at_once: bool = False
     tested: bool = True
 
 
@@ -64,7 +52,7 @@ def _adamw(
     weight_decay: NotNegative = 0.0,
     torch_adam: bool | None = None,
 ) -> None:
-    """Adam with decoupled weight decay; ``torch_adam`` takes torch's and compiles nothing."""
+    """Adam with decoupled weight decay; ``torch_adam`` takes torch's where states are offloaded."""
 
 
 def _adam(
@@ -97,23 +85,12 @@ def _sgd(
 ) -> None: ...
 
 
-_CPU_ADAM = Implementation("DeepSpeedCPUAdam", "CPUAdamBuilder")
-_FUSED_ADAM = Implementation("FusedAdam", "FusedAdamBuilder")
-
 OPTIMIZERS: Mapping[str, Kind] = {
-    "AdamW": Kind(_adamw, _CPU_ADAM, _FUSED_ADAM),
-    "Adam": Kind(_adam, _CPU_ADAM, _FUSED_ADAM),
-    "Lion": Kind(
-        _lion,
-        Implementation("DeepSpeedCPULion", "CPULionBuilder"),
-        Implementation("FusedLion", "FusedLionBuilder", on=("cuda",)),
-    ),
-    "Adagrad": Kind(
-        _adagrad,
-        Implementation("DeepSpeedCPUAdagrad", "CPUAdagradBuilder"),
-        Implementation("Adagrad", state_at_once=True),
-    ),
-    "SGD": Kind(_sgd, Implementation("SGD"), Implementation("SGD"), tested=False),
+    "AdamW": Kind(_adamw, offloaded="CPUAdamBuilder"),
+    "Adam": Kind(_adam, offloaded="CPUAdamBuilder"),
+    "Lion": Kind(_lion, "CPULionBuilder", "FusedLionBuilder", on_cpu=False),
+    "Adagrad": Kind(_adagrad, offloaded="CPUAdagradBuilder", state_at_once=True),
+    "SGD": Kind(_sgd, tested=False),
 }
 """Not among them: Lamb, which looks at whole tensors where ZeRO has none; Muon; and MuAdam, MuAdamW
 and MuSGD, which need a model that the package mup has made."""
@@ -147,27 +124,17 @@ WHOLE_TRAINING = ("WarmupDecayLR", "WarmupCosineLR")
 """Take its steps as ``total_num_steps``."""
 
 
-def implementation(
-    kind: str | None, params: Mapping[str, Any], *, offload: bool
-) -> Implementation | None:
-    """Return the class that will train; None for an optimizer that DeepSpeed does not make.
-
-    Args:
-        kind: The optimizer's type.
-        params: Its keywords.
-        offload: Whether its states are in the host's memory.
-    """
-    if kind is None:
-        return None
-    if params.get("torch_adam"):
-        return Implementation("AdamW" if kind == "AdamW" or params["adam_w_mode"] else "Adam")
-    return OPTIMIZERS[kind].offloaded if offload else OPTIMIZERS[kind].beside
+def is_torchs_adam(kind: str | None, params: Mapping[str, Any], *, offload: bool) -> bool:
+    """Whether an Adam is torch's: it is, wherever DeepSpeed's for the host's memory is not."""
+    return kind in ("AdamW", "Adam") and (not offload or bool(params.get("torch_adam")))
 
 
 def builders(
     kind: str | None, params: Mapping[str, Any], *, offload: bool, device: str
 ) -> list[str]:
     """Return DeepSpeed's builders of the extensions that a training on ``device`` needs."""
-    made = implementation(kind, params, offload=offload)
-    own = [made.builder] if made and made.builder else []
+    own: list[str] = []
+    if kind is not None and not is_torchs_adam(kind, params, offload=offload):
+        builder = OPTIMIZERS[kind].offloaded if offload else OPTIMIZERS[kind].beside
+        own = [builder] if builder else []
     return ["ShareMemCommBuilder", *own] if device == "cpu" else own

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 OPS = {
     "ShareMemCommBuilder": "deepspeed_shm_comm",
     "CPUAdamBuilder": "cpu_adam",
-    "FusedAdamBuilder": "fused_adam",
     "CPULionBuilder": "cpu_lion",
     "FusedLionBuilder": "fused_lion",
     "CPUAdagradBuilder": "cpu_adagrad",

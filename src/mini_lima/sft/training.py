@@ -163,11 +163,7 @@ def train(
             args=arguments,
             train_dataset=rendered.conversations,
             callbacks=[
-                EngineCheck(
-                    lambda: trainer.model_wrapped,
-                    engine_config,
-                    lambda: trainer.classes(offload=offload),
-                ),
+                EngineCheck(lambda: trainer.model_wrapped, engine_config),
                 record,
                 Divergence(
                     [[rendered.ids[i] for i in members] for members in steps],

@@ -259,17 +259,17 @@ def _rank(rank: int, processes: int, port: int, meanwhile: Any, keywords: dict[s
 
 def on_step(rank: int, given: tuple[int, int, Callable[[], None]]) -> None:
     """Rank ``who`` acts after ``step`` optimizer steps, before the next one."""
-    from mini_lima.sft.record import Record
+    from mini_lima.sft.training_log import TrainingLog
 
     who, step, act = given
-    begin = Record.on_step_begin
+    begin = TrainingLog.on_step_begin
 
     def on_step_begin(self: Any, args: Any, state: Any, *others: Any, **more: Any) -> None:
         if rank == who and state.global_step == step:
             act()
         begin(self, args, state, *others, **more)
 
-    Record.on_step_begin = on_step_begin
+    TrainingLog.on_step_begin = on_step_begin
 
 
 def kill() -> None:

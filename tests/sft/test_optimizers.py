@@ -15,8 +15,8 @@ from tests.sft.by_hand import furthest, plain_loop
 
 from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.errors import UserError
-from mini_lima.sft import choices, trial
-from mini_lima.sft.choices import Choice, Place
+from mini_lima.sft import optimizers, trial
+from mini_lima.sft.optimizers import Choice, Place
 
 MINE = "tests.sft.my_optimizers"
 NOTHING: Meanwhile = (print, None)
@@ -196,7 +196,7 @@ def test_an_edited_function_is_another_optimizer(
     found = []
     for edited in (source, f"{source}# edited\n"):
         (package / "descent.py").write_text(edited)
-        found.append(choices.found(choices.OPTIMIZER, named))
+        found.append(optimizers.found(optimizers.OPTIMIZER, named))
 
     # The package's own descent is the module, which hides the function.
     assert [each.target for each in found] == ["my_optimizers_package.descent.descent"] * 2

@@ -35,7 +35,7 @@ def killed_at(step: int, rank: int = 0) -> Meanwhile:
     return on_step, (rank, step, kill)
 
 
-HALF_WRITTEN = (killed_while_writing, (0, 4))
+HALF_WRITTEN = (killed_while_writing, (0, 6))
 NOT_YET_RENAMED = (killed_before, ("os", "rename"))
 OLD_ONE_NOT_YET_REMOVED = (killed_before, ("shutil", "rmtree"))
 STOPPED = (on_step, (0, 4, ask_to_stop))
@@ -45,11 +45,11 @@ CHAINS: dict[str, tuple[list[Meanwhile], int, dict[str, Any]]] = {
     "zero2_offload": (
         [
             killed_at(3),
+            OLD_ONE_NOT_YET_REMOVED,
             HALF_WRITTEN,
             NOT_YET_RENAMED,
             STOPPED,
             DISK_FULL,
-            OLD_ONE_NOT_YET_REMOVED,
             killed_at(7),
         ],
         1,
@@ -96,10 +96,10 @@ def test_each_attempt_goes_on_from_the_last_whole_checkpoint_and_keeps_no_other(
     at = {step: f"checkpoint-{step:08d}" for step in range(STEPS)}
 
     assert [each.checkpoints for each in chains["zero2_offload"].result()] == [
-        *([at[2]] for _ in ("killed", "half-written", "not renamed")),
+        [at[2]],
+        *([at[2], at[4]] for _ in ("the older one not removed", "half-written", "not renamed")),
         [at[5]],  # where it was asked to stop
         [at[5]],  # that of step 6 did not fit
-        [at[5], at[6]],  # the older one is removed next time
         [at[6]],
         [at[6]],
     ]
@@ -117,7 +117,7 @@ def test_sigterm_to_any_rank_stops_all_of_them_after_the_same_step(
 def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(
     chains: dict[str, Future[list[Attempt]]],
 ) -> None:
-    [said] = chains["zero2_offload"].result()[4].raised
+    [said] = chains["zero2_offload"].result()[5].raised
 
     assert said.startswith("UserError: the checkpoint of step 6 cannot be written to ")
     assert "that of step 5 is intact: make room and run the same command again" in said

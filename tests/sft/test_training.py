@@ -31,8 +31,8 @@ from mini_lima.files import read_json
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import render
-from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from mini_lima.sft.optimizers import Choice
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.trainer import SftTrainer
 

@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.sft.choices import Choice
-from mini_lima.sft.deepspeed_types import (
-    HIGHEST_RATE,
-    OPTIMIZERS,
-    WHOLE_TRAINING,
-    is_torchs_adam,
-)
+from mini_lima.sft.optimizers import HIGHEST_RATE, OPTIMIZERS, WHOLE_TRAINING, Choice
 
 BUCKET = 50_000_000
 """Elements that are reduced or gathered at once. A buffer for as many float32 gradients lies in the
@@ -80,7 +74,7 @@ def deepspeed_config(
     }
     if optimizer.type:
         told = dict(optimizer.params)
-        if is_torchs_adam(optimizer.type, told, offload=zero["offload_optimizer"]):
+        if optimizer.is_torchs_adam(offload=zero["offload_optimizer"]):
             told |= {"torch_adam": True, "fused": True}  # unfused, it makes copies of all gradients
         config["optimizer"] = {"type": optimizer.type, "params": told}
     if optimizer.type is None or not OPTIMIZERS[optimizer.type].tested:

@@ -23,8 +23,8 @@ from mini_lima.errors import Stopped
 from mini_lima.files import write_jsonl
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
-from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.trainer import SftTrainer
+from mini_lima.sft.training_log import METRICS, TrainingLog
 from mini_lima.workers.stopping import Request
 
 
@@ -71,15 +71,16 @@ class RestoreAdam(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """The checkpoint has been read by now."""
-        optimizer = self._optimizer()
-        if isinstance(optimizer, DeepSpeedCPUAdam) and state.global_step:
+        if state.global_step and isinstance(optimizer := self._optimizer(), DeepSpeedCPUAdam):
             _repeat_steps(optimizer, state.global_step)
 
 
 class ResumingTrainer(SftTrainer):
     """`SftTrainer` with checkpoints that are whole and hold nothing twice."""
 
-    def __init__(self, *, work_dir: Path, launch: Launch, record: Record, **given: Any) -> None:
+    def __init__(
+        self, *, work_dir: Path, launch: Launch, record: TrainingLog, **given: Any
+    ) -> None:
         super().__init__(**given)
         self._work_dir = work_dir
         self._launch = launch

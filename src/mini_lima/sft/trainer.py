@@ -18,9 +18,9 @@ from mini_lima.errors import UserError
 from mini_lima.models.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
-from mini_lima.sft.choices import Choice, make_optimizer, make_scheduler
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.memory import KeepMemory, replace_norms
+from mini_lima.sft.optimizers import Choice, make_optimizer, make_scheduler
 from mini_lima.sft.order import MicroBatches
 
 
@@ -121,8 +121,7 @@ class SftTrainer(Trainer):
 
         DeepSpeed averages gradients over the processes, hence the factor.
         """
-        if not isinstance(model, DeepSpeedEngine):
-            raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
+        _check_engine(model, self.args.deepspeed)
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
         if self.loss_reduction == "micro_batch":
@@ -145,6 +144,20 @@ class _Loader(DataLoader[Conversation]):
         """Be told the epoch by Trainer, which looks for a method of this name."""
         assert isinstance(self.batch_sampler, MicroBatches)
         self.batch_sampler.set_epoch(epoch)
+
+
+def _check_engine(engine: Any, config: Any) -> None:
+    """Raise RuntimeError if ``engine`` is not DeepSpeed's with ``config``.
+
+    Accelerate falls back without a word: with ACCELERATE_USE_CPU in the environment, for one, it
+    trains by plain data parallelism whatever its DeepSpeed configuration says.
+    """
+    if not isinstance(engine, DeepSpeedEngine):
+        raise RuntimeError(f"DeepSpeed was asked for, but {type(engine).__name__} would train")
+    for key, value in config.items():
+        if engine.config.get(key) != value:
+            found = engine.config.get(key)
+            raise RuntimeError(f"DeepSpeed was asked for {key} {value}, but has {found}")
 
 
 def _supervised(batch: dict[str, Any]) -> torch.Tensor:

@@ -188,8 +188,8 @@ def arguments(job: Job) -> dict[str, Any]:
 
 def under_deepspeed(job: Job) -> dict[str, Any]:
     """The rest of the TrainingArguments of a contender under DeepSpeed."""
-    from mini_lima.sft.choices import Choice
     from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+    from mini_lima.sft.optimizers import Choice
 
     engine = deepspeed_config(
         optimizer=adamw(),
@@ -207,7 +207,7 @@ def under_deepspeed(job: Job) -> dict[str, Any]:
 
 
 def adamw() -> Any:
-    from mini_lima.sft.choices import Choice
+    from mini_lima.sft.optimizers import Choice
 
     params = {"lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
     return Choice(params, type="AdamW")
@@ -215,10 +215,11 @@ def adamw() -> Any:
 
 def load_extensions(job: Job) -> None:
     from mini_lima.sft import ops
-    from mini_lima.sft.deepspeed_types import builders
+    from mini_lima.sft.optimizers import Choice
 
     offload = job.zero["offload_optimizer"]
-    ops.load(job.device, builders("AdamW", {}, offload=offload, device=job.device))
+    needed = Choice({}, type="AdamW").builders(offload=offload, device=job.device)
+    ops.load(job.device, needed)
 
 
 def network(job: Job, *, half: bool = False) -> Any:

@@ -185,7 +185,7 @@ def run(
         variables["PYTHONPATH"] = os.pathsep.join(ahead)
     if name == "mini-lima" or name.endswith("DeepSpeed"):
         from mini_lima.sft import surroundings
-        from mini_lima.sft.choices import Choice
+        from mini_lima.sft.optimizers import Choice
 
         offloads = job["zero"]["offload_optimizer"]
         variables |= LIBRARIES | surroundings(

@@ -18,7 +18,7 @@ import yaml
 
 from mini_lima.chat import ChatModel, Connection, Prices
 from mini_lima.config import keys, schema
-from mini_lima.sft import choices
+from mini_lima.sft import optimizers
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "configuration.md"
@@ -70,7 +70,7 @@ def _open_group(name: str, about: str) -> Iterator[str]:
     yield f"{_escaped(about)}\n"
     yield from _options(name)
     yield f"| `{name}.type` | keywords |\n|---|---|"
-    for kind, takes in choices.types(name).items():
+    for kind, takes in optimizers.types(name).items():
         shown = [
             f"`{each.name}`"
             if each.default in (each.empty, None)

@@ -4,27 +4,25 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from tests.processes import preloaded
+from torch.distributed import TCPStore
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 import mini_lima
 from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
-from mini_lima.evaluation.annotation import annotate
-from mini_lima.evaluation.judges import Rule
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
-from mini_lima.progress import WORKER
-from mini_lima.workers import launch
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
 TINY, SHIPPED_SET = ASSETS / "qwen-tiny", ASSETS / "evaluation_set.json"
+CONTEXT = preloaded("mini_lima.evaluation.generation", "transformers.models.qwen2.modeling_qwen2")
 VOCABULARY = 4096
 LIMIT = 12
 
@@ -45,20 +43,47 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     runs = iter(range(99))
 
-    def run(model, *, workers=None, **changes):
+    def run(model, *, ranks=1, die_after=None, **changes):
         number = next(runs)
         given = keywords(model, tmp_path / f"run{number}", tmp_path / f"work{number}") | changes
         folder = given["output_dir"]
         folder.mkdir()
         given["work_dir"].mkdir(exist_ok=True)
-        if workers is None:
+        if ranks == 1 and die_after is None:
             generation.generate(**given)
         else:
-            module = "mini_lima.evaluation.generation"
-            launch.run(module, processes=workers, threads=1, **given)
+            store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            each = [(rank, ranks, store.port, given, die_after) for rank in range(ranks)]
+            processes = [CONTEXT.Process(target=one_of_several, args=args) for args in each]
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join()
+            ended = 0 if die_after is None else -signal.SIGKILL
+            assert [process.exitcode for process in processes] == [ended] * ranks
+            if ended:
+                return list(folder.iterdir())
         return read_json(folder / "model_outputs.json"), read_jsonl(folder / "answers.jsonl")
 
     return run
+
+
+def one_of_several(rank, ranks, port, given, die_after):
+    """What a worker process does; it is killed where it would get one answer more."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    torch.set_num_threads(1)
+    decode = generation.decode
+
+    def dying(*asked, **more):
+        for number, answer in enumerate(decode(*asked, **more)):
+            if number == die_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield answer
+
+    generation.decode = dying
+    generation.generate(**given)
 
 
 def keywords(model, output_dir, work_dir):
@@ -135,7 +160,7 @@ def written_by_hand(model, stops, limit=12):
     return answers
 
 
-def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, tmp_path):
+def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run):
     references = read_json(SHIPPED_SET)[:8]
     outputs, facts = run(TINY, limit=8, temperature=1.0)
     assert [row["instruction"] for row in outputs] == [row["instruction"] for row in references]
@@ -143,25 +168,6 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run, 
     assert {row["generator"] for row in outputs} == {"mine"}
     assert [row["dataset"] for row in outputs] == [row["dataset"] for row in references]
     assert [fact["row"] for fact in facts] == list(range(1, 9))
-
-    write_json(tmp_path / "model_outputs.json", outputs)
-    (tmp_path / "annotations").mkdir()
-    annotate(
-        tmp_path / "annotations",
-        model_outputs=tmp_path,
-        reference_outputs=SHIPPED_SET,
-        limit=8,
-        judge=Rule("longest", "mini_lima.evaluation.longest"),
-        chat=None,
-        orders="both",
-        repeats=1,
-        reading_attempts=1,
-        most_failed=0.02,
-        seed=0,
-        bootstrap_samples=10,
-        confidence=0.9,
-    )
-    assert read_json(tmp_path / "annotations/leaderboard.json")["n_total"] == 16
 
 
 def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):
@@ -188,7 +194,7 @@ def test_two_processes_give_the_answers_of_one_and_go_on_with_what_it_left(run, 
     [left] = (tmp_path / "work").iterdir()
     before = journal_lines(left)[:4]
     left.write_text("\n".join(before) + '\n{"number": 5, "i')
-    assert run(ending, workers=2, **settings, work_dir=tmp_path / "work") == (outputs, facts)
+    assert run(ending, ranks=2, **settings, work_dir=tmp_path / "work") == (outputs, facts)
     files = list((tmp_path / "work").glob("answers-*.jsonl"))
     assert len(files) == 2
     assert journal_lines(left)[:4] == before
@@ -205,27 +211,16 @@ def numbers(journals):
 
 
 def test_a_killed_run_is_gone_on_with_where_it_was(run, ending, tmp_path):
-    settings = {"temperature": 1.0, "batch_size": 2, "limit": 30, "max_new_tokens": 60}
+    settings = {"temperature": 1.0, "batch_size": 2, "limit": 30}
     work_dir = tmp_path / "work"
-    work_dir.mkdir()
-    given = keywords(ending, tmp_path / "killed", work_dir) | settings
-    call = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
-    write_json(tmp_path / "call.json", {"keywords": call})
-    command = [sys.executable, "-m", "mini_lima.evaluation.generation", tmp_path / "call.json"]
-    environment = {**os.environ, WORKER: "1", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        answered = (line for line in process.stdout if '"steps": 1' in line)
-        for _ in range(6):
-            next(answered)
-        process.kill()
+    assert run(ending, **settings, work_dir=work_dir, die_after=6) == []
     [journal] = work_dir.iterdir()
     before = journal_lines(journal)
-    assert 6 <= len(before) < 30
-    assert not (tmp_path / "killed").exists()
+    assert len(before) == 6
 
     outputs = run(ending, **settings, work_dir=work_dir)
     assert outputs == run(ending, **settings)
-    assert journal_lines(journal)[: len(before)] == before
+    assert journal_lines(journal)[:6] == before
     assert numbers([journal]) == list(range(30)), "none was made twice"
 
 

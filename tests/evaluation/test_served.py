@@ -11,7 +11,7 @@ from tests.chat.server import FakeOpenAI, completion, refusal
 import mini_lima
 from mini_lima.errors import UserError
 from mini_lima.evaluation import served
-from mini_lima.evaluation.server import serving
+from mini_lima.evaluation.served import serving
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
 

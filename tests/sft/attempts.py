@@ -123,7 +123,7 @@ class Attempts:
     def __init__(self, root: Path) -> None:
         """Begin them in folders below ``root``."""
         self._root = root
-        self._context = _server()
+        self.context = _server()
         self._side_by_side = ThreadPoolExecutor(2)
         self._whole: dict[str, Future[Attempt]] = {}
         self._number = 0
@@ -178,7 +178,7 @@ class Attempts:
         keywords = {**SETTINGS, **folders, **changes}
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         ranks = [
-            self._context.Process(
+            self.context.Process(
                 target=_rank, args=(rank, processes, store.port, meanwhile, keywords)
             )
             for rank in range(processes)
@@ -259,17 +259,17 @@ def _rank(rank: int, processes: int, port: int, meanwhile: Any, keywords: dict[s
 
 def on_step(rank: int, given: tuple[int, int, Callable[[], None]]) -> None:
     """Rank ``who`` acts after ``step`` optimizer steps, before the next one."""
-    from mini_lima.sft.record import Record
+    from mini_lima.sft.training_log import TrainingLog
 
     who, step, act = given
-    begin = Record.on_step_begin
+    begin = TrainingLog.on_step_begin
 
     def on_step_begin(self: Any, args: Any, state: Any, *others: Any, **more: Any) -> None:
         if rank == who and state.global_step == step:
             act()
         begin(self, args, state, *others, **more)
 
-    Record.on_step_begin = on_step_begin
+    TrainingLog.on_step_begin = on_step_begin
 
 
 def kill() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
-from tests.sft.test_head import SIZE, LargestTensor
+from tests.sft.test_loss import SIZE, LargestTensor
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from mini_lima.models.rendering import Conversation

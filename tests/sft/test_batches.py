@@ -12,7 +12,6 @@ from mini_lima.sft.batches import IGNORED, flatten, render
 from mini_lima.sources import ASSETS
 
 tokens = st.lists(st.integers(0, 4095), min_size=1, max_size=12)
-conversations = st.lists(st.builds(Conversation, tokens, tokens), min_size=1, max_size=6)
 
 
 @st.composite
@@ -35,42 +34,18 @@ def row(output: str, id: str = "one") -> dict[str, str]:
     return {"id": id, "instruction": "Name a river.", "input": "", "output": output}
 
 
-@given(conversations)
-def test_flattening_keeps_every_token_in_order(given: list[Conversation]) -> None:
-    batch = flatten(given)
-
-    assert batch["input_ids"].tolist() == [
-        [t for each in given for t in each.prompt + each.response]
-    ]
-
-
-@given(conversations)
-def test_positions_start_again_with_each_conversation(given: list[Conversation]) -> None:
-    batch = flatten(given)
-    positions = batch["position_ids"][0].tolist()
-
-    assert len(batch["sequence_lengths"]) == len(given)
-    for length in batch["sequence_lengths"]:
-        assert positions[:length] == list(range(length))
-        positions = positions[length:]
-    assert positions == []
-
-
-@given(conversations)
-def test_the_responses_are_supervised_and_nothing_else(given: list[Conversation]) -> None:
-    labels = flatten(given)["labels"][0].tolist()
-
-    assert [label for label in labels if label != IGNORED] == [t for e in given for t in e.response]
-    for each in given:
-        assert set(labels[: len(each.prompt)]) == {IGNORED}
-        labels = labels[len(each.prompt) + len(each.response) :]
-
-
 @given(st.lists(several_turns(), min_size=1, max_size=4))
-def test_earlier_answers_are_supervised_where_they_stand(given: list[Conversation]) -> None:
+def test_flattening_keeps_every_token_and_supervises_the_answers_where_they_stand(
+    given: list[Conversation],
+) -> None:
     batch = flatten(given)
-    labels, ids = batch["labels"][0].tolist(), batch["input_ids"][0].tolist()
+    ids, positions, labels = (
+        batch[name][0].tolist() for name in ("input_ids", "position_ids", "labels")
+    )
 
+    assert ids == [token for each in given for token in each.prompt + each.response]
+    assert batch["sequence_lengths"] == [each.tokens for each in given]
+    assert positions == [place for each in given for place in range(each.tokens)]
     expected = []
     for each in given:
         answers = {place for span in each.earlier for place in range(*span)}

@@ -1,7 +1,6 @@
 """Every optimizer and scheduler that ships, and a user's own: what it does, and that it resumes."""
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -11,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 from tests.composing import configured
-from tests.sft.attempts import OPTIONS, STEPS, Attempt, Attempts, kill, on_step
+from tests.sft.attempts import OPTIONS, STEPS, Attempt, Attempts, Meanwhile
 from tests.sft.by_hand import furthest, plain_loop
 
 from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.errors import UserError
-from mini_lima.sft import choices, trial
-from mini_lima.sft.choices import Choice, Place
+from mini_lima.sft import optimizers, trial
+from mini_lima.sft.optimizers import Choice, Place
 
 MINE = "tests.sft.my_optimizers"
+NOTHING: Meanwhile = (print, None)
 CPU = ["experiment=embedded", "launch.device=cpu"]
 
 
@@ -38,10 +38,6 @@ class Lion(torch.optim.Optimizer):
             way = (first * mean + (1 - first) * each.grad).sign()
             each -= group["lr"] * (way + group["weight_decay"] * each)
             mean.mul_(second).add_(each.grad, alpha=1 - second)
-
-
-def logarithmic(update: int) -> float:
-    return min(math.log(max(update - 1, 1)) / math.log(4), 1.0)
 
 
 def decaying(update: int) -> float:
@@ -78,11 +74,13 @@ CASES: dict[str, tuple[str, str, Callable[[int], float], Callable[[list[torch.Te
         lambda update: 1.0,
         lambda p: torch.optim.SGD(p, momentum=0.9),
     ),
-    "a class of torch, warming up": (
+    "torch's own": (
         "optimizer=custom optimizer._target_=torch.optim.RMSprop optimizer.lr=1e-3"
-        " optimizer.alpha=0.9 optimizer.eps=1e-3 scheduler.warmup_num_steps=4",
+        " optimizer.alpha=0.9 optimizer.eps=1e-3 scheduler=custom"
+        f" scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR scheduler.T_max={STEPS}"
+        " ~scheduler.warmup_num_steps",
         "zero2_offload",
-        logarithmic,
+        lambda update: (1 + math.cos(math.pi * (update - 1) / STEPS)) / 2,
         lambda p: torch.optim.RMSprop(p, alpha=0.9, eps=1e-3),
     ),
     "a user's own functions": (
@@ -93,36 +91,29 @@ CASES: dict[str, tuple[str, str, Callable[[int], float], Callable[[list[torch.Te
         lambda update: 0.5 ** (3 * (update - 1) // STEPS),
         lambda p: Lion(p, (0.9, 0.9), 0.0),
     ),
-    "adamw with a scheduler of torch": (
-        "optimizer.lr=0.01 optimizer.eps=1e-3 scheduler=custom"
-        f" scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR scheduler.T_max={STEPS}"
-        " ~scheduler.warmup_num_steps",
-        "zero2_offload",
-        lambda update: (1 + math.cos(math.pi * (update - 1) / STEPS)) / 2,
-        lambda p: torch.optim.AdamW(p, betas=(0.8, 0.999), eps=1e-3, weight_decay=3e-7),
-    ),
 }
 
 
 @pytest.fixture(scope="module")
-def runs(attempts: Attempts) -> dict[str, tuple[Future[Attempt], Future[list[Attempt]]]]:
+def runs(attempts: Attempts) -> dict[str, Future[list[Attempt]]]:
+    """Each twice: to its end, and from the checkpoint on that the first has left."""
+
     def both(overrides: str, option: str) -> Any:
         composed = configured(*CPU, f"deepspeed={option}", *overrides.split())
         optimizer, scheduler = map(asdict, optimizer_and_scheduler(composed))
         chosen = {"optimizer": optimizer, "scheduler": scheduler, "deepspeed": OPTIONS[option]}
-        killed = attempts.chain([(on_step, (0, 5, kill))], checkpoint_steps=2, **chosen)
-        return attempts.whole(**chosen), killed
+        return attempts.chain([NOTHING], checkpoint_steps=5, **chosen)
 
     return {name: both(overrides, option) for name, (overrides, option, *_) in CASES.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_what_a_plain_loop_does_with_the_rate_that_is_logged(
-    name: str, runs: dict[str, tuple[Future[Attempt], Future[list[Attempt]]]]
+    name: str, runs: dict[str, Future[list[Attempt]]]
 ) -> None:
     overrides, _, share, make = CASES[name]
     highest = float(configured(*CPU, *overrides.split()).optimizer["lr"])
-    run = runs[name][0].result()
+    run, _ = runs[name].result()
     losses, weights = plain_loop(make=make, rate=lambda update: highest * share(update))
 
     assert run.codes == [0], run.raised
@@ -137,16 +128,16 @@ def test_it_is_what_a_plain_loop_does_with_the_rate_that_is_logged(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_and_started_again_it_ends_with_the_same_bits(
-    name: str, runs: dict[str, tuple[Future[Attempt], Future[list[Attempt]]]]
+def test_it_goes_on_from_a_checkpoint_with_the_same_bits(
+    name: str, runs: dict[str, Future[list[Attempt]]]
 ) -> None:
-    whole, (killed, last) = (each.result() for each in runs[name])
+    whole, resumed = runs[name].result()
 
-    assert killed.codes != [0]
-    assert last.codes == [0], last.raised
-    assert last.rows == whole.rows
+    assert resumed.codes == [0], resumed.raised
+    assert resumed.checkpoints == ["checkpoint-00000005"]
+    assert resumed.rows == whole.rows
     expected = whole.weights
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in last.weights.items())
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in resumed.weights.items())
 
 
 ADAMW = Choice({"lr": 1e-3}, type="AdamW")
@@ -195,23 +186,17 @@ def test_a_keyword_is_held_to_the_function_s_own_annotation() -> None:
 def test_an_edited_function_is_another_optimizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found by its shortest name, in a process of its own, since it imports torch."""
+    """Found by its shortest name."""
     package = tmp_path / "my_optimizers_package"
     package.mkdir()
     (package / "__init__.py").write_text("from my_optimizers_package.descent import descent\n")
     source = "import torch\ndef descent(params, *, lr): return torch.optim.SGD(params, lr=lr)\n"
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    named = Choice({"lr": 0.1}, target="my_optimizers_package.descent.descent")
     found = []
     for edited in (source, f"{source}# edited\n"):
         (package / "descent.py").write_text(edited)
-        choices._tried.cache_clear()  # a process asks once
-        config = configured(
-            "optimizer=custom",
-            "optimizer._target_=my_optimizers_package.descent.descent",
-            "optimizer.lr=0.1",
-        )
-        found.append(optimizer_and_scheduler(config)[0])
+        found.append(optimizers.found(optimizers.OPTIMIZER, named))
 
     # The package's own descent is the module, which hides the function.
     assert [each.target for each in found] == ["my_optimizers_package.descent.descent"] * 2

@@ -35,33 +35,18 @@ def steps_of(per_process: list[list[list[int]]], accumulation: int) -> list[set[
 
 
 @given(st.integers(1, 60), sizes, sizes, sizes)
-def test_an_epoch_visits_every_example_once(
+def test_an_epoch_visits_every_example_once_in_the_global_batches_however_they_are_divided(
     examples: int, micro: int, accumulation: int, processes: int
 ) -> None:
     per_process = orders(examples, Batches(micro, accumulation, processes))
+    size = micro * accumulation * processes
 
     visited = chain.from_iterable(micro for order in per_process for micro in order)
     assert sorted(visited) == list(range(examples))
-
-
-@given(st.integers(1, 60), sizes, sizes, sizes)
-def test_processes_have_equally_many_micro_batches_and_none_is_too_large(
-    examples: int, micro: int, accumulation: int, processes: int
-) -> None:
-    per_process = orders(examples, Batches(micro, accumulation, processes))
-
     assert len({len(order) for order in per_process}) == 1
     assert all(len(batch) <= micro for order in per_process for batch in order)
-
-
-@given(st.integers(1, 60), sizes, sizes, sizes)
-def test_the_division_does_not_change_what_a_global_batch_is_made_of(
-    examples: int, micro: int, accumulation: int, processes: int
-) -> None:
-    size = micro * accumulation * processes
-
-    divided = steps_of(orders(examples, Batches(micro, accumulation, processes)), accumulation)
-    assert divided == [set(each) for each in Order(examples, size, seed=0).global_batches(epoch=0)]
+    whole = Order(examples, size, seed=0).global_batches(epoch=0)
+    assert steps_of(per_process, accumulation) == [set(each) for each in whole]
 
 
 def test_the_order_follows_from_seed_and_epoch() -> None:

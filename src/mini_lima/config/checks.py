@@ -15,7 +15,7 @@ from mini_lima.config.schema import (
 )
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts, metrics
-from mini_lima.sft import choices
+from mini_lima.sft import optimizers
 from mini_lima.workers.launch import AUTO
 
 
@@ -60,7 +60,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
             yield f"{key}={value}: must be greater than 0"
     yield from _money(config)
     yield from _metrics(config)
-    yield from choices.faults(config.optimizer, config.scheduler, optimizer_place(config))
+    yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
     if not 0 <= config.sft.held_out < 1:
         yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
     if config.deepspeed.zero_stage not in range(4):
@@ -90,9 +90,9 @@ def _money(config: Config) -> Iterator[str]:
         yield from (f"prices.{model}{fault}" for fault in prices.faults())
 
 
-def optimizer_place(config: Config) -> choices.Place:
+def optimizer_place(config: Config) -> optimizers.Place:
     """Where the optimizer is to work."""
-    return choices.Place(
+    return optimizers.Place(
         zero_stage=config.deepspeed.zero_stage,
         offload=config.deepspeed.offload_optimizer,
         precision=config.sft.precision,

@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mini_lima.config.schema import Config
-from mini_lima.sft import choices
+from mini_lima.sft import optimizers
 
 WORDS = {
     int: "a whole number",
@@ -20,7 +20,7 @@ WORDS = {
 }
 
 
-OPEN = (choices.OPTIMIZER, choices.SCHEDULER)
+OPEN = (optimizers.OPTIMIZER, optimizers.SCHEDULER)
 """Groups that take any key: which ones there are depends on ``type`` or ``_target_``."""
 
 GROUPS = ("experiment",)
@@ -40,7 +40,7 @@ def no_such_key(key: str, there_are: Sequence[str] = ()) -> str:
         key: Dotted, as it was written.
         there_are: The dotted keys to choose from, where they are not the schema's.
     """
-    open_keys = [f"{group}.{name}" for group in OPEN for name in choices.keywords(group)]
+    open_keys = [f"{group}.{name}" for group in OPEN for name in optimizers.keywords(group)]
     names = there_are or [*known(), *open_keys, *GROUPS]
     if nearest := _nearest(key, names):
         return f"{key}: no such key; did you mean {_either(nearest)}?"

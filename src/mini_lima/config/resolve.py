@@ -26,8 +26,8 @@ from mini_lima.config.schema import (
 from mini_lima.errors import UserError
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
-from mini_lima.sft import choices
-from mini_lima.sft.choices import Choice
+from mini_lima.sft import optimizers
+from mini_lima.sft.optimizers import Choice
 from mini_lima.store.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -124,9 +124,9 @@ def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
     """What SFT updates the weights with; what is not DeepSpeed's is tried.
 
     Raises:
-        UserError: as for `mini_lima.sft.choices.chosen`.
+        UserError: as for `mini_lima.sft.optimizers.chosen`.
     """
-    return choices.chosen(config.optimizer, config.scheduler, optimizer_place(config))
+    return optimizers.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
 def server(engine: EngineConfig) -> dict[str, Any]:

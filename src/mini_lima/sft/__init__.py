@@ -5,10 +5,9 @@ from typing import Any
 
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
-from mini_lima.sft.choices import Choice
-from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.failures import less_memory
 from mini_lima.sft.ops import compiled_ops
+from mini_lima.sft.optimizers import Choice
 from mini_lima.workers import launch
 from mini_lima.workers.launch import Nodes, WorkerKilled, process_count
 
@@ -54,6 +53,5 @@ def train(
 
 def surroundings(device: str, optimizer: Choice, *, offload_optimizer: bool) -> dict[str, str]:
     """Return the environment variables of a worker, once DeepSpeed's extensions are compiled."""
-    needed = builders(optimizer.type, optimizer.params, offload=offload_optimizer, device=device)
-    ops = compiled_ops(device, needed)
+    ops = compiled_ops(device, optimizer.builders(offload=offload_optimizer, device=device))
     return {"DS_ACCELERATOR": device, **ops}

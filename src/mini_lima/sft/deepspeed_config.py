@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mini_lima.sft.choices import Choice
-from mini_lima.sft.deepspeed_types import HIGHEST_RATE, OPTIMIZERS, WHOLE_TRAINING
+from mini_lima.sft.optimizers import HIGHEST_RATE, OPTIMIZERS, WHOLE_TRAINING, Choice
 
 BUCKET = 50_000_000
 """Elements that are reduced or gathered at once. A buffer for as many float32 gradients lies in the
@@ -74,7 +73,10 @@ def deepspeed_config(
         "data_types": {"grad_accum_dtype": "fp32"},
     }
     if optimizer.type:
-        config["optimizer"] = {"type": optimizer.type, "params": dict(optimizer.params)}
+        told = dict(optimizer.params)
+        if optimizer.is_torchs_adam(offload=zero["offload_optimizer"]):
+            told |= {"torch_adam": True, "fused": True}  # unfused, it makes copies of all gradients
+        config["optimizer"] = {"type": optimizer.type, "params": told}
     if optimizer.type is None or not OPTIMIZERS[optimizer.type].tested:
         config["zero_allow_untested_optimizer"] = True
     if optimizer.type is None and zero["offload_optimizer"]:

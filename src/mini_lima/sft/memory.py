@@ -1,10 +1,5 @@
 """Memory that a training can do without: what is computed is the same to the last bit.
 
-`skip_gradient_copies`: In a process that trains alone there is nothing to add up over processes:
-DeepSpeed copies every gradient into a buffer for that, and back, all the same. And in bf16 without
-ZeRO-2 it turns each gradient into float32 as a whole before it adds it to its float32 sum: for the
-embedding of Qwen1.5-0.5B that is 0.6 GB of new memory at every step.
-
 `replace_norms`: transformers writes RMSNorm out in operations, of which two keep a tensor each for
 the backward pass: in bf16, that is three times what came in. Here it is one operation, which keeps
 what it was given, and no float32 copies of it.
@@ -21,8 +16,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from deepspeed import DeepSpeedEngine
-from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 from torch import Tensor
 from transformers import (
     PreTrainedModel,
@@ -34,40 +27,6 @@ from transformers import (
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 NEVER, NONE = -1, 0
-PIECE = 2**20
-"""Elements that are turned into float32 at a time: they stay in a processor's cache."""
-
-
-def skip_gradient_copies(engine: DeepSpeedEngine, processes: int) -> None:
-    """Have ``engine``, one of ``processes``, do without; to be called before its first backward pass.
-
-    It may be called again.
-    """
-    optimizer = engine.optimizer
-    in_bf16 = isinstance(optimizer, BF16_Optimizer)
-    if processes == 1 and (in_bf16 or engine.zero_optimization_stage() == 0):
-        engine.enable_backward_allreduce = False
-    if in_bf16 and optimizer.autoep_folding_tp_group is None:
-
-        def add_up(parameter: Tensor, group: int, index: int, clear_lp_grads: bool) -> None:
-            """`BF16_Optimizer._update_hp_grad`, with its arguments."""
-            if parameter.grad is None:
-                return
-            total = optimizer.fp32_groups_gradients[group][index]
-            _add(total, parameter.grad)
-            parameter._hp_grad = total  # type: ignore[attr-defined]
-            optimizer.fp32_groups_has_gradients[group][index] = True
-            if clear_lp_grads:
-                parameter.grad.zero_()
-
-        optimizer._update_hp_grad = add_up
-
-
-@torch.no_grad()
-def _add(total: Tensor, gradient: Tensor) -> None:
-    pieces = (torch.split(each.reshape(-1), PIECE) for each in (total, gradient))
-    for some, added in zip(*pieces, strict=True):
-        some += added
 
 
 def replace_norms(network: PreTrainedModel) -> None:

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 OPS = {
     "ShareMemCommBuilder": "deepspeed_shm_comm",
     "CPUAdamBuilder": "cpu_adam",
-    "FusedAdamBuilder": "fused_adam",
     "CPULionBuilder": "cpu_lion",
     "FusedLionBuilder": "fused_lion",
     "CPUAdagradBuilder": "cpu_adagrad",
@@ -52,7 +51,7 @@ def compiled_ops(device: str, builders: Iterable[str]) -> dict[str, str]:
 
     Args:
         device: ``cpu`` or ``cuda``.
-        builders: Keys of `OPS`; `mini_lima.sft.deepspeed_types.builders` says what is needed.
+        builders: Keys of `OPS`; `Choice.builders` says what is needed.
 
     Raises:
         UserError: no compiler, or the compilation failed (its output is in the log).

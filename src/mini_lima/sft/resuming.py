@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+from deepspeed.ops.adam import DeepSpeedCPUAdam
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -23,8 +23,8 @@ from mini_lima.errors import Stopped
 from mini_lima.files import write_jsonl
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
-from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.trainer import SftTrainer
+from mini_lima.sft.training_log import METRICS, TrainingLog
 from mini_lima.workers.stopping import Request
 
 
@@ -71,13 +71,16 @@ class RestoreAdam(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """The checkpoint has been read by now."""
-        _repeat_steps(self._optimizer(), state.global_step)
+        if state.global_step and isinstance(optimizer := self._optimizer(), DeepSpeedCPUAdam):
+            _repeat_steps(optimizer, state.global_step)
 
 
 class ResumingTrainer(SftTrainer):
     """`SftTrainer` with checkpoints that are whole and hold nothing twice."""
 
-    def __init__(self, *, work_dir: Path, launch: Launch, record: Record, **given: Any) -> None:
+    def __init__(
+        self, *, work_dir: Path, launch: Launch, record: TrainingLog, **given: Any
+    ) -> None:
         super().__init__(**given)
         self._work_dir = work_dir
         self._launch = launch
@@ -111,28 +114,15 @@ class ResumingTrainer(SftTrainer):
             write_jsonl(folder / METRICS, self._record.rows)
 
 
-def _repeat_steps(optimizer: Any, steps: int) -> None:
+def _repeat_steps(optimizer: torch.optim.Optimizer, steps: int) -> None:
     """Bring the memory of ``optimizer`` to where it was after ``steps`` updates.
 
-    Args:
-        optimizer: Any; its parameters are not touched. None but DeepSpeed's Adams on a CPU
-            remember anything.
-        steps: Updates made.
+    A parameter that nobody has takes them, in place of its own.
     """
-    on_cpu = all(each.device.type == "cpu" for each in optimizer.param_groups[0]["params"])
-    if not on_cpu or not isinstance(optimizer, DeepSpeedCPUAdam | FusedAdam):
-        return
-    group = optimizer.param_groups[0]
-    rates = (group["lr"], *group["betas"], group["eps"])
-    decay, correction = group["weight_decay"], int(group["bias_correction"])
-    gradient, parameter, mean, square = (torch.zeros(1) for _ in range(4))
-    for step in range(1, steps + 1):
-        if isinstance(optimizer, DeepSpeedCPUAdam):
-            tensors = (parameter, gradient, mean, square)
-            update = optimizer.ds_opt_adam.adam_update
-            update(optimizer.opt_id, step, *rates, decay, correction, *tensors)
-        else:
-            overflow, mode = optimizer._dummy_overflow_buf, optimizer.adam_w_mode
-            lists = [[gradient], [parameter], [mean], [square]]
-            update = optimizer.multi_tensor_adam
-            update(1, overflow, lists, *rates, step, mode, correction, decay)
+    groups, stand_in = optimizer.param_groups, torch.nn.Parameter(torch.zeros(1))
+    optimizer.param_groups = [{**groups[0], "params": [stand_in]}]
+    stand_in.grad = torch.zeros(1)
+    for _ in range(steps):
+        optimizer.step()
+    del optimizer.state[stand_in]
+    optimizer.param_groups = groups

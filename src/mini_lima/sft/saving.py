@@ -1,14 +1,18 @@
 """What a finished training leaves: an ordinary model, and everything that tells how it was made."""
 
+import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mini_lima.files import write_json, write_jsonl, write_text
+from mini_lima.files import read_json, write_json, write_jsonl, write_text
 from mini_lima.sft import lora
-from mini_lima.sft.model_card import Lineage, model_card
-from mini_lima.sft.record import METRICS
 from mini_lima.sft.resuming import ResumingTrainer
+from mini_lima.sft.training_log import METRICS
+
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+LIBRARIES = ("torch", "transformers", "deepspeed")
 
 
 def save_model(folder: Path, trainer: ResumingTrainer, network: Any, tokenizer: Any) -> None:
@@ -58,4 +62,36 @@ def save_record(
     write_jsonl(folder / METRICS, rows)
     write_json(folder / "deepspeed.json", engine_config)
     write_json(folder / "summary.json", summary)
-    write_text(folder / "README.md", model_card(Lineage.of(settings, summary, engine_config)))
+    write_text(folder / "README.md", model_card(settings, summary, engine_config))
+
+
+def model_card(
+    settings: Mapping[str, Any], summary: Mapping[str, Any], engine_config: Mapping[str, Any]
+) -> str:
+    """Return the model card, as the Hugging Face hub reads it.
+
+    The YAML at its head is the hub's; a base model is named there only if the hub has it, since
+    the hub refuses anything else.
+
+    Args:
+        settings: Those of the training.
+        summary: Its figures.
+        engine_config: What DeepSpeed was given.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    stage = Path(settings["data"]) / "stage.json"
+    made = read_json(stage) if stage.exists() else None
+    environment = Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(
+        base=settings["model"] if settings["revision"] else Path(settings["model"]).name,
+        data=made["provenance"]["label"] if made else Path(settings["data"]).name,
+        fingerprint=made and made["identity"]["fingerprint"],
+        settings=settings,
+        summary=summary,
+        deepspeed=json.dumps(engine_config, indent=2),
+        versions={library: version(library) for library in LIBRARIES},
+    )

@@ -18,10 +18,9 @@ from mini_lima.errors import UserError
 from mini_lima.models.rendering import Conversation
 from mini_lima.sft.attention import attend_per_sequence
 from mini_lima.sft.batches import IGNORED, flatten
-from mini_lima.sft.choices import OPTIMIZER, SCHEDULER, Choice, make_optimizer, make_scheduler
-from mini_lima.sft.deepspeed_types import implementation
 from mini_lima.sft.loss import summed_loss
-from mini_lima.sft.memory import KeepMemory, replace_norms, skip_gradient_copies
+from mini_lima.sft.memory import KeepMemory, replace_norms
+from mini_lima.sft.optimizers import Choice, make_optimizer, make_scheduler
 from mini_lima.sft.order import MicroBatches
 
 
@@ -67,23 +66,7 @@ class SftTrainer(Trainer):
         self.loss_reduction = loss_reduction
         self._optimizer_choice = optimizer
         self._scheduler_choice = scheduler
-        self._made: dict[str, Any] = {}  # transformers makes a scheduler in a copy of its trainer
         self.model_accepts_loss_kwargs = True  # it then counts the supervised tokens for us
-
-    def classes(self, *, offload: bool) -> tuple[str, str]:
-        """Return the names of the optimizer's and the scheduler's classes that are to train.
-
-        Args:
-            offload: Whether the optimizer is in the host's memory.
-        """
-        optimizer, scheduler = self._optimizer_choice, self._scheduler_choice
-        assert optimizer is not None
-        assert scheduler is not None
-        made = implementation(optimizer.type, optimizer.params, offload=offload)
-        return (
-            made.name if made else type(self._made.get(OPTIMIZER)).__name__,
-            scheduler.type or type(self._made.get(SCHEDULER)).__name__,
-        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Make the optimizer, unless it is DeepSpeed's, which makes its own.
@@ -97,7 +80,6 @@ class SftTrainer(Trainer):
             network: Any = self.model
             trained = [each for each in network.parameters() if each.requires_grad]
             self.optimizer = make_optimizer(choice, trained)
-            self._made[OPTIMIZER] = self.optimizer
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -113,7 +95,6 @@ class SftTrainer(Trainer):
             engine = self.accelerator.deepspeed_engine_wrapped
             basic = optimizer or engine.engine.basic_optimizer
             made = make_scheduler(choice, basic, num_training_steps)
-            self._made[SCHEDULER] = made
             if optimizer is not None:
                 return made
             engine.engine.lr_scheduler = made
@@ -140,9 +121,7 @@ class SftTrainer(Trainer):
 
         DeepSpeed averages gradients over the processes, hence the factor.
         """
-        if not isinstance(model, DeepSpeedEngine):
-            raise RuntimeError(f"DeepSpeed was asked for, but {type(model).__name__} would train")
-        skip_gradient_copies(model, self.accelerator.num_processes)
+        _check_engine(model, self.args.deepspeed)
         assert num_items_in_batch is not None
         loss = summed_loss(model, inputs) * self.accelerator.num_processes / num_items_in_batch
         if self.loss_reduction == "micro_batch":
@@ -165,6 +144,20 @@ class _Loader(DataLoader[Conversation]):
         """Be told the epoch by Trainer, which looks for a method of this name."""
         assert isinstance(self.batch_sampler, MicroBatches)
         self.batch_sampler.set_epoch(epoch)
+
+
+def _check_engine(engine: Any, config: Any) -> None:
+    """Raise RuntimeError if ``engine`` is not DeepSpeed's with ``config``.
+
+    Accelerate falls back without a word: with ACCELERATE_USE_CPU in the environment, for one, it
+    trains by plain data parallelism whatever its DeepSpeed configuration says.
+    """
+    if not isinstance(engine, DeepSpeedEngine):
+        raise RuntimeError(f"DeepSpeed was asked for, but {type(engine).__name__} would train")
+    for key, value in config.items():
+        if engine.config.get(key) != value:
+            found = engine.config.get(key)
+            raise RuntimeError(f"DeepSpeed was asked for {key} {value}, but has {found}")
 
 
 def _supervised(batch: dict[str, Any]) -> torch.Tensor:

@@ -20,16 +20,14 @@ from mini_lima.models.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
 from mini_lima.sft.checkpoints import Launch
-from mini_lima.sft.checks import Divergence, EngineCheck
-from mini_lima.sft.choices import Choice
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
-from mini_lima.sft.deepspeed_types import builders
 from mini_lima.sft.failures import as_user_errors
 from mini_lima.sft.held_out import HeldOutLoss, divide
+from mini_lima.sft.optimizers import Choice
 from mini_lima.sft.order import MicroBatches, Order
-from mini_lima.sft.record import METRICS, Record
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
 from mini_lima.sft.saving import save_model, save_record
+from mini_lima.sft.training_log import METRICS, Divergence, TrainingLog
 from mini_lima.workers import launch
 from mini_lima.workers.stopping import stop_request
 
@@ -106,7 +104,7 @@ def train(
     with as_user_errors(settings), stop_request() as stop:
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]
-        ops.load(device, builders(chosen.type, chosen.params, offload=offload, device=device))
+        ops.load(device, chosen.builders(offload=offload, device=device))
         tokenizer = load_tokenizer(model, revision, chat_template)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
@@ -144,7 +142,7 @@ def train(
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
         evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer.model_wrapped)
-        record = Record(
+        record = TrainingLog(
             f"SFT of {sum(sizes) / 1e6:.3g}M parameters",
             tokens=[sum(lengths[i] for i in members) for members in steps],
             live=work_dir / METRICS,
@@ -163,11 +161,6 @@ def train(
             args=arguments,
             train_dataset=rendered.conversations,
             callbacks=[
-                EngineCheck(
-                    lambda: trainer.model_wrapped,
-                    engine_config,
-                    lambda: trainer.classes(offload=offload),
-                ),
                 record,
                 Divergence(
                     [[rendered.ids[i] for i in members] for members in steps],

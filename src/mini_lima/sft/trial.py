@@ -2,7 +2,7 @@
 
     python -m mini_lima.sft.trial QUESTION
 
-The question is JSON: ``optimizer`` and ``scheduler``, each a `mini_lima.sft.choices.Choice`, and
+The question is JSON: ``optimizer`` and ``scheduler``, each a `mini_lima.sft.optimizers.Choice`, and
 their ``place``. So is the answer, the last line that is printed: the two as they were found, or the
 ``fault`` in one line.
 """
@@ -17,7 +17,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from mini_lima.errors import UserError
-from mini_lima.sft.choices import (
+from mini_lima.sft.optimizers import (
     OPTIMIZER,
     SCHEDULER,
     STATE_AT_ONCE,

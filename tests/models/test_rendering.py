@@ -52,7 +52,7 @@ TEMPLATES = {
 }
 each_template = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
-patient = settings(deadline=None, max_examples=150)
+patient = settings(deadline=None, max_examples=50)
 
 # Pieces of special tokens, whitespace, characters that Unicode composes with what stands before
 # them, and the private ones by which transformers marks a spelled-out token.

@@ -1,6 +1,7 @@
-"""What is known of a training run step by step: kept as rows, and shown while it goes on."""
+"""What is known of a training run step by step: kept as rows, shown, and held to be numbers."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -9,13 +10,15 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.progress import Bar, progress
 
 METRICS = "metrics.jsonl"
+SHOWN = 32
 
 
-class Record(TrainerCallback):
+class TrainingLog(TrainerCallback):
     """Keeps a row per optimizer step and shows the progress of the first process.
 
     A row has ``step``, ``loss``, ``learning_rate``, ``tokens`` (of the global batch),
@@ -106,3 +109,35 @@ class Record(TrainerCallback):
                 file.write(json.dumps(row) + "\n")
             shown = ("loss", "learning_rate", "tokens_per_second")
             self._bar.advance(1, **{key: row[key] for key in shown})
+
+
+class Divergence(TrainerCallback):
+    """Stops at the first step whose loss or gradient is not finite, before it is saved."""
+
+    def __init__(self, examples: Sequence[Sequence[str]], last_good: Callable[[], str]) -> None:
+        """Name the ``examples`` of the step, by their ids, and say what is ``last_good``."""
+        self._examples = examples
+        self._last_good = last_good
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **given: Any,
+    ) -> None:
+        """Look at the figures of the update that was made."""
+        if not logs or "loss" not in logs:
+            return
+        # DeepSpeed reports a norm that is not finite as -1.
+        norm = logs.get("grad_norm", 0.0)
+        if math.isfinite(logs["loss"]) and math.isfinite(norm) and norm >= 0:
+            return
+        ids = list(self._examples[state.global_step - 1])
+        shown = ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if ids[SHOWN:] else "")
+        raise UserError(
+            f"training diverged at step {state.global_step} of {state.max_steps}: loss"
+            f" {logs['loss']:.4g}, gradient norm {'not finite' if norm < 0 else f'{norm:.4g}'};"
+            f" lower optimizer.lr, or look at the step's examples: {shown}; {self._last_good()}"
+        )

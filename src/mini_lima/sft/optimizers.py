@@ -5,6 +5,11 @@ torch.optim.RMSprop``): an optimizer takes the parameters first and returns a to
 scheduler takes the optimizer first, and ``total_steps`` if it wants to, and returns a torch
 LRScheduler.
 
+Of DeepSpeed's types, what stands in a signature here is what can be configured: DeepSpeed's
+keywords, less those that follow from others (``warmup_max_lr`` is the optimizer's ``lr``,
+``total_num_steps`` that of the training). Defaults are DeepSpeed's, and written out, since a
+library's may change; None leaves a keyword out.
+
 The process that holds the configuration does not import torch, and what is named may do so. It is
 therefore tried in a process of its own (`mini_lima.sft.trial`), before anything is paid for.
 """
@@ -18,11 +23,12 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval
 
 from mini_lima import targets
 from mini_lima.errors import UserError
-from mini_lima.sft import deepspeed_types
 from mini_lima.targets import TARGET
 
 OPTIMIZER, SCHEDULER = "optimizer", "scheduler"
@@ -55,6 +61,24 @@ class Choice:
     target: str | None = None
     code: str | None = None
 
+    def is_torchs_adam(self, *, offload: bool) -> bool:
+        """Whether it is torch's Adam: DeepSpeed's own is the one for the host's memory.
+
+        Args:
+            offload: Whether its states are in the host's memory.
+        """
+        torchs = not offload or bool(self.params.get("torch_adam"))
+        return self.type in ("AdamW", "Adam") and torchs
+
+    def builders(self, *, offload: bool, device: str) -> list[str]:
+        """Return DeepSpeed's builders of the extensions that a training on ``device`` needs."""
+        needed = ["ShareMemCommBuilder"] if device == "cpu" else []
+        if self.type is not None and not self.is_torchs_adam(offload=offload):
+            kind = OPTIMIZERS[self.type]
+            builder = kind.offloaded if offload else kind.beside
+            needed += [builder] if builder else []
+        return needed
+
 
 @dataclass(frozen=True)
 class Place:
@@ -80,6 +104,116 @@ class Place:
         )
 
 
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Betas = tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]]
+Steps = Annotated[int, Ge(1)]
+WarmupType = Literal["log", "linear"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of optimizer.
+
+    Attributes:
+        takes: Function whose signature is what can be configured.
+        offloaded: DeepSpeed's builder of the extension that it needs in the host's memory; None:
+            it is torch's, and needs none.
+        beside: The same where the optimizer is beside the parameters.
+        on_cpu: Whether there is one beside parameters on a CPU.
+        state_at_once: Whether beside the parameters it has a state before its first step.
+        tested: Whether DeepSpeed knows of it that ZeRO may shard it; otherwise it is to be told so.
+    """
+
+    takes: Callable[..., None]
+    offloaded: str | None = None
+    beside: str | None = None
+    on_cpu: bool = True
+    state_at_once: bool = False
+    tested: bool = True
+
+
+def _adamw(
+    *,
+    lr: Positive,
+    betas: Betas = (0.9, 0.999),
+    eps: Positive = 1e-8,
+    weight_decay: NotNegative = 0.0,
+    torch_adam: bool | None = None,
+) -> None:
+    """Adam with decoupled weight decay; ``torch_adam`` takes torch's where states are offloaded."""
+
+
+def _adam(
+    *,
+    lr: Positive,
+    betas: Betas = (0.9, 0.999),
+    eps: Positive = 1e-8,
+    weight_decay: NotNegative = 0.0,
+    adam_w_mode: bool = False,
+    torch_adam: bool | None = None,
+) -> None:
+    """Adam with L2 regularisation; with ``adam_w_mode``, DeepSpeed's own default, it is AdamW."""
+
+
+def _lion(
+    *, lr: Positive, betas: Betas = (0.9, 0.999), weight_decay: NotNegative = 0.0
+) -> None: ...
+
+
+def _adagrad(*, lr: Positive, eps: Positive = 1e-10, weight_decay: NotNegative = 0.0) -> None: ...
+
+
+def _sgd(
+    *,
+    lr: Positive,
+    momentum: Share = 0.0,
+    dampening: Share = 0.0,
+    weight_decay: NotNegative = 0.0,
+    nesterov: bool = False,
+) -> None: ...
+
+
+OPTIMIZERS: Mapping[str, Kind] = {
+    "AdamW": Kind(_adamw, offloaded="CPUAdamBuilder"),
+    "Adam": Kind(_adam, offloaded="CPUAdamBuilder"),
+    "Lion": Kind(_lion, "CPULionBuilder", "FusedLionBuilder", on_cpu=False),
+    "Adagrad": Kind(_adagrad, offloaded="CPUAdagradBuilder", state_at_once=True),
+    "SGD": Kind(_sgd, tested=False),
+}
+"""Not among them: Lamb, which looks at whole tensors where ZeRO has none; Muon; and MuAdam, MuAdamW
+and MuSGD, which need a model that the package mup has made."""
+
+
+def _warmup(
+    *,
+    warmup_min_lr: NotNegative = 0.0,
+    warmup_num_steps: Steps = 1000,
+    warmup_type: WarmupType = "log",
+) -> None: ...
+
+
+def _warmup_cosine(
+    *,
+    warmup_min_ratio: Share = 0.0,
+    warmup_num_steps: Steps = 1000,
+    cos_min_ratio: Share = 0.0001,
+    warmup_type: WarmupType = "log",
+) -> None: ...
+
+
+SCHEDULERS: Mapping[str, Callable[..., None]] = {
+    "WarmupLR": _warmup,
+    "WarmupDecayLR": _warmup,
+    "WarmupCosineLR": _warmup_cosine,
+}
+HIGHEST_RATE = ("WarmupLR", "WarmupDecayLR")
+"""Take it as ``warmup_max_lr``; the cosine scales the optimizer's own."""
+WHOLE_TRAINING = ("WarmupDecayLR", "WarmupCosineLR")
+"""Take its steps as ``total_num_steps``."""
+
+
 def faults(
     optimizer: Mapping[str, Any], scheduler: Mapping[str, Any], place: Place
 ) -> Iterator[str]:
@@ -92,14 +226,14 @@ def faults(
         scheduler: The same.
         place: Where they are to work.
     """
-    try:
-        yield from _optimizer_faults(_read(OPTIMIZER, optimizer), place)
-    except UserError as error:
-        yield str(error)
-    try:
-        _read(SCHEDULER, scheduler)
-    except UserError as error:
-        yield str(error)
+    for where, given in ((OPTIMIZER, optimizer), (SCHEDULER, scheduler)):
+        try:
+            read = _read(where, given)
+        except UserError as error:
+            yield str(error)
+        else:
+            if where == OPTIMIZER:
+                yield from _optimizer_faults(read, place)
 
 
 def chosen(
@@ -200,8 +334,8 @@ def _read(where: str, given: Mapping[str, Any]) -> Choice:
 def types(where: str) -> Mapping[str, Callable[..., None]]:
     """Return DeepSpeed's types of the group ``where``, with functions that take their keywords."""
     if where == SCHEDULER:
-        return deepspeed_types.SCHEDULERS
-    return {name: each.takes for name, each in deepspeed_types.OPTIMIZERS.items()}
+        return SCHEDULERS
+    return {name: each.takes for name, each in OPTIMIZERS.items()}
 
 
 def _no_such_type(where: str, kind: object) -> str:
@@ -233,18 +367,19 @@ def _named(where: str, target: object, own: Mapping[str, Any]) -> Choice:
     return Choice(dict(own), target=target)
 
 
-def _rated(*, lr: deepspeed_types.Positive) -> None:
+def _rated(*, lr: Positive) -> None:
     """The rate is the schedulers' too."""
 
 
 def _optimizer_faults(choice: Choice, place: Place) -> Iterator[str]:
-    made = deepspeed_types.implementation(choice.type, choice.params, offload=place.offload)
-    if made and place.device not in made.on:
+    made = OPTIMIZERS.get(choice.type or "")
+    beside = made is not None and not place.offload
+    if made and beside and place.device == "cpu" and not made.on_cpu:
         yield (
             f"optimizer.type={choice.type} on a {place.device}: DeepSpeed has it for an offloaded"
             " optimizer alone; choose deepspeed=zero2_offload or zero3_offload"
         )
-    if made and made.state_at_once and place.resumes_lazy_state:
+    if made and beside and made.state_at_once and place.resumes_lazy_state:
         yield f"optimizer.type={choice.type}: {STATE_AT_ONCE}"
     params = choice.params
     simple = choice.type == "SGD" and (not params["momentum"] or params["dampening"])

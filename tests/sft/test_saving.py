@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from tests.sft.attempts import SETTINGS, Attempts
 
 from mini_lima.files import read_json, write_json
-from mini_lima.sft.model_card import Lineage, model_card
+from mini_lima.sft.saving import model_card
 
 SUMMARY = {
     "parameters": 10,
@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 def card(data: Path, **changes: Any) -> str:
     settings = {**SETTINGS, "init_seed": None, **ON_THE_HUB, "data": data, **changes}
-    return model_card(Lineage.of(settings, SUMMARY, {"train_batch_size": 8}))
+    return model_card(settings, SUMMARY, {"train_batch_size": 8})
 
 
 def front_matter(text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ ONLY_IN = {
     "wandb_workspaces": ("report/workspace.py",),
     "alpaca_eval": ("evaluation/", "audit/"),
     "sacrebleu": ("evaluation/metrics.py",),
-    "jinja2": ("report/html.py",),
+    "jinja2": ("report/html.py", "sft/saving.py"),
     "matplotlib": ("data/card.py", "report/charts.py"),
     "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),

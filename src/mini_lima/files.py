@@ -112,7 +112,7 @@ def read_rows(path: Path, kind: type[Typed]) -> list[tuple[str, Typed]]:
     """
     from pydantic import ValidationError
 
-    adapter = _adapter(kind)
+    adapter = _adapter(kind)  # type: ignore[arg-type]
     rows: list[tuple[str, Typed]] = []
     faults: list[str] = []
     for place, line in read_lines(path):
@@ -178,7 +178,7 @@ def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:
     from pydantic import ValidationError
 
     try:
-        found: Typed = _adapter(kind).validate_python(document)
+        found: Typed = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(f"{place}: {problems(error)[0]}") from None
     return found

@@ -182,7 +182,7 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
         inputs={"data": data_set},
         files={**base_model.files, **resolve.file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
-        version=3,
+        version=4,
     )
 
 

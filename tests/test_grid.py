@@ -1,7 +1,7 @@
-"""The embedded 2×2 grid from the command line, four times at once, with every library real.
+"""The embedded 2×2 grid from the command line, twice at once, with every library real.
 
 One set of processes serves all tests of this module: a grid that is killed in the middle of its
-first training, then four grids that start together on the store it left behind.
+first training, then two grids that start together on the store it left behind.
 """
 
 import contextlib
@@ -72,9 +72,9 @@ class Grids:
 def start(folder: Path, name: str, *changes: str) -> subprocess.Popen[str]:
     command = [ROOT / "sweep.sh", "experiment=embedded", *SMALL, f"store={folder / 'store'}"]
     secrets = dict.fromkeys(("OPENAI_API_KEY", "WANDB_API_KEY", "HF_TOKEN"), SECRET)
-    environment = {**os.environ, **secrets, "PYTHON": sys.executable, "MINI_LIMA_SWEEP": "test"}
+    environment = {**os.environ, **secrets, "PYTHON": sys.executable}
     return subprocess.Popen(
-        [*command, f"hydra.sweep.dir={folder / name}", *changes],
+        [*command, f"hydra.sweep.dir={folder / name}", "hydra.job.name=test", *changes],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -126,8 +126,8 @@ def grids(tmp_path_factory) -> Grids:
     arguments = command_lines()
     waiting = start(folder, "0")
     os.kill(killed.pid, signal.SIGKILL)
-    others = [start(folder, str(number)) for number in range(1, 4)]
-    return Grids(folder, killed, [finish(process) for process in (waiting, *others)], arguments)
+    other = start(folder, "1")
+    return Grids(folder, killed, [finish(waiting), finish(other)], arguments)
 
 
 def records(sweep: Path) -> dict[str, dict]:
@@ -139,13 +139,13 @@ def executed(sweep: Path) -> list[str]:
 
 
 def test_all_grids_finish_with_the_same_report(grids):
-    assert [each.returncode for each in grids.finished] == [0] * 4, grids.finished[0].stdout[-3000:]
-    reports = {(grids.sweep(str(n)) / "report.md").read_text() for n in range(4)}
+    assert [each.returncode for each in grids.finished] == [0] * 2, grids.finished[0].stdout[-3000:]
+    reports = {(grids.sweep(str(n)) / "report.md").read_text() for n in range(2)}
     assert len(reports) == 1
 
 
-def test_four_grids_at_once_do_every_stage_exactly_once(grids):
-    by_all = [stage for number in range(4) for stage in executed(grids.sweep(str(number)))]
+def test_grids_at_once_do_every_stage_exactly_once(grids):
+    by_all = [stage for number in range(2) for stage in executed(grids.sweep(str(number)))]
     assert max(Counter(by_all).values()) == 1
     kinds = Counter(stage.split()[0] for stage in by_all)
     # The two data stages may have been finished by the grid that was killed.
@@ -165,6 +165,8 @@ def test_a_killed_grid_leaves_nothing_half_finished(grids):
     assert {record["status"] for record in records(grids.sweep("killed")).values()} == {
         "unfinished"
     }
+    for path in grids.store.glob("*/*/stage.json"):
+        assert read_json(path)["provenance"]["packages"]["torch"]
     for kind, count in STAGES_OF_A_GRID.items():
         folders = [
             path for path in (grids.store / kind).iterdir() if (path / "stage.json").exists()
@@ -182,10 +184,8 @@ def test_a_second_grid_does_nothing_and_shows_the_same_table(grids):
 
 
 def test_a_changed_annotator_setting_repeats_annotation_and_report_only(grids):
-    changed = grids.run("changed", "annotator.seed=1")
-    assert changed.returncode == 0
-    kinds = Counter(stage.split()[0] for stage in executed(grids.sweep("changed")))
-    assert kinds == {"annotations": 6, "result": 4, "tracking": 4}
+    _, rows = planned(grids, "annotator.seed=1")
+    assert set(rows) == {"annotations", "result"}
 
 
 def test_a_search_finds_the_highest_win_rate_and_survives_trials_that_fail(grids):
@@ -234,13 +234,6 @@ def test_the_report_states_every_win_rate_with_its_interval_n_and_failures(grids
         "interaction": 1,
     }
     assert (grids.sweep("0") / "report.html").stat().st_size < 2e6
-
-
-def test_every_stage_says_where_it_came_from(grids):
-    for path in grids.store.glob("*/*/stage.json"):
-        provenance = read_json(path)["provenance"]
-        assert provenance["packages"]["torch"]
-        assert provenance["seconds"] >= 0
 
 
 def planned(grids, *changes):
@@ -326,7 +319,7 @@ def test_seeds_share_what_they_can_and_become_one_row(grids):
 
 
 def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_they_left(grids):
-    changes = ("model=qwen-tiny", "data=naive", "tracking=disabled", "seed=5,6,0")
+    changes = ("model=qwen-tiny", "data=naive", "until=sft", "seed=5,6,0")
     sweep = start(grids.folder, "killed processes", *changes)
     poll(lambda: (first := trainings_of(sweep.pid)) and trainings_of(first[0]), seconds=60)
     [first] = trainings_of(sweep.pid)
@@ -350,9 +343,7 @@ def test_processes_that_are_killed_cost_their_cells_alone_and_again_does_what_th
 
     again = grids.run("killed processes", *changes)
     assert again.returncode == 0, again.stdout
-    assert Counter(stage.split()[0] for stage in executed(folder)) == {
-        **{"sft": 2, "outputs": 2, "metrics": 2, "annotations": 2, "result": 2}
-    }
+    assert Counter(stage.split()[0] for stage in executed(folder)) == {"sft": 2}
 
 
 def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
@@ -425,17 +416,15 @@ def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_
 
     def judged_by(server, name):
         url = f"annotator.chat.base_url={server.base_url}"
-        return grids.run(
-            name, "annotator=local", "annotator.chat.model=judge", url, "model=qwen-tiny"
-        )
+        judge = ("annotator=local", "annotator.chat.model=judge", url)
+        return grids.run(name, *judge, "model=qwen-tiny", "data=improved", "tracking=disabled")
 
     with FakeOpenAI(verdict) as server:
         assert judged_by(server, "judged").returncode == 0
         asked = len(server.calls)
         assert judged_by(server, "judged again").returncode == 0
         assert len(server.calls) == asked, "a verdict was paid for twice"
-    found = records(grids.sweep("judged"))
-    [improved] = [record for name, record in found.items() if "improved" in name]
+    [improved] = records(grids.sweep("judged")).values()
     [folder] = grids.store.glob("annotations/qwen-tiny-improved-chatgpt-*")
     assert str(folder) in improved["stages"].values()
     rows = read_json(folder / "annotations.json")

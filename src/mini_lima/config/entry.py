@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from mini_lima.config import keys, names
+from mini_lima.config import mistakes, names
 from mini_lima.config.checks import faults
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
@@ -18,7 +18,7 @@ from mini_lima.errors import UserError
 def register() -> None:
     """Give Hydra the schema and the resolvers that name folders."""
     schema = OmegaConf.structured(Config)
-    for key in keys.OPEN:
+    for key in mistakes.OPEN:
         OmegaConf.set_struct(schema[key], False)
     ConfigStore.instance().store(name="schema", node=schema)
     OmegaConf.register_new_resolver("cell_name", names.cell_name, replace=True)
@@ -36,7 +36,7 @@ def to_config(composed: DictConfig) -> Config:
     """
     missing = sorted(OmegaConf.missing_keys(composed))
     found = [f"{key} has no value: give {key}=…" for key in missing]
-    found += [keys.no_such_key(key) for key in _unknown_keys(composed, "")]
+    found += [mistakes.no_such_key(key) for key in _unknown_keys(composed, "")]
     if found:
         raise UserError("; ".join(found))
     config = OmegaConf.to_object(composed)
@@ -71,9 +71,9 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
 def _unknown_keys(node: DictConfig, prefix: str) -> Iterator[str]:
     for name in map(str, node):
         key = f"{prefix}{name}"
-        if key not in keys.known():
+        if key not in mistakes.known():
             yield key
-        elif keys.is_table(key):
+        elif mistakes.is_table(key):
             continue
         elif not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
             yield from _unknown_keys(node[name], f"{key}.")

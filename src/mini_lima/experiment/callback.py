@@ -62,14 +62,15 @@ class AroundAllCells(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare the cells."""
-        _summarise(_folder(config, SWEEP))
+        elsewhere = _other_than_basic(config, "launcher") is not None
+        _summarise(_folder(config, SWEEP), elsewhere=elsewhere)
 
 
-def _summarise(folder: Path) -> None:
+def _summarise(folder: Path, *, elsewhere: bool = False) -> None:
     from mini_lima.experiment.sweep import finish
 
     try:
-        code = finish(folder)
+        code = finish(folder, elsewhere=elsewhere)
     except Exception as error:
         raise Refused(error) from error
     if code:

@@ -1,13 +1,11 @@
 """The configuration as a command line composes it, without starting one."""
 
-import os
 from pathlib import Path
-from unittest.mock import patch
 
 import hydra
 from omegaconf import DictConfig
 
-from mini_lima.config import entry, names
+from mini_lima.config import entry
 from mini_lima.config.schema import Config
 
 ROOT = Path(__file__).parent.parent
@@ -15,15 +13,10 @@ CONF = ROOT / "conf"
 
 
 def compose(*overrides: str, conf: Path = CONF) -> DictConfig:
-    entry.register()
-    with (
-        patch.dict(os.environ, {names.SWEEP_VARIABLE: "test"}),
-        hydra.initialize_config_dir(str(conf), version_base="1.3"),
-    ):
+    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     return entry.without_hydra(composed)
 
 
 def configured(*overrides: str, conf: Path = CONF) -> Config:
-    with patch.dict(os.environ, {names.SWEEP_VARIABLE: "test"}):
-        return entry.to_config(compose(*overrides, conf=conf))
+    return entry.to_config(compose(*overrides, conf=conf))

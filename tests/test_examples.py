@@ -1,7 +1,6 @@
 """The study of one's own under examples/, as docs/extending.md runs it: nothing of ours is edited."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = subprocess.run(
         [*command, "experiment=halving", *SMALL, *places],
         cwd=folder,
-        env={**os.environ, "MINI_LIMA_SWEEP": "halving"},
         capture_output=True,
         text=True,
         timeout=400,

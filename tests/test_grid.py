@@ -181,6 +181,11 @@ def test_a_second_grid_does_nothing_and_shows_the_same_table(grids):
     assert report == (grids.sweep("0") / "report.md").read_text()
 
 
+def test_a_changed_annotator_setting_repeats_annotation_and_report_only(grids):
+    _, rows = planned(grids, "annotator.seed=1")
+    assert set(rows) == {"annotations", "result"}
+
+
 def test_a_search_finds_the_highest_win_rate_and_survives_trials_that_fail(grids):
     pytest.importorskip("optuna", reason="pip install -e '.[optuna]'")
     searched = grids.run(

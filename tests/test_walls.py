@@ -15,8 +15,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 STAGE_PACKAGES = ("data", "sft", "evaluation", "report")
 ABOVE_THE_STAGES = ("store.stages", "store.index", "pipeline", "config", "experiment", "sources")
 ONLY_IN = {
-    "hydra": ("config/entry.py", "config/mistakes.py"),
-    "omegaconf": ("config/entry.py", "config/mistakes.py"),
+    "hydra": ("config/entry.py", "config/mistakes.py", "experiment/callback.py"),
+    "omegaconf": ("config/entry.py", "config/mistakes.py", "experiment/callback.py"),
     "openai": ("chat/",),
     "httpx2": ("chat/",),
     "wandb": ("report/wandb_run.py",),

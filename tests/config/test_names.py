@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mini_lima.config.names import (
     LONGEST_NAME,
-    SWEPT_VARIABLE,
     cell_name,
+    completed,
     run_name,
     sweep_name,
     with_experiments_joined,
@@ -55,11 +55,13 @@ def test_cells_of_a_sweep_with_long_names_are_told_apart_by_eye():
     ]
 
 
-def test_what_is_swept_stands_before_what_all_cells_have(monkeypatch):
-    common = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
-    monkeypatch.setenv(SWEPT_VARIABLE, "model,optimizer.lr,seed")
-    named = cell_name("qwen-0.5b", "improved", [*common, "optimizer.lr=1e-5", "seed=2"])
-    assert named.startswith("qwen-0.5b-improved+seed=2+optimizer.lr=1e-5+evaluation.max")
+def test_what_is_swept_stands_before_what_all_cells_have():
+    common = ["evaluation.max_new_tokens=192", "optimizer.betas=[0.9,0.95]"]
+    given = ["-m", *common, "optimizer.lr=1e-5,2e-5", "seed=range(2)"]
+    flag, *ordered, name = completed(given)
+    assert (flag, ordered) == ("-m", ["optimizer.lr=1e-5,2e-5", "seed=range(2)", *common])
+    assert name == f"hydra.job.name='{sweep_name(given)}'"
+    assert completed(["hydra.job.name=mine"]) == ["hydra.job.name=mine"]
 
 
 def test_a_cell_that_stands_alone_says_its_experiment():

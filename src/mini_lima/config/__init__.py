@@ -1,6 +1,6 @@
 """The configuration: what there is, what fits together, and Hydra's side of it.
 
-`schema` is the one description, `checks` what single types cannot see, `keys` and `mistakes` say
-what a person got wrong, `resolve` makes what stages are given, `names` what folders are called,
-`entry` is called by Hydra and `run.py`.
+`schema` is the one description with its ranges, `checks` says what is out of range or contradicts
+itself, `mistakes` what a person got wrong, `resolve` makes what stages are given, `names` what
+folders are called, `entry` turns Hydra's composition into a `Config`.
 """

@@ -3,7 +3,10 @@
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from annotated_types import Interval
 
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
@@ -21,55 +24,59 @@ from mini_lima.workers.launch import AUTO
 
 def faults(config: Config) -> list[str]:
     """Return every fault of ``config``, each as one line that names the key and what to do."""
-    return [*_out_of_range(config), *_contradictions(config)]
+    return [*_out_of_range(config, ""), *_contradictions(config)]
 
 
-def _out_of_range(config: Config) -> Iterator[str]:
-    positive = {
-        "model.micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
-        "sft.epochs": config.sft.epochs,
-        "sft.global_batch_size": config.sft.global_batch_size,
-        "sft.max_length": config.sft.max_length,
-        "sft.gradient_clipping": config.sft.gradient_clipping,
-        "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
-        "evaluation.batch_size": config.evaluation.batch_size,
-        "evaluation.engine.concurrency": config.evaluation.engine.concurrency,
-        "evaluation.engine.timeout": config.evaluation.engine.timeout,
-        "evaluation.engine.total_timeout": config.evaluation.engine.total_timeout,
-        "evaluation.bootstrap_samples": config.evaluation.bootstrap_samples,
-        "launch.nodes": config.launch.nodes,
-        "adapter.rank": config.adapter.rank,
-        "adapter.alpha": config.adapter.alpha,
-    }
-    if config.evaluation.limit is not None:
-        positive["evaluation.limit"] = config.evaluation.limit
-    if config.launch.threads is not None:
-        positive["launch.threads"] = config.launch.threads
-    if config.sft.checkpoint_steps is not None:
-        positive["sft.checkpoint_steps"] = config.sft.checkpoint_steps
-    if isinstance(config.launch.processes, int):
-        positive["launch.processes"] = config.launch.processes
-    elif config.launch.processes != AUTO:
-        yield f"launch.processes={config.launch.processes}: must be a whole number or {AUTO}"
-    if not 0 <= config.adapter.dropout < 1:
-        yield f"adapter.dropout={config.adapter.dropout}: must be at least 0 and below 1"
+def _out_of_range(node: Any, prefix: str) -> Iterator[str]:
+    """The values that the types of the schema exclude, in ``node`` and all below it."""
+    for name, hint in get_type_hints(type(node), include_extras=True).items():
+        value, key = getattr(node, name), f"{prefix}{name}"
+        for below, each in value.items() if isinstance(value, dict) else [("", value)]:
+            if is_dataclass(each):
+                yield from _out_of_range(each, f"{key}.{below}." if below else f"{key}.")
+        for bound in _bounds(hint):
+            if isinstance(value, int | float) and not _within(value, bound):
+                yield f"{key}={value}: must be {_said(bound)}"
+
+
+def _bounds(hint: Any) -> Iterator[Interval]:
+    """The ranges in a type, whether it may be something else too or not."""
+    for kind in (hint, *get_args(hint)):
+        for limit in getattr(kind, "__metadata__", ()):
+            if isinstance(limit, Interval):
+                yield limit
+            else:
+                yield Interval(gt=getattr(limit, "gt", None), ge=getattr(limit, "ge", None))
+
+
+def _within(value: Any, bound: Interval) -> bool:
+    """Whether ``value`` is within ``bound``; what is not a number is within none."""
+    return (
+        (bound.gt is None or value > bound.gt)
+        and (bound.ge is None or value >= bound.ge)
+        and (bound.lt is None or value < bound.lt)
+        and (bound.le is None or value <= bound.le)
+    )
+
+
+def _said(bound: Interval) -> str:
+    words = {"gt": "greater than", "ge": "at least", "lt": "below", "le": "at most"}
+    limits = {key: getattr(bound, key) for key in words}
+    said = [f"{words[key]} {limit}" for key, limit in limits.items() if limit is not None]
+    return " and ".join(said)
+
+
+def _choices(config: Config) -> Iterator[str]:
+    """What is wrong with what the groups that are open to a person's own have chosen."""
+    processes = config.launch.processes
+    if not isinstance(processes, int) and processes != AUTO:
+        yield f"launch.processes={processes}: must be a whole number or {AUTO}"
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
-    for key, value in positive.items():
-        if not value > 0:
-            yield f"{key}={value}: must be greater than 0"
     yield from _money(config)
     yield from _metrics(config)
     yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
-    if not 0 <= config.sft.held_out < 1:
-        yield f"sft.held_out={config.sft.held_out}: must be a share, at least 0 and below 1"
-    if config.deepspeed.zero_stage not in range(4):
-        yield f"deepspeed.zero_stage={config.deepspeed.zero_stage}: must be 0, 1, 2 or 3"
     yield from judges.faults(config)
-    if not 0 < config.evaluation.confidence < 1:
-        yield f"evaluation.confidence={config.evaluation.confidence}: must lie between 0 and 1"
-    if config.evaluation.temperature < 0:
-        yield f"evaluation.temperature={config.evaluation.temperature}: must be 0 or greater"
 
 
 def _metrics(config: Config) -> Iterator[str]:
@@ -81,8 +88,6 @@ def _metrics(config: Config) -> Iterator[str]:
 
 
 def _money(config: Config) -> Iterator[str]:
-    if config.budget_usd is not None and not config.budget_usd >= 0:
-        yield f"budget_usd={config.budget_usd}: must be 0 or more dollars, or null"
     for name, chat in config.chats().items():
         yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
@@ -122,8 +127,6 @@ def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     engine = config.evaluation.engine
-    if engine.max_retries < 0:
-        yield f"evaluation.engine.max_retries={engine.max_retries}: must be 0 or greater"
     if engine.name is Engine.transformers:
         return
     if (engine.base_url is None) == (engine.command is None):
@@ -154,6 +157,7 @@ def _contrasts(config: Config) -> Iterator[str]:
 
 
 def _contradictions(config: Config) -> Iterator[str]:
+    yield from _choices(config)
     yield from _contrasts(config)
     references = config.evaluation
     yield from _pinned("data.seeds", config.data.seeds or "", config.data.seeds_sha256)

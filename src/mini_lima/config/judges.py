@@ -45,11 +45,6 @@ def judge(key: str, given: AnnotatorConfig) -> ConfiguredJudge:
 def faults(config: Config) -> Iterator[str]:
     """Say what is wrong with the judges of ``config``."""
     for key, given in config.judges().items():
-        for name in ("repeats", "reading_attempts"):
-            if not 1 <= getattr(given, name) <= 1000:
-                yield f"{key}.{name}={getattr(given, name)}: must be 1 to 1000"
-        if not 0 <= given.most_failed <= 1:
-            yield f"{key}.most_failed={given.most_failed}: must lie between 0 and 1"
         try:
             choice = judge(key, given).choice
         except UserError as error:

@@ -1,36 +1,31 @@
 """What a person got wrong on the command line or in a YAML file, in one line.
 
-Hydra and OmegaConf know what is wrong and tell it over many lines, in words of their own classes.
-Here it becomes: what was found, where, and what could stand there instead. Whatever has no better
-words keeps theirs, shortened to a line.
+Hydra and OmegaConf know what is wrong and say it over many lines. What their exceptions carry as
+attributes (key, option, override) becomes a line with what could stand there instead; everything
+else is theirs, as one line.
 """
 
-import re
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    InterpolationResolutionError,
-    OmegaConfBaseException,
-    ValidationError,
-)
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from mini_lima.config import keys
+from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
+from mini_lima.sft import optimizers
 
-OPTION_ALIKE = 0.75
-"""Options are alike by nature (zero2, zero3): worth a guess is a close one that stands alone."""
+OPEN = (optimizers.OPTIMIZER, optimizers.SCHEDULER)
+"""Groups that take any key: which ones there are depends on ``type`` or ``_target_``."""
 
-ALSO_CALLED = {("tracking", "online"): "wandb"}
-"""What is meant where the option that is spelt alike would be the opposite."""
+ALIKE = 0.8
+"""How alike a suggestion must be: less than that, "online" would suggest "offline"."""
 
 EXTRAS = {"hydra/launcher/submitit_slurm": "slurm", "hydra/sweeper/optuna": "optuna"}
 """What other packages bring, and with which optional dependencies of ours they come."""
@@ -54,128 +49,112 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, yaml.YAMLError):
-        return _yaml(error)
+        mark: Any = getattr(error, "problem_mark", None)
+        where = f"{mark.name}:{mark.line + 1}: " if mark else ""
+        return f"{where}not valid YAML: {getattr(error, 'problem', None) or _flat(str(error))}"
     if isinstance(error, UnicodeDecodeError):
         line = error.object[: error.start].decode(errors="replace").rpartition("\n")[2]
         return f"a YAML file is not UTF-8: its line {line!r} goes on in another encoding"
     if isinstance(error, OverrideParseException):
-        return _override(error)
+        reason = _flat(error.message.partition("\nSee https")[0])
+        return f"{error.override}: is not key=value ({reason}); quote special characters"
     if isinstance(error, MissingConfigException):
         return _option(error)
     if isinstance(error, OmegaConfBaseException):
         return _value(error)
     if isinstance(error, HydraException):
         return _composition(error)
-    return _bare(error)
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    # What Hydra says of what it was given is not all of a type of its own.
+    module = trace.tb_frame.f_globals["__name__"] if trace else ""
+    return _flat(str(error)) if module.partition(".")[0] in ("hydra", "omegaconf") else None
 
 
-def _yaml(error: yaml.YAMLError) -> str:
-    mark: Any = getattr(error, "problem_mark", None)
-    where = f"{mark.name}:{mark.line + 1}: " if mark else ""
-    return f"{where}not valid YAML: {getattr(error, 'problem', None) or _flat(str(error))}"
+def no_such_key(key: str, beside: Sequence[str] = ()) -> str:
+    """Say that ``key`` does not exist, and which one was perhaps meant.
+
+    Args:
+        key: Dotted, as it was written.
+        beside: Dotted keys that there are besides the schema's.
+    """
+    open_keys = [f"{group}.{name}" for group in OPEN for name in optimizers.keywords(group)]
+    names = [*known(), *open_keys, "experiment", *beside]
+    same = [each for each in names if _word(each) == _word(key)]
+    near = get_close_matches(key, names, 1, ALIKE) or (
+        get_close_matches(key, same, 1) if "." in key else same
+    )
+    if near:
+        return f"{key}: no such key; did you mean {' or '.join(near)}?"
+    group = key.rpartition(".")[0]
+    there = [_word(each) for each in names if each.rpartition(".")[0] == group]
+    has = f"{group} has" if there and group else "there are"
+    return f"{key}: no such key; {has} {', '.join(there or Config.__dataclass_fields__)}"
 
 
-def _override(error: OverrideParseException) -> str:
-    if "=" not in error.override:
-        return f"{error.override}: an override is written key=value or group=option"
-    reason = _flat(error.message.partition("\nSee https")[0])
-    return f"{error.override}: cannot be read ({reason}); quote special characters: \"key='value'\""
+@cache
+def known() -> Mapping[str, Any]:
+    """Every dotted key with the type of its value, groups included, in the schema's order."""
+    return dict(_walk(Config, ""))
+
+
+def is_table(key: str) -> bool:
+    """Whether the keys below ``key`` are the person's own, such as names of models."""
+    return get_origin(known()[key]) is dict
+
+
+def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, kind in get_type_hints(schema).items():
+        yield f"{prefix}{name}", kind
+        kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        for inner in kinds:
+            if inner is not NoneType and is_dataclass(inner):
+                assert isinstance(inner, type)
+                yield from _walk(inner, f"{prefix}{name}.")
 
 
 def _option(error: MissingConfigException) -> str:
     """A YAML file that is not there: nearly always an option of a group."""
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    if extra := EXTRAS.get(error.missing_cfg_file or ""):
-        return f"{_file(error)}it is not installed: pip install -c constraints.txt -e '.[{extra}]'"
-    if not group:
-        return _flat(re.split(r"\n(Config s|S)earch path", str(error))[0])
-    options = list(error.options or _options(str(error), group))
-    if not options:
-        return _file(error) + keys.no_such_key(group)
-    alias = ALSO_CALLED.get((group, name))
-    meant = [alias] if alias else get_close_matches(name, options, 2, OPTION_ALIKE)
-    perhaps = f"did you mean {meant[0]}? " if len(meant) == 1 else ""
-    # Hydra blames these two for what the command line asked for.
-    where = _file(error, besides=("config", "hydra/config"))
-    return f"{where}{group}={name}: no such option; {perhaps}available: {', '.join(options)}"
-
-
-def _options(message: str, group: str) -> Sequence[str]:
-    """The options of a group, for the errors that do not list them but say where they looked."""
-    folders = [Path(found) for found in re.findall(r"path=file://(.+)", message)]
-    return sorted({each.stem for folder in folders for each in (folder / group).glob("*.yaml")})
+    missing = error.missing_cfg_file or ""
+    group, _, name = missing.rpartition("/")
+    if extra := EXTRAS.get(missing):
+        return f"{missing} is not installed: pip install -c constraints.txt -e '.[{extra}]'"
+    if not error.options:
+        return _flat(str(error).partition("Config search path")[0])
+    near = get_close_matches(name, error.options, 2, ALIKE)
+    perhaps = f"did you mean {near[0]}? " if len(near) == 1 else ""  # zero2 and zero3 are alike
+    return f"{group}={name}: no such option; {perhaps}available: {', '.join(error.options)}"
 
 
 def _composition(error: HydraException) -> str:
+    """What Hydra could not compose: the file or override that it names, and its cause."""
     said = str(error)
     cause = error.__cause__ or error.__context__
-    if found := re.match(r"Ambiguous value for argument '(.+)'\n", said):
-        return f"{found[1]}: add --multirun to try each of these values, or write a list as [a,b]"
-    if re.search(r"Could not override '.+@experiment\.", said):
-        return _file(error) + NO_PACKAGE
-    if found := re.search(r"Could not override '([^'@]+)'", said):
-        return _file(error) + _no_such_key(found[1], cause)
-    if found := re.match(r"Multiple values for (.+?)\. To override", said):
-        return (
-            f"{found[1]} is chosen twice: write {found[1]}=… without + on the command line, or"
-            f" override /{found[1]}: … in the defaults of a YAML file"
-        )
+    file = f"{said.partition(': ')[0]}: " if said.startswith("In '") else ""
+    if "@experiment." in said:
+        return f"{file}{NO_PACKAGE}"
     if isinstance(cause, OmegaConfBaseException):
-        found = re.match(r"Error merging override (.+)", said)
-        return _file(error) + _value(cause, found[1] if found else "")
+        line = _value(cause)
+        override = said.partition("\n")[0].removeprefix("Error merging override ")
+        return f"{override}: {line}" if override in said[23:] else f"{file}{line}"
     return _flat(said)
 
 
-def _value(error: OmegaConfBaseException, override: str = "") -> str:
-    """A key or value that the schema refuses; ``override`` is how the command line gave it."""
+def _value(error: OmegaConfBaseException) -> str:
+    """A key or value that the schema refuses."""
     key, said = error.full_key or "", (error.msg or str(error)).strip().partition("\n")[0]
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         if key.partition(".")[0] == "experiment":
             return NO_PACKAGE
-        return _no_such_key(key, error)
-    value = str(error.value)
-    if found := re.search(r"is not a subclass of (\w+)\. value: (.*)", said):
-        key, value = keys.group_of_type(found[1]) or key, found[2]
-    must_be = keys.expected(key)
-    interpolated = isinstance(error, InterpolationResolutionError)
-    if must_be is None or interpolated or not isinstance(error, ValidationError):
-        said = re.sub(r"^.* raised while resolving interpolation: ", "", said).strip('"')
-        said = "a list stands where keys should" if "with ListConfig" in said else said
-        return ": ".join(filter(None, [override or key, said]))
-    given = override or f"{key}={'null' if value == 'None' else value}"
-    return f"{given}: {'' if given.startswith(f'{key}=') else f'{key} '}must be {must_be}"
+        parent, group = error.parent_node, key.rpartition(".")[0]
+        there = list(map(str, parent)) if isinstance(parent, DictConfig) else []
+        return no_such_key(key, [f"{group}.{each}" if group else each for each in there])
+    return f"{key}: {said}" if key else said
 
 
-def _no_such_key(key: str, error: BaseException | None) -> str:
-    """As `keys.no_such_key`; beside one of Hydra's own, or a person's, stand those there are."""
-    parent = getattr(error, "parent_node", None)
-    if not isinstance(parent, DictConfig) or not (key.startswith("hydra.") or keys.in_table(key)):
-        return keys.no_such_key(key)
-    parts, failed = key.split("."), str(getattr(error, "key", ""))
-    wrong = ".".join(parts[: parts.index(failed) + 1]) if failed in parts else key
-    group = wrong.rpartition(".")[0]
-    said = keys.no_such_key(wrong, [f"{group}.{each}" for each in map(str, parent)])
-    return f"{said}; +{key}=… adds it" if keys.in_table(key) else said
-
-
-def _file(error: HydraException, besides: Sequence[str] = ()) -> str:
-    """The YAML file that Hydra was reading, except where it names it for want of a better one."""
-    found = re.match(r"In '(.+?)': ", str(error))
-    return f"{found[1]}.yaml: " if found and found[1] not in besides else ""
-
-
-def _bare(error: BaseException) -> str | None:
-    """Hydra's complaints about what it was given are not all of a type of its own."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not frames or not re.match(r"(hydra|omegaconf)\b", frames[-1].f_globals["__name__"]):
-        return None
-    overrides = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in frames]
-    if "NoneType" in str(error) and (override := next(filter(None, overrides), None)):
-        group = override.partition("=")[0].rpartition(".")[0]
-        return f"{override}: {group} is null here: choose an option that has it, or use a YAML file"
-    if override := overrides[-1]:
-        return f"{override}: must be the name of an option; --help lists them"
-    return _flat(str(error))
+def _word(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _flat(text: str) -> str:

@@ -11,10 +11,9 @@ import os
 import re
 from collections.abc import Sequence
 
-SWEEP_VARIABLE = "MINI_LIMA_SWEEP"
-"""Environment variable by which Hydra's configuration, also in a launched job, learns the sweep."""
-SWEPT_VARIABLE = "MINI_LIMA_SWEPT"
-"""In the same way: the keys that its cells do not have in common, with commas between them."""
+OVERRIDE = re.compile(r"~|[^-].*=")
+SWEPT = re.compile(r"=[^\[{'\"]*,|=(choice|range|interval|glob|shuffle|sort|tag)\(")
+"""Near enough: it decides on the order of a name alone."""
 LONGEST_NAME = 80
 """Two of these and a file name stay below the 255 bytes that file systems take for each."""
 
@@ -22,11 +21,11 @@ LONGEST_NAME = 80
 def cell_name(model: str, data: str, overrides: Sequence[str]) -> str:
     """Name a cell inside its sweep: its two options, and whatever else its command line changed.
 
-    What cells differ in comes first, the seed before all: there a long name is not cut.
+    The seed comes first, before what else cells differ in (`completed` has put that in front):
+    there a long name is not cut.
     """
-    swept = os.environ.get(SWEPT_VARIABLE, "").split(",")
     changes = _changes(overrides, without=("model", "data"))
-    changes.sort(key=lambda each: (_key(each) != "seed", _key(each) not in swept))
+    changes.sort(key=lambda each: _key(each) != "seed")
     return _folder([f"{model}-{data}", *changes])
 
 
@@ -38,8 +37,20 @@ def run_name(model: str, data: str, overrides: Sequence[str]) -> str:
 
 def sweep_name(arguments: Sequence[str]) -> str:
     """Name a sweep after its command line; Hydra's own settings and flags do not count."""
-    asked = [each for each in arguments if re.match(r"~|[^-].*=", each)]
+    asked = [each for each in arguments if OVERRIDE.match(each)]
     return _folder([*_experiments(asked), *_changes(asked)] or ["run"])
+
+
+def completed(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with its experiments joined, what it sweeps first, and a name."""
+    joined = with_experiments_joined(arguments)
+    swept = {_key(each) for each in joined if SWEPT.search(each)}
+    overrides = [each for each in joined if OVERRIDE.match(each)]
+    overrides.sort(key=lambda each: _key(each) not in swept)
+    ordered = [overrides.pop(0) if OVERRIDE.match(each) else each for each in joined]
+    if any(each.startswith("hydra.job.name=") for each in ordered):
+        return ordered
+    return [*ordered, f"hydra.job.name='{sweep_name(joined)}'"]
 
 
 def with_experiments_joined(arguments: Sequence[str]) -> list[str]:

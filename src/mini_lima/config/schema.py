@@ -3,16 +3,24 @@
 Plain dataclasses. Hydra checks every YAML file and command line against
 them (`entry.py` registers them); everything below the entry point receives them as ordinary
 objects. They are not frozen only because OmegaConf refuses frozen schemas. A field without a
-default must be given by a YAML file of its group.
+default must be given by a YAML file of its group. Ranges stand in the types, and `checks` reads
+them there.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Interval
 
 from mini_lima.chat import ChatModel, Connection, Prices
 
 MUST_BE_GIVEN = "???"
+
+Count = Annotated[int, Gt(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Interval(ge=0, lt=1)]
+Asked = Annotated[int, Interval(ge=1, le=1000)]
 
 
 class Weights(StrEnum):
@@ -139,7 +147,7 @@ class ModelConfig:
     init_seed: int = 0
     chat_template: str | None = None
     """File with a Jinja chat template. None: the tokenizer's own."""
-    micro_batch_size_per_gpu: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    micro_batch_size_per_gpu: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
     baseline_template: str | None = None
     """File with a chat template that the baseline is asked with, in place of its tokenizer's."""
@@ -178,7 +186,7 @@ class DataConfig:
 class DeepSpeedConfig:
     """Which states ZeRO shards, and which live in the host's memory."""
 
-    zero_stage: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    zero_stage: Annotated[int, Interval(ge=0, le=3)] = MUST_BE_GIVEN  # type: ignore[assignment]
     offload_optimizer: bool = False
     offload_parameters: bool = False
 
@@ -187,17 +195,17 @@ class DeepSpeedConfig:
 class SftConfig:
     """Supervised fine-tuning on the response tokens."""
 
-    epochs: int = MUST_BE_GIVEN  # type: ignore[assignment]
-    global_batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    epochs: Count = MUST_BE_GIVEN  # type: ignore[assignment]
+    global_batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per optimizer step; accumulation steps are derived from it."""
-    max_length: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    max_length: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Tokens of prompt and response together."""
     overlong: Overlong = Overlong.refuse
     turns: Turns = Turns.all
     """Which answers of a conversation are supervised: each is trained on, or the last alone."""
     precision: Precision = MUST_BE_GIVEN  # type: ignore[assignment]
-    gradient_clipping: float = 1.0
-    held_out: float = 0.0
+    gradient_clipping: Positive = 1.0
+    held_out: Share = 0.0
     """Share of the tasks whose examples are kept from training, to see the loss on them after each
     epoch. Which ones depends on the tasks' names alone, so all arms hold out the same."""
     loss_reduction: LossReduction = LossReduction.global_batch
@@ -205,7 +213,7 @@ class SftConfig:
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
     seed: int = 0
     """Of the examples' order, of dropout and of an adapter's first weights."""
-    checkpoint_steps: int | None = 100
+    checkpoint_steps: Count | None = 100
     """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""
 
 
@@ -214,11 +222,11 @@ class AdapterConfig:
     """All weights, or low-rank additions to some of them that are merged in when they are saved."""
 
     method: AdapterMethod = MUST_BE_GIVEN  # type: ignore[assignment]
-    rank: int = 16
+    rank: Count = 16
     """Of the additions."""
-    alpha: int = 32
+    alpha: Count = 32
     """Their weight is alpha / rank."""
-    dropout: float = 0.05
+    dropout: Share = 0.05
     target_modules: list[str] = field(default_factory=list)
     """Names of the linear layers that get one, in every block of the model."""
 
@@ -237,13 +245,13 @@ class EngineConfig:
     """Starts a server for {model}, under {name}, at {port}, for as long as it is needed."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key. None: no key is sent."""
-    concurrency: int = 64
+    concurrency: Count = 64
     """Calls in flight at most."""
-    timeout: float = 1800.0
+    timeout: Positive = 1800.0
     """Seconds per attempt."""
-    total_timeout: float = 3600.0
+    total_timeout: Positive = 3600.0
     """Seconds after which no further attempt at one answer begins."""
-    max_retries: int = 14
+    max_retries: Annotated[int, Ge(0)] = 14
     """Attempts beyond the first."""
 
 
@@ -265,16 +273,16 @@ class EvaluationConfig:
     hub_revision: str = "main"
     """Branch, tag or commit that ``hub:…`` files are taken from."""
     engine: EngineConfig = field(default_factory=EngineConfig)
-    limit: int | None = None
+    limit: Count | None = None
     """Only the first so many instructions."""
-    max_new_tokens: int = MUST_BE_GIVEN  # type: ignore[assignment]
-    batch_size: int = MUST_BE_GIVEN  # type: ignore[assignment]
+    max_new_tokens: Count = MUST_BE_GIVEN  # type: ignore[assignment]
+    batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Answers that transformers writes side by side: memory and speed, not what is written."""
-    temperature: float = 0.0
+    temperature: Annotated[float, Ge(0)] = 0.0
     """0 is greedy."""
     seed: int = 0
-    bootstrap_samples: int = 10_000
-    confidence: float = 0.95
+    bootstrap_samples: Count = 10_000
+    confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
 
 
 @dataclass
@@ -294,11 +302,11 @@ class AnnotatorConfig:
     """``_target_`` and keywords of a function that judges, in place of a model."""
     orders: Orders = Orders.both
     """``random`` is the single order that alpaca_eval draws for an instruction."""
-    repeats: int = 1
+    repeats: Asked = 1
     """Verdicts on each pair in each order."""
-    reading_attempts: int = 3
+    reading_attempts: Asked = 3
     """How often a question is put until the answer to it can be read."""
-    most_failed: float = 0.02
+    most_failed: Annotated[float, Interval(ge=0, le=1)] = 0.02
     """Share of failed verdicts beyond which a result is marked incomplete."""
     seed: int = 0
     """Draws which of two outputs stands first, where that is random."""
@@ -327,11 +335,11 @@ class LaunchConfig:
     """The processes in which SFT and generation run."""
 
     device: Device = Device.cuda
-    processes: int | str = 1
+    processes: Count | str = 1
     """On each node. ``auto``: one per visible GPU, on a CPU one."""
-    threads: int | None = None
+    threads: Count | None = None
     """CPU threads of each process. None: all cores shared out."""
-    nodes: int = 1
+    nodes: Count = 1
     """Machines that train together, this one the first; docs/several-gpus.md says how."""
     rendezvous: str | None = None
     """``host:port`` of this machine, as the other nodes reach it."""
@@ -385,7 +393,7 @@ class Config:
     Data, baseline and judging do not depend on it."""
     store: str = MUST_BE_GIVEN
     """Folder of the finished stages and the response cache, shared by all runs."""
-    budget_usd: float | None = None
+    budget_usd: Annotated[float, Ge(0)] | None = None
     """Dollars that this command may spend on teacher and annotator; null: no limit."""
     until: Until | None = None
     """The last stage: look at the ``data``, the model (``sft``) or its ``outputs`` before paying

@@ -41,7 +41,7 @@ from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
 LOG = "mini-lima.log"
-"""What Hydra calls the log of a job, after ``hydra.job.name``."""
+"""The log of a cell, which Hydra writes (conf/config.yaml)."""
 PACKAGES = (
     "mini-lima",
     "torch",
@@ -61,20 +61,6 @@ UP_TO: dict[Until | None, tuple[str, ...]] = {
     None: ("data", "teacher", "sft", "outputs", "annotations", "tracking"),
 }
 """What a cell may lack something for, by where it stops."""
-said: set[str] = set()
-"""What `say` has logged: the cells of a grid mostly lack the same."""
-
-
-def begun(config: Config, resolved: dict[str, Any], overrides: Sequence[str]) -> CellRecord:
-    """Return the record of a cell that has not ended yet."""
-    return CellRecord(
-        model=config.model.name,
-        arm=config.arm,
-        seed=config.sft.seed,
-        overrides=list(overrides),
-        config=resolved,
-        until=None if config.until is None else str(config.until),
-    )
 
 
 def stages_before(folder: Path) -> dict[str, str]:
@@ -84,19 +70,39 @@ def stages_before(folder: Path) -> dict[str, str]:
 
 
 def run(
-    config: Config, resolved: dict[str, Any], overrides: Sequence[str], folder: Path
+    config: Config,
+    resolved: dict[str, Any],
+    overrides: Sequence[str],
+    folder: Path,
+    logged: set[str],
 ) -> float | None:
     """Build the cell, and leave its record, with an exit code, in ``folder``.
 
     The exit code is 0, 1 for failed work, or 2 for what a person can fix.
 
+    Args:
+        config: The cell.
+        resolved: The same as plain data.
+        overrides: What the command line asked for.
+        folder: The cell's.
+        logged: Lines that earlier cells of the process have logged, and this one need not: the
+            cells of a grid mostly lack the same. Its own are added.
+
     Returns:
         The win rate of the tuned model, in percent; None if there is none.
     """
     started = time.monotonic()
-    record = begun(config, resolved, overrides)
-    # What an earlier run here has made stays in use, even if this one gets nowhere.
-    record = replace(record, log=str(folder / LOG), stages=stages_before(folder))
+    record = CellRecord(
+        model=config.model.name,
+        arm=config.arm,
+        seed=config.sft.seed,
+        overrides=list(overrides),
+        config=resolved,
+        until=None if config.until is None else str(config.until),
+        log=str(folder / LOG),
+        # What an earlier run here has made stays in use, even if this one gets nowhere.
+        stages=stages_before(folder),
+    )
     write_cell(folder / CELL, record)
     launch = {key: getattr(config.launch, key) for key in time_estimates.LAUNCH}
     store = Store(Path(config.store), PACKAGES, {"launch": launch})
@@ -124,7 +130,7 @@ def run(
         )
         write_cell(folder / CELL, record)
     if record.status == "failed":
-        say(record.reason or record.status)
+        _say(record.reason or record.status, logged)
     return win_rate(record)
 
 
@@ -135,7 +141,7 @@ def win_rate(record: CellRecord) -> float | None:
     return record.result.judges[0].sft.win_rate
 
 
-def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> None:
+def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged: set[str]) -> None:
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
@@ -144,7 +150,7 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan) -> Non
         onto.budget_usd = config.budget_usd
         onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
     except UserError as error:
-        say(str(error))
+        _say(str(error), logged)
         onto.exit_code = 2
         with suppress(UserError):  # what needs no model can be planned all the same: it costs money
             data = pipeline.build_cell(replace(config, until=Until.data), resolved)
@@ -251,9 +257,9 @@ def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:
     return {stage.name for stage in unfinished} | asking
 
 
-def say(reason: str) -> None:
-    """Log ``reason`` without the lines that another cell of this process has logged already."""
-    new = [line for line in reason.splitlines() if line not in said]
-    said.update(new)
+def _say(reason: str, logged: set[str]) -> None:
+    """Log ``reason`` without the lines that are ``logged`` already."""
+    new = [line for line in reason.splitlines() if line not in logged]
+    logged.update(new)
     if new:
         log.error("%s", "\n".join(new))

@@ -85,15 +85,16 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
         print(said)
 
 
-def finish(folder: Path) -> int:
+def finish(folder: Path, *, elsewhere: bool = False) -> int:
     """Summarise what has just been run into ``folder``; return its exit code.
 
     The code is the highest of the cells', as their records say: wherever a cell ran, and whatever
-    ended it, its record is here. Without a summary if no cell got as far as to begin its work.
+    ended it, its record is here. Without a summary if no cell got as far as to begin its work:
+    then this process has logged why, unless the cells ran ``elsewhere``.
     """
     cells, _ = comparison.read_cells(folder)
     codes = [0 if cell.status == "finished" else cell.exit_code for cell in cells]
-    if min(codes, default=2) < 2:
+    if min(codes, default=2) < 2 or (codes and elsewhere):
         summarise([folder], into=folder)
     return max(codes, default=0)
 

@@ -32,10 +32,6 @@ def refuse_the_data(output_dir: Path) -> None:
     raise UserError("examples.jsonl, line 3: no output\n  add one")
 
 
-def fail(output_dir: Path) -> None:
-    raise ZeroDivisionError("the first line\nthe second line")
-
-
 def say_nothing(output_dir: Path) -> None:
     os._exit(3)
 
@@ -65,7 +61,7 @@ def abort_while_the_process_ends(output_dir: Path) -> None:
 
 def fail_while_the_other_waits(output_dir: Path) -> None:
     if RANK == 1:
-        raise ZeroDivisionError("only rank 1")
+        raise ZeroDivisionError("only rank 1\nthe second line")
     signal.pause()
 
 

@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -155,7 +155,7 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is dict:
         inner = get_args(kind)[1]
         return "a table" if inner is Any else f"a table of {_words(inner)}"
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return _either([_words(each) for each in get_args(kind)])
     if kind is Any:
         return WORDS[kind]
@@ -168,7 +168,7 @@ def _words(kind: Any) -> str:
 
 def _without_none(kind: Any) -> Any:
     """``kind`` without the option to be null."""
-    if isinstance(kind, UnionType) and NoneType in get_args(kind):
+    if get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind):
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
     return kind
 

@@ -178,7 +178,7 @@ def test_a_result_that_does_not_fit_is_refused_with_file_and_field(cell, tmp_pat
     document = read_json(path)
     del document["measurements"][1]["n"]
     write_json(path, document)
-    with pytest.raises(UserError, match=r"result\.json: measurements\.1\.n: field required"):
+    with pytest.raises(UserError, match=r"result\.json: measurements\[1\]\.n: field required"):
         read_result(path)
 
 

@@ -279,7 +279,7 @@ def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_
     assert "made by a newer version" in new
     assert "made by an older version" in old_one
     assert "run the sweep again" in old_one
-    assert "wrong/cell.json: result.judges.0.sft.n_total: " in wrong
+    assert "wrong/cell.json: result.judges[0].sft.n_total: " in wrong
     assert "'many'" in wrong
     assert all(len(line.splitlines()) == 1 for line in passed_over)
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from mini_lima.config import keys, schema
+from mini_lima.config import mistakes, schema
 from mini_lima.sft import choices
 
 ROOT = Path(__file__).parents[1]
@@ -28,14 +29,53 @@ Made from the schema by `python tools/make_reference.py`. Every key can be set o
 """
 
 
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Any: "anything",
+}
+
+
+def _words(kind: Any) -> str:
+    """Say what a value of the type ``kind`` is."""
+    inner = _without_none(kind)
+    if inner is not kind:
+        return f"{_words(inner)}, or null"
+    if get_origin(kind) is list:
+        return f"a list, each {_words(get_args(kind)[0])}"
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        return "a table" if inner is Any else f"a table of {_words(inner)}"
+    if get_origin(kind) in (UnionType, Union):
+        return _either([_words(each) for each in get_args(kind)])
+    if kind in WORDS:
+        return WORDS[kind]
+    if is_dataclass(kind):
+        return f"a group of keys ({', '.join(get_type_hints(kind))})"
+    return _either([each.value for each in kind])
+
+
+def _without_none(kind: Any) -> Any:
+    """``kind`` without the option to be null."""
+    if NoneType in get_args(kind):
+        (kind,) = (each for each in get_args(kind) if each is not NoneType)
+    return kind
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
+
+
 def reference() -> str:
     """Return the whole page."""
     about = _descriptions()
     parts = [HEAD]
     alone = []
     for name, kind in get_type_hints(schema.Config).items():
-        inner = keys.without_none(kind)
-        if name in keys.OPEN:
+        inner = _without_none(kind)
+        if name in mistakes.OPEN:
             parts.append("\n".join(_open_group(name, about["Config"][name])))
         elif is_dataclass(inner):
             parts.append("\n".join(_group(name, inner, about)))
@@ -82,7 +122,7 @@ def _rows(
     prefix: str, kind: type, about: dict[str, dict[str, str]]
 ) -> Iterator[tuple[str, Any, str, str]]:
     for name, inner in get_type_hints(kind).items():
-        nested = keys.without_none(inner)
+        nested = _without_none(inner)
         if is_dataclass(nested):
             assert isinstance(nested, type)
             yield from _rows(f"{prefix}{name}.", nested, about)
@@ -94,7 +134,7 @@ def _rows(
 def _table(rows: Any) -> Iterator[str]:
     yield "| key | takes | default | |\n|---|---|---|---|"
     for key, kind, default, about in rows:
-        yield f"| `{key}` | {_escaped(keys.words(kind))} | {default} | {_escaped(about)} |"
+        yield f"| `{key}` | {_escaped(_words(kind))} | {default} | {_escaped(about)} |"
 
 
 def _default(kind: type, name: str) -> str:

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.chat.server import FakeOpenAI
-from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.experiment import plan_table
@@ -28,6 +26,8 @@ from mini_lima.experiment.time_estimates import Amount
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.report.figures import duration
 from mini_lima.store.stages import Store, walk
+from tests.chat.server import FakeOpenAI
+from tests.composing import configured
 
 ROOT = Path(__file__).parent.parent
 SMALL = (
@@ -72,9 +72,9 @@ class Grids:
 def start(folder: Path, name: str, *changes: str) -> subprocess.Popen[str]:
     command = [ROOT / "sweep.sh", "experiment=embedded", *SMALL, f"store={folder / 'store'}"]
     secrets = dict.fromkeys(("OPENAI_API_KEY", "WANDB_API_KEY", "HF_TOKEN"), SECRET)
-    environment = {**os.environ, **secrets, "PYTHON": sys.executable, "MINI_LIMA_SWEEP": "test"}
+    environment = {**os.environ, **secrets, "PYTHON": sys.executable}
     return subprocess.Popen(
-        [*command, f"hydra.sweep.dir={folder / name}", *changes],
+        [*command, f"hydra.sweep.dir={folder / name}", "hydra.job.name=test", *changes],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

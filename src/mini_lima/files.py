@@ -133,7 +133,7 @@ def problems(error: "ValidationError") -> list[str]:
         says = each["msg"][:1].lower() + each["msg"][1:]
         if each["type"] == "predicate_failed":
             says = "must not be blank"
-        elif each["type"].endswith("_type"):
+        elif each["type"] != "missing":
             says = f"{says}, found {each['input']!r:.40}"
         told.append(f"{field}: {says}" if field else says)
     return told

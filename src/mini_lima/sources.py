@@ -188,13 +188,15 @@ def _hub_file(repository: str, file: str, revision: str, kind: str) -> Path:
     try:
         commit = _commit(repository, revision, kind)
         kept = try_to_load_from_cache(repository, file, repo_type=kind, revision=commit)
+        if isinstance(kept, str):
+            return Path(kept)
+        _reach(repository, commit, kind)
         path = Path(hf_hub_download(repository, file, repo_type=kind, revision=commit))
     except Exception as error:  # the hub's HTTP library raises what it likes
         where = f"hub:{repository}/{file}" if kind == "dataset" else repository
         raise UserError(f"{where} cannot be had ({_reason(error)}): {INSTEAD}") from None
-    if not isinstance(kept, str):
-        told = (repository, file, commit, content_hash(path))
-        log.info("downloaded %s/%s: commit %s, sha256 %s", *told)
+    told = (repository, file, commit, content_hash(path))
+    log.info("downloaded %s/%s: commit %s, sha256 %s", *told)
     return path
 
 
@@ -208,15 +210,13 @@ def _hub_rows(
     downloads: Path,
 ) -> Path:
     """The rows of a data set on the hub as a file in ``downloads``."""
-    from huggingface_hub import HfApi
-
     try:
         commit = _commit(repository, revision, "dataset")
         named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
         file = downloads / f"{named}@{commit}.jsonl"
         if not file.is_file():
             # Where the hub does not answer, datasets would take another commit that is in its cache.
-            HfApi().repo_info(repository, revision=commit, repo_type="dataset", timeout=HUB_SECONDS)
+            _reach(repository, commit, "dataset")
             downloads.mkdir(parents=True, exist_ok=True)
             _write_rows(repository, commit, config, split, file)
             log.info("read %s at commit %s from the hub: %s", repository, commit, file)
@@ -278,6 +278,13 @@ def _commit(repository: str, revision: str, kind: str) -> str:
             return super().repo_info(*given, **{**named, "timeout": HUB_SECONDS})
 
     return Hub().resolve_revision(repository, revision=revision, repo_type=kind).resolved
+
+
+def _reach(repository: str, commit: str, kind: str) -> None:
+    """Raise at once where the hub does not answer: a download would try for half a minute."""
+    from huggingface_hub import HfApi
+
+    HfApi().repo_info(repository, revision=commit, repo_type=kind, timeout=HUB_SECONDS)
 
 
 def _reason(error: BaseException) -> str:

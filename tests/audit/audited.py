@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from tests.audit.folders import by_the_library
 
 from mini_lima.audit.findings import findings
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.single import audit
+from tests.audit.folders import by_the_library
 
 N = 150
 EVIL = '<script>alert("&")</script>'

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from tests.audit.alpaca import Run
 from tests.audit.audited import EVIL, N
 

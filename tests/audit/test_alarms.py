@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from tests.audit.audited import edit, report, said
-from tests.audit.folders import Made
 
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
+from tests.audit.audited import edit, report, said
+from tests.audit.folders import Made
 
 RUNS = 60
 

@@ -8,8 +8,6 @@ import sys
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.audit.alpaca import Run
-from tests.audit.audited import EVIL, N, folders
 
 from mini_lima.audit.findings import as_document, as_text
 from mini_lima.audit.folder import read_folder
@@ -18,6 +16,8 @@ from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
 from mini_lima.cli import main
 from mini_lima.errors import UserError
+from tests.audit.alpaca import Run
+from tests.audit.audited import EVIL, N, folders
 
 
 def test_runs_of_one_judge_fit_and_another_judges_does_not(runs):

@@ -3,6 +3,9 @@
 import gzip
 
 import pytest
+
+from mini_lima.audit.folder import read_folder
+from mini_lima.errors import UserError
 from tests.audit.audited import (
     in_rows,
     preference_as,
@@ -10,9 +13,6 @@ from tests.audit.audited import (
     said,
 )
 from tests.audit.folders import Made
-
-from mini_lima.audit.folder import read_folder
-from mini_lima.errors import UserError
 
 
 def in_bytes(change):

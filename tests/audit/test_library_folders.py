@@ -9,9 +9,6 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.audit.alpaca import Run
-from tests.audit.audited import edit
-from tests.audit.audited import report as read
 
 from mini_lima.audit.findings import findings
 from mini_lima.audit.folder import read_folder
@@ -19,6 +16,9 @@ from mini_lima.audit.order import find_order
 from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
 from mini_lima.evaluation.library import undisturbed
+from tests.audit.alpaca import Run
+from tests.audit.audited import edit
+from tests.audit.audited import report as read
 
 REFUSAL = "Neither of them answers the question."
 

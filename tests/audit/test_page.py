@@ -3,11 +3,10 @@
 import dataclasses
 from html.parser import HTMLParser
 
-from tests.audit.audited import folders
-
 from mini_lima.audit.page import as_page
 from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
+from tests.audit.audited import folders
 
 
 class Page(HTMLParser):

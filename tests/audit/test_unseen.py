@@ -6,9 +6,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.audit import folders
-from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
-from tests.audit.folders import Made, by_the_library
 
 from mini_lima.audit.findings import as_text, spread_findings
 from mini_lima.audit.folder import read_folder
@@ -16,6 +13,9 @@ from mini_lima.audit.order import find_order
 from mini_lima.audit.several import spread
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length
+from tests.audit import folders
+from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
+from tests.audit.folders import Made, by_the_library
 
 STYLES = {
     "chatgpt": ({}, "seed"),

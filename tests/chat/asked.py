@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from tests.chat.server import FakeOpenAI
-
 from mini_lima.chat import ChatModel, ChatRequest, Endpoint
+from tests.chat.server import FakeOpenAI
 
 MODEL = ChatModel("gpt-x", temperature=0.7, max_tokens=64)
 

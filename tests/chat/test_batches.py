@@ -7,9 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.batches import COMPLETED, FakeBatches, course
-from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal
 
 from mini_lima.chat import (
     Budget,
@@ -25,6 +22,9 @@ from mini_lima.chat.batch_table import Line
 from mini_lima.chat.batches import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
 from mini_lima.progress import MARKER, WORKER
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.batches import COMPLETED, FakeBatches, course
+from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal
 
 TEXTS = ["one {x}", "Grüße 世界\n", "\u2028 \x00", "", "five"]
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)

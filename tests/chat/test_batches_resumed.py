@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.chat.asked import endpoint_of, questions
-from tests.chat.batches import Batch, FakeBatches
-from tests.chat.server import FakeOpenAI, refusal
-from tests.processes import preloaded
 
 from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
 from mini_lima.chat.batch_table import Line
 from mini_lima.errors import UserError
+from tests.chat.asked import endpoint_of, questions
+from tests.chat.batches import Batch, FakeBatches
+from tests.chat.server import FakeOpenAI, refusal
+from tests.processes import preloaded
 
 PROCESSES = preloaded("mini_lima.chat.live")
 TEXTS = [f"<{number}>" for number in range(40)]

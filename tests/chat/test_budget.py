@@ -5,12 +5,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
 from mini_lima.chat.prices import TokenCount, most_input
 from mini_lima.errors import UserError
+from tests.chat.asked import endpoint_of, questions
+from tests.chat.server import FakeOpenAI, completion, refusal, storm
 
 PRICES = Prices(input=1000, output=10_000)
 TEXTS = [f"question {number:02}" for number in range(40)]

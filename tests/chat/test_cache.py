@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.chat.asked import questions
-from tests.processes import preloaded
 
 from mini_lima.chat import ResponseCache, completion_body
 from mini_lima.chat import cache as response_cache
 from mini_lima.chat.cache import file_system
 from mini_lima.errors import UserError
+from tests.chat.asked import questions
+from tests.processes import preloaded
 
 PROCESSES = preloaded("mini_lima.chat")
 QUESTION, LONG = questions("hello", "x" * 100_000)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
-from tests.processes import preloaded
 
 from mini_lima.chat import Chat, Endpoint, complete, export_cassette
 from mini_lima.errors import UserError
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
+from tests.processes import preloaded
 
 PROCESSES = preloaded("mini_lima.chat.live")
 SECRET = "sk-do-not-tell-4f81c2"

@@ -9,10 +9,10 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.chat.server import Answer, refusal
 
 from mini_lima.chat import Endpoint
 from mini_lima.chat.faults import Meaning, fault_of, pause, refused_parameter, retry_after
+from tests.chat.server import Answer, refusal
 
 DEFAULT = Endpoint("fake", api_key_env="KEY")
 

@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from mini_lima.chat import Endpoint, ResponseCache, complete, completion_body
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, refusal
 from tests.processes import preloaded
-
-from mini_lima.chat import Endpoint, ResponseCache, complete, completion_body
 
 PROCESSES = preloaded("mini_lima.chat.live")
 A, B = questions("a", "b")

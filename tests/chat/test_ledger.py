@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import FakeOpenAI, completion, refusal
 
 from mini_lima.chat import (
     CassetteEntry,
@@ -24,6 +22,8 @@ from mini_lima.chat import (
 )
 from mini_lima.chat.ledger import Cost, Latency
 from mini_lima.files import read_json
+from tests.chat.asked import endpoint_of, questions
+from tests.chat.server import FakeOpenAI, completion, refusal
 
 PRICES = Prices(input=100, output=1000)
 USUAL = 7 * 100e-6 + 5 * 1000e-6

@@ -4,11 +4,11 @@ import json
 import threading
 
 import pytest
-from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal, storm
 
 from mini_lima.chat import Chat, ChatModel, Ledger, complete, warnings
 from mini_lima.errors import UserError
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal, storm
 
 FILTERED = refusal(400, "content_filter", "flagged")
 

@@ -5,7 +5,6 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat.asked import MODEL
 
 from mini_lima.chat import ChatModel, Prices, estimate
 from mini_lima.chat.prices import (
@@ -17,6 +16,7 @@ from mini_lima.chat.prices import (
     reported,
     usual_input,
 )
+from tests.chat.asked import MODEL
 
 PRICES = Prices(input=0.5, output=1.5, cached_input=0.25, as_of="2026-11-23")
 

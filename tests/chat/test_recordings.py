@@ -7,10 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.chat.server import FakeOpenAI
-from tests.composing import configured
-from tests.data.teachers import Teacher
-from tests.data.test_recorded_teacher import CASSETTE
 
 from mini_lima import pipeline
 from mini_lima.chat import (
@@ -29,6 +25,10 @@ from mini_lima.chat import (
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.store.stages import Store, walk
+from tests.chat.server import FakeOpenAI
+from tests.composing import configured
+from tests.data.teachers import Teacher
+from tests.data.test_recorded_teacher import CASSETTE
 
 MODEL = ChatModel("recorded", temperature=1.0)
 (HELLO,) = [MODEL.request([("user", "hello")], sample=2)]

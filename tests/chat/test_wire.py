@@ -4,13 +4,13 @@ import asyncio
 from bisect import bisect_left
 
 import pytest
-from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import FakeOpenAI, refusal
 
 from mini_lima.chat import Endpoint, complete
 from mini_lima.chat.prices import usual_input
 from mini_lima.chat.wire import Pace
 from mini_lima.errors import UserError
+from tests.chat.asked import MODEL, endpoint_of, questions
+from tests.chat.server import FakeOpenAI, refusal
 
 REQUEST = MODEL.request([("user", "how much is it? " * 20)])
 TOKENS = usual_input(REQUEST) + MODEL.max_tokens

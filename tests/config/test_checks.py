@@ -1,10 +1,10 @@
 import re
 
 import pytest
-from tests.composing import configured
 
 from mini_lima.config.checks import faults
 from mini_lima.errors import UserError
+from tests.composing import configured
 
 OUT_OF_RANGE = (
     "sft.epochs=0",

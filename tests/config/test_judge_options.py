@@ -1,10 +1,10 @@
 """Judges as a command line names them: what is wrong is said before anything runs."""
 
 import pytest
-from tests.composing import configured
 
 from mini_lima.errors import UserError
 from mini_lima.experiment import preflight
+from tests.composing import configured
 
 SECOND = "+annotator@other_annotators.second=chatgpt"
 RULE = "+annotator.rule._target_=mini_lima.evaluation.longest"

@@ -4,9 +4,9 @@ import pytest
 from hydra.errors import MissingConfigException
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.composing import CONF, configured
 
 from mini_lima.config.mistakes import known, no_such_key, one_line
+from tests.composing import CONF, configured
 
 ON_THE_COMMAND_LINE = {
     # mistake: what the line must name

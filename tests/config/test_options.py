@@ -1,8 +1,8 @@
 import pytest
 from omegaconf import OmegaConf
-from tests.composing import CONF, compose, configured
 
 from mini_lima.errors import UserError
+from tests.composing import CONF, compose, configured
 
 FILES = sorted(CONF.rglob("*.yaml"))
 OPTIONS = [path for path in FILES if path.parent != CONF]

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.chat.server import FakeOpenAI
-from tests.data.teachers import Teacher, jsonl, seed_rows
 
 from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
 from mini_lima.chat.requests import read_reply
@@ -20,6 +18,8 @@ from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
 from mini_lima.data.rewriting import FewShot
 from mini_lima.files import read_json, read_jsonl
+from tests.chat.server import FakeOpenAI
+from tests.data.teachers import Teacher, jsonl, seed_rows
 
 FAKE = ChatModel("fake", temperature=1.0)
 ASSETS = Path(__file__).parents[2] / "src/mini_lima/assets"

@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.data.conftest import DataSet, Study
-from tests.data.teachers import Asked, Teacher, good_instances, jsonl, seed_rows
 
 from mini_lima.data.card import histogram
 from mini_lima.data.measures import diversity, lengths, tokens
 from mini_lima.data.rouge import words
+from tests.data.conftest import DataSet, Study
+from tests.data.teachers import Asked, Teacher, good_instances, jsonl, seed_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,6 +6,16 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from mini_lima.chat import Reply
+from mini_lima.data.filters import (
+    MEANING,
+    Filters,
+    RewritingFilters,
+    TaskFilter,
+    rewriting_objection,
+)
+from mini_lima.data.seeds import Instance, Task
 from tests.chat.server import completion
 from tests.composing import configured
 from tests.data.conftest import Study
@@ -18,16 +28,6 @@ from tests.data.teachers import (
     jsonl,
     seed_rows,
 )
-
-from mini_lima.chat import Reply
-from mini_lima.data.filters import (
-    MEANING,
-    Filters,
-    RewritingFilters,
-    TaskFilter,
-    rewriting_objection,
-)
-from mini_lima.data.seeds import Instance, Task
 
 STORY = "Write a story about the sea and the people who live from it."
 SEED = Task("s", "story", STORY, (Instance("", "Once there was a fisherman, and he had no luck."),))

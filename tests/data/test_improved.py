@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from tests.chat.server import Answer, Call, FakeOpenAI, completion
-from tests.data.conftest import FEW_SHOT, LENGTHEN, DataSet, Study
-from tests.data.teachers import Teacher
 
 from mini_lima.chat import Endpoint
 from mini_lima.data.examples import Earlier
 from mini_lima.errors import UserError
+from tests.chat.server import Answer, Call, FakeOpenAI, completion
+from tests.data.conftest import FEW_SHOT, LENGTHEN, DataSet, Study
+from tests.data.teachers import Teacher
 
 LONG_ENOUGH = "Well, there is much more to say about this than was said before!"
 

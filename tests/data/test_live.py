@@ -19,15 +19,15 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
+from mini_lima.files import read_json
+from mini_lima.models.language_model import load_model, load_tokenizer
 from tests.chat.batches import FakeBatches
 from tests.chat.server import USAGE, Answer, Call, FakeOpenAI, completion, refusal, storm
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher, seed_rows
 from tests.processes import preloaded
-
-from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
-from mini_lima.files import read_json
-from mini_lima.models.language_model import load_model, load_tokenizer
 
 KEY = "X-Client-Request-Id".lower()
 SECRET = "sk-secret-0123456789abcdef"

@@ -9,6 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from mini_lima.chat import Endpoint, Reply
+from mini_lima.data.filters import Filters, TaskFilter, new_instances
+from mini_lima.data.parsing import instances, pairs
+from mini_lima.data.seeds import Instance, Task
 from tests.chat.server import Answer, Call, FakeOpenAI, completion
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import (
@@ -20,11 +25,6 @@ from tests.data.teachers import (
     jsonl,
     seed_rows,
 )
-
-from mini_lima.chat import Endpoint, Reply
-from mini_lima.data.filters import Filters, TaskFilter, new_instances
-from mini_lima.data.parsing import instances, pairs
-from mini_lima.data.seeds import Instance, Task
 
 GOOD = Teacher()
 

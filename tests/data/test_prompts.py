@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.data.conftest import ASSETS
 
 from mini_lima.data import prompts
 from mini_lima.data.prompts import read_template
 from mini_lima.data.seeds import Instance, Task
 from mini_lima.errors import UserError
+from tests.data.conftest import ASSETS
 
 PROMPT_1 = "Following are some examples of {name, instruction} pairs. Please generate more pairs like these. Maintain the same format and be as creative as possible."
 PROMPT_2 = "Following is a JSON line with name, instruction, and instances. Given some instances, please generate two more instances based on the provided information, add them to the JSONL file, and return it in the same line format."

@@ -3,13 +3,13 @@
 from collections import Counter
 
 import pytest
-from tests.composing import configured
-from tests.data.conftest import ASSETS, DataSet
 
 from mini_lima.chat import read_cassette
 from mini_lima.data.parsing import instances
 from mini_lima.pipeline import build_cell
 from mini_lima.store.stages import Store, walk
+from tests.composing import configured
+from tests.data.conftest import ASSETS, DataSet
 
 CASSETTE = ASSETS / "recorded_teacher.jsonl"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.teachers import jsonl, seed_rows
 
 from mini_lima.data.seeds import Instance, Task, read_seeds
 from mini_lima.errors import UserError
+from tests.data.teachers import jsonl, seed_rows
 
 SHIPPED = Path(__file__).parents[2] / "src/mini_lima/assets/seed_tasks.jsonl"
 

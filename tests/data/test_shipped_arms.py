@@ -4,13 +4,13 @@ from collections.abc import Callable
 from statistics import fmean
 
 import pytest
-from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.mixing import PREFIX
 from mini_lima.data.subsets import token_counts
 from mini_lima.store.stages import Store, walk
+from tests.composing import configured
 
 Make = Callable[[str], list[Example]]
 

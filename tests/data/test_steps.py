@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.config import arms
@@ -14,6 +13,7 @@ from mini_lima.data.trace import trace
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.store.stages import Stage, Store, walk
+from tests.composing import configured
 
 OURS = "tests.data.steps_of_ours"
 

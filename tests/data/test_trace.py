@@ -3,14 +3,14 @@
 import re
 
 import pytest
-from tests.data.conftest import DataSet, Study
-from tests.data.teachers import Teacher
-from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
 
 from mini_lima.data.examples import Earlier
 from mini_lima.data.trace import newest_data_set, trace
 from mini_lima.errors import UserError
 from mini_lima.files import write_json
+from tests.data.conftest import DataSet, Study
+from tests.data.teachers import Teacher
+from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
 
 
 @pytest.fixture

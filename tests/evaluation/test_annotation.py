@@ -9,8 +9,6 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.chat.server import Answer, FakeOpenAI, completion
-from tests.evaluation.judging import LONGEST, answers, chat_of, judge
 
 from mini_lima.chat import Prices
 from mini_lima.errors import UserError
@@ -19,6 +17,8 @@ from mini_lima.evaluation.judges import Rule, ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.evaluation.prompts import Shown, load_shipped
 from mini_lima.files import write_json
+from tests.chat.server import Answer, FakeOpenAI, completion
+from tests.evaluation.judging import LONGEST, answers, chat_of, judge
 
 CHATGPT = ShippedPrompt("chatgpt")
 

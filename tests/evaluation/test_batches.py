@@ -5,13 +5,13 @@ import shutil
 from collections import Counter
 
 import pytest
-from tests.chat.server import FakeOpenAI, completion
-from tests.evaluation.judging import chat_of, judge
 
 from mini_lima.chat import Prices
 from mini_lima.errors import UserError
 from mini_lima.evaluation.judges import ShippedPrompt
 from mini_lima.evaluation.library import undisturbed
+from tests.chat.server import FakeOpenAI, completion
+from tests.evaluation.judging import chat_of, judge
 
 N = 23
 GREEDY = "alpaca_farm_greedy_gpt4"

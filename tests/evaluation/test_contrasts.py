@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.evaluation.asked import contrasts, found
-from tests.statistics.rows import row
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.contrasts import of_scores, of_verdicts
 from mini_lima.evaluation.declared_contrasts import parse, unknown
 from mini_lima.evaluation.measuring import Scores, Unit
 from mini_lima.statistics import holm
+from tests.evaluation.asked import contrasts, found
+from tests.statistics.rows import row
 
 few = {"seed": 0, "samples": 300}
 ARMS = ("baseline", "naive", "improved")

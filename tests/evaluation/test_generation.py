@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.processes import preloaded
 from torch.distributed import TCPStore
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
@@ -19,6 +18,7 @@ from mini_lima.evaluation import generation
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
+from tests.processes import preloaded
 
 ASSETS = Path(mini_lima.__file__).parent / "assets"
 TINY, SHIPPED_SET = ASSETS / "qwen-tiny", ASSETS / "evaluation_set.json"

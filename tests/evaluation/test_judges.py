@@ -5,11 +5,11 @@ import math
 
 import pytest
 from pydantic import TypeAdapter
-from tests.chat.server import FakeOpenAI, completion
-from tests.evaluation.judging import answers, chat_of, judge
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.judges import Judge, OwnPrompt, ShippedPrompt, choose
+from tests.chat.server import FakeOpenAI, completion
+from tests.evaluation.judging import answers, chat_of, judge
 
 HERE = __name__
 TASK = "{instruction}\nA: {output_1}\nB: {output_2}\nThe task again: {instruction}\nA or B?"

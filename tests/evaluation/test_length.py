@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.statistics.rows import row as verdict
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
 from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths, under_longest
 from mini_lima.evaluation.library import undisturbed
+from tests.statistics.rows import row as verdict
 
 few = {"seed": 0, "samples": 10}
 N = 805

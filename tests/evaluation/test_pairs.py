@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tests.evaluation.judging import answers
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.metrics import check_fields
 from mini_lima.evaluation.pairs import read_pairs, read_rows
 from mini_lima.files import write_json
+from tests.evaluation.judging import answers
 
 TWO_CHECKS = {
     "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],

@@ -5,11 +5,11 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evaluation.judging import reply
 
 from mini_lima.evaluation import prompts
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.evaluation.prompts import Shown, load_shipped
+from tests.evaluation.judging import reply
 
 READINGS = [
     ("chatgpt", "Output (a)", 1),

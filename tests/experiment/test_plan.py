@@ -3,14 +3,14 @@
 from itertools import product
 
 import pytest
-from tests.chat.server import Answer, FakeOpenAI
-from tests.composing import configured
-from tests.data.teachers import Teacher
 
 from mini_lima import pipeline
 from mini_lima.experiment import plan_table
 from mini_lima.experiment.plan import Plan
 from mini_lima.store.stages import Stage, Store, walk
+from tests.chat.server import Answer, FakeOpenAI
+from tests.composing import configured
+from tests.data.teachers import Teacher
 
 PRICES = "{input: 1, output: 10}"
 SEEDS = 24

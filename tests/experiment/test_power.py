@@ -4,7 +4,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from tests.statistics.known_judges import Judge
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
@@ -27,6 +26,7 @@ from mini_lima.statistics import (
     widened,
 )
 from mini_lima.statistics.cells import quantile
+from tests.statistics.known_judges import Judge
 
 
 def noise_of(judge):

@@ -1,11 +1,11 @@
 import sys
 
 import pytest
-from tests.composing import configured
 
 from mini_lima.errors import UserError
 from mini_lima.experiment import preflight
 from mini_lima.workers import launch
+from tests.composing import configured
 
 EVERYTHING = {"data", "teacher", "sft", "outputs", "annotations", "result", "tracking"}
 

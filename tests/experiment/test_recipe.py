@@ -1,10 +1,9 @@
 """What tells cells apart: values that change results, from the stages of real configurations."""
 
-from tests.composing import configured
-
 from mini_lima import pipeline
 from mini_lima.experiment.recipe import one_step_apart, recipe_of, steps_of
 from mini_lima.store.stages import Stage
+from tests.composing import configured
 
 
 def made_by(tmp_path, *overrides):

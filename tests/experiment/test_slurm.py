@@ -13,10 +13,10 @@ import time
 from collections import Counter
 
 import pytest
-from tests.composing import ROOT
-from tests.experiment import slurm
 
 from mini_lima.files import read_json, read_jsonl
+from tests.composing import ROOT
+from tests.experiment import slurm
 
 pytest.importorskip("submitit", reason="pip install -e '.[slurm]'")
 COMMAND = (

@@ -1,8 +1,8 @@
 import pytest
-from tests.report import tracked
-from tests.report.recorder import KEY, Recorder
 
 from mini_lima.report import wandb_run
+from tests.report import tracked
+from tests.report.recorder import KEY, Recorder
 
 
 @pytest.fixture

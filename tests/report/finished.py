@@ -4,11 +4,10 @@ import itertools
 import json
 from pathlib import Path
 
-from tests.report import records
-from tests.report.records import AGREEMENT, health, judgement, result
-
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.results import Cost, Folders, write_cell
+from tests.report import records
+from tests.report.records import AGREEMENT, health, judgement, result
 
 ARMS = ("naive", "improved")
 SPREAD = {"min": 3, "quartile_1": 20.0, "median": 80.0, "quartile_3": 200.0, "max": 900}

@@ -3,6 +3,12 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from mini_lima.files import read_json, write_json
+from mini_lima.report.comparison import compare, read_cells
+from mini_lima.report.groups import rows_of
+from mini_lima.report.table import markdown, show, write_report
+from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
 from tests.report.records import (
     NAIVE,
     RECIPE,
@@ -13,12 +19,6 @@ from tests.report.records import (
     result,
     unfinished,
 )
-
-from mini_lima.files import read_json, write_json
-from mini_lima.report.comparison import compare, read_cells
-from mini_lima.report.groups import rows_of
-from mini_lima.report.table import markdown, show, write_report
-from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
 
 MEASURE = "win rate by judge-1"
 

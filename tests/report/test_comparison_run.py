@@ -2,13 +2,12 @@
 
 import json
 
-from tests.report import finished
-from tests.report.recorder import KEY
-
 from mini_lima.cli import main
 from mini_lima.experiment.sweep import summarise
 from mini_lima.files import read_json, write_json
 from mini_lima.report import wandb_run
+from tests.report import finished
+from tests.report.recorder import KEY
 
 
 def swept(folder, mode="online", models=("qwen-0.5b", "other"), seeds=(1,)):

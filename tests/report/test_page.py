@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.report import finished
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
@@ -22,6 +21,7 @@ from mini_lima.report.html import UNPRINTABLE, render, that_fit
 from mini_lima.report.page import as_page, write_page
 from mini_lima.report.page.answers import cut, spread
 from mini_lima.report.page.data import gather
+from tests.report import finished
 
 HOSTILE = (
     "</style></svg></title><script>alert(1)</script><img src=x onerror='alert(2)'>\"&$\x00\u202e"

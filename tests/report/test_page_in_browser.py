@@ -10,10 +10,10 @@ import shutil
 import subprocess
 
 import pytest
-from tests.report import finished
 
 from mini_lima.experiment.sweep import compare
 from mini_lima.report.page import write_page
+from tests.report import finished
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = (1280, 390)

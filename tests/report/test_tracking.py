@@ -6,11 +6,6 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 
-from tests.composing import configured
-from tests.report.recorder import KEY
-from tests.report.records import result
-from tests.report.tracked import CONFIG, RUN, append, fingerprint, row, sync, track, verdicts
-
 from mini_lima import pipeline
 from mini_lima.experiment import cell
 from mini_lima.redact import without_secrets
@@ -19,6 +14,10 @@ from mini_lima.report.answers import table
 from mini_lima.report.wandb_run import MOST_BYTES_TO_DIGEST, not_sent
 from mini_lima.results import write_result
 from mini_lima.store.stages import Store
+from tests.composing import configured
+from tests.report.recorder import KEY
+from tests.report.records import result
+from tests.report.tracked import CONFIG, RUN, append, fingerprint, row, sync, track, verdicts
 
 USED = {
     *("data-naive", "outputs-tiny-baseline", "metrics-tiny-baseline"),

@@ -6,13 +6,13 @@ import sys
 import threading
 
 import pytest
-from tests.report import tracked
-from tests.report.recorder import KEY
-from tests.report.tracked import CONFIG, RUN, append, row, track
 
 from mini_lima.files import read_json, write_jsonl
 from mini_lima.report import wandb_run
 from mini_lima.report.wandb_run import METRICS, RUN_FILE, not_sent
+from tests.report import tracked
+from tests.report.recorder import KEY
+from tests.report.tracked import CONFIG, RUN, append, row, track
 
 
 def test_rows_arrive_while_training_writes_them_and_a_training_goes_on_in_its_run(

@@ -6,12 +6,11 @@ import sys
 from dataclasses import fields, is_dataclass
 from typing import get_origin
 
-from tests.report.tracked import RUN, track
-
 from mini_lima.cli import main
 from mini_lima.config.schema import Config
 from mini_lima.report import charts_with_intervals as charts
 from mini_lima.report import comparison_run, wandb_run
+from tests.report.tracked import RUN, track
 
 
 def found_in(document, key):

@@ -5,12 +5,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from tests.report.recorder import KEY
-from tests.report.records import judgement, result
-
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.report import tracking, wandb_run
 from mini_lima.results import LengthControlled, PairedDifference, write_result
+from tests.report.recorder import KEY
+from tests.report.records import judgement, result
 
 RUN = wandb_run.Run(
     id="0123456789abcdef",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.sft.attempts import ADAMW, EXAMPLES, SETTINGS, TINY, WARMUP
 
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
@@ -15,6 +14,7 @@ from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.memory import replace_norms
 from mini_lima.sft.order import Order
+from tests.sft.attempts import ADAMW, EXAMPLES, SETTINGS, TINY, WARMUP
 
 Trained = tuple[list[float], dict[str, torch.Tensor]]
 

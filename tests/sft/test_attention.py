@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
-from tests.sft.test_loss import SIZE, LargestTensor
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from mini_lima.models.rendering import Conversation
 from mini_lima.sft.attention import PER_SEQUENCE, attend_per_sequence, per_sequence
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import summed_loss
+from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
+from tests.sft.test_loss import SIZE, LargestTensor
 
 LENGTHS = [(3, 9), (1, 1), (12, 20), (2, 5)]
 CONVERSATIONS = [

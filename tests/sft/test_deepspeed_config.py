@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from deepspeed.runtime.config import DeepSpeedConfig as Parsed
-from tests.composing import CONF, configured
 
 from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from tests.composing import CONF, configured
 
 SHARDING = {
     "zero0": (0, "none", "none"),

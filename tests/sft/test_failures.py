@@ -5,6 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+
+from mini_lima.errors import UserError
+from mini_lima.files import write_jsonl
+from mini_lima.sft.failures import as_user_errors, less_memory
+from mini_lima.sft.order import Order
 from tests.sft.attempts import (
     ADAMW,
     LORA,
@@ -16,11 +21,6 @@ from tests.sft.attempts import (
     allow_no_more_memory,
     on_step,
 )
-
-from mini_lima.errors import UserError
-from mini_lima.files import write_jsonl
-from mini_lima.sft.failures import as_user_errors, less_memory
-from mini_lima.sft.order import Order
 
 
 @pytest.fixture(scope="module", autouse=True)

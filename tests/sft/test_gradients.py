@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.sft.attempts import Attempt, Attempts, saving_gradients
-from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 from mini_lima.files import write_jsonl
 from mini_lima.models.language_model import load_model, load_tokenizer
@@ -19,6 +17,8 @@ from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import balanced
 from mini_lima.sources import ASSETS
+from tests.sft.attempts import Attempt, Attempts, saving_gradients
+from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 TINY = ASSETS / "qwen-tiny"
 SHARED = Batches(micro=2, accumulation=2, processes=2)

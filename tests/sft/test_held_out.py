@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sft.attempts import EXAMPLES, OPTIONS, TINY, Attempt, Attempts
 from transformers import AutoModelForCausalLM
 
 from mini_lima.errors import UserError
@@ -18,6 +17,7 @@ from mini_lima.models.rendering import ChatTemplate
 from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.held_out import held_out_tasks
 from mini_lima.sft.loss import summed_loss
+from tests.sft.attempts import EXAMPLES, OPTIONS, TINY, Attempt, Attempts
 
 SHARE = 0.3
 TASKS = st.sets(st.text(max_size=8), min_size=2, max_size=30)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sft.attempts import EXAMPLES, LAUNCH, SETTINGS
 
 from mini_lima import sft
 from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.sft import checkpoints
 from mini_lima.sft.checkpoints import Launch
 from mini_lima.workers.launch import WorkerKilled
+from tests.sft.attempts import EXAMPLES, LAUNCH, SETTINGS
 
 HERE = Path(__file__).parent
 EPOCHS = 10_000  # far more than there is time for

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sft.attempts import LORA, OPTIONS, TINY, Attempt, Attempts
-from tests.sft.by_hand import Trained, furthest, plain_loop
 from transformers import AutoModelForCausalLM
 
 from mini_lima.errors import UserError
 from mini_lima.models.language_model import load_model
 from mini_lima.sft import lora
+from tests.sft.attempts import LORA, OPTIONS, TINY, Attempt, Attempts
+from tests.sft.by_hand import Trained, furthest, plain_loop
 
 WITHOUT_DROPOUT = LORA | {"dropout": 0.0}
 OPTION_AND_PROCESSES = [("zero2_offload", 1), ("zero3", 2)]

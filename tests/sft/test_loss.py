@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 from torch.nn.functional import cross_entropy, linear
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,6 +16,7 @@ from mini_lima.sft import loss as sft_loss
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import CrossEntropy, summed_loss
 from mini_lima.sources import ASSETS
+from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 211
 CONVERSATIONS = [Conversation([3, 4, 5], [6, 7, 8, 9]), Conversation([10, 11], [12, 13])]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
-from tests.sft.test_attention import CONVERSATIONS, qwen2
-from tests.sft.test_loss import SIZE
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from mini_lima.sft.memory import RMSNorm, replace_norms
+from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
+from tests.sft.test_attention import CONVERSATIONS, qwen2
+from tests.sft.test_loss import SIZE
 
 WIDTH = 48
 

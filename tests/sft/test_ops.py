@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sft.attempts import Attempts
 
 from mini_lima.errors import UserError
 from mini_lima.sft.ops import OPS, build_once, compiled_ops, load, missing_tools
+from tests.sft.attempts import Attempts
 
 JOB = Path(__file__).with_name("build_job.py")
 BOTH = ["ShareMemCommBuilder", "CPUAdamBuilder"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.composing import configured
-from tests.sft.attempts import OPTIONS, STEPS, Attempt, Attempts, Meanwhile
-from tests.sft.by_hand import furthest, plain_loop
 
 from mini_lima.config.resolve import optimizer_and_scheduler
 from mini_lima.errors import UserError
 from mini_lima.sft import optimizers, trial
 from mini_lima.sft.optimizers import Choice, Place
+from tests.composing import configured
+from tests.sft.attempts import OPTIONS, STEPS, Attempt, Attempts, Meanwhile
+from tests.sft.by_hand import furthest, plain_loop
 
 MINE = "tests.sft.my_optimizers"
 NOTHING: Meanwhile = (print, None)

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+
+from mini_lima import sft
+from mini_lima.errors import UserError
+from mini_lima.sft import checkpoints
+from mini_lima.sft.checkpoints import Launch
 from tests.sft.attempts import (
     LAUNCH,
     LORA,
@@ -24,11 +29,6 @@ from tests.sft.attempts import (
     killed_while_writing,
     on_step,
 )
-
-from mini_lima import sft
-from mini_lima.errors import UserError
-from mini_lima.sft import checkpoints
-from mini_lima.sft.checkpoints import Launch
 
 
 def killed_at(step: int, rank: int = 0) -> Meanwhile:

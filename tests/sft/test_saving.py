@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from tests.sft.attempts import SETTINGS, Attempts
 
 from mini_lima.files import read_json, write_json
 from mini_lima.sft.saving import model_card
+from tests.sft.attempts import SETTINGS, Attempts
 
 SUMMARY = {
     "parameters": 10,

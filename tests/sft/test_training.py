@@ -9,6 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, TrainingArguments
+
+from mini_lima import sft
+from mini_lima.errors import UserError
+from mini_lima.files import read_json
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.rendering import ChatTemplate, Conversation
+from mini_lima.sft.batches import render
+from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
+from mini_lima.sft.optimizers import Choice
+from mini_lima.sft.order import MicroBatches, Order
+from mini_lima.sft.trainer import SftTrainer
 from tests.sft.attempts import (
     EPOCHS,
     EXAMPLES,
@@ -23,18 +35,6 @@ from tests.sft.attempts import (
 )
 from tests.sft.by_hand import furthest, mean_distance, plain_loop, rate
 from tests.sft.test_deepspeed_config import SHARDING
-from transformers import AutoModelForCausalLM, GenerationConfig, TrainingArguments
-
-from mini_lima import sft
-from mini_lima.errors import UserError
-from mini_lima.files import read_json
-from mini_lima.models.language_model import load_model, load_tokenizer
-from mini_lima.models.rendering import ChatTemplate, Conversation
-from mini_lima.sft.batches import render
-from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
-from mini_lima.sft.optimizers import Choice
-from mini_lima.sft.order import MicroBatches, Order
-from mini_lima.sft.trainer import SftTrainer
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+
 from tests.evaluation.asked import contrasts
 from tests.statistics.rows import row
 

@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.evaluation.asked import contrasts
-from tests.statistics.retrained import TRUE, Recipe, rows, wins
-from tests.statistics.rows import row
 
 from mini_lima.statistics import (
     SeedError,
@@ -26,6 +23,9 @@ from mini_lima.statistics import (
 )
 from mini_lima.statistics import over_seeds as over_tables
 from mini_lima.statistics.cells import quantile, two_sided_p
+from tests.evaluation.asked import contrasts
+from tests.statistics.retrained import TRUE, Recipe, rows, wins
+from tests.statistics.rows import row
 
 few = {"seed": 0, "samples": 300}
 verdicts = arrays(

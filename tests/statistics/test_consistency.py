@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.statistics.rows import row
 
 from mini_lima.statistics import consistency, split_variance, tabulate, win_rate
+from tests.statistics.rows import row
 
 few = {"seed": 0, "samples": 100}
 rows = st.lists(

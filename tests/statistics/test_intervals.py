@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.statistics.rows import row, verdicts
 
 from mini_lima.evaluation.library import metric
 from mini_lima.statistics import bootstrap_interval, paired_difference, tabulate, win_rate
 from mini_lima.statistics.table import by_instruction
+from tests.statistics.rows import row, verdicts
 
 judged = st.one_of(st.sampled_from([1.0, 1.5, 2.0]), st.floats(1, 2))
 unread = st.one_of(judged, st.none())

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.statistics.known_judges import Judge
 
 from mini_lima.statistics import (
     consistency,
@@ -13,6 +12,7 @@ from mini_lima.statistics import (
     two_groups_p,
     win_rate,
 )
+from tests.statistics.known_judges import Judge
 
 SIMULATIONS = 300
 N = 150

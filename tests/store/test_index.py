@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.composing import configured
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
@@ -16,6 +15,7 @@ from mini_lima.files import read_json
 from mini_lima.store import index
 from mini_lima.store.lock import locked
 from mini_lima.store.stages import Stage, Store, walk
+from tests.composing import configured
 
 
 def write(output_dir: Path, text: str, before: Path | None = None) -> None:
@@ -175,7 +175,7 @@ def test_a_cell_that_gets_nowhere_when_it_is_run_again_keeps_what_it_had(study, 
     config = configured(
         "experiment=embedded", "data.seeds=/nowhere.jsonl", f"store={study.store.root}"
     )
-    assert cell.run(config, {}, [], folder) is None
+    assert cell.run(config, {}, [], folder, set()) is None
     assert "/nowhere.jsonl" in read_json(folder / "cell.json")["reason"]
     study.ask(capsys, "prune", "--yes")
     assert "nobody-s" in study.left()

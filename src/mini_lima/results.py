@@ -25,7 +25,7 @@ CELL, RESULT = "cell.json", "result.json"
 VERSION = 1
 """Of both files; raised when a reader of the earlier one would misread it."""
 Which = Literal["baseline", "sft"]
-Status = Literal["unfinished", "finished", "failed", "stopped", "killed"]
+Status = Literal["unfinished", "finished", "failed", "stopped"]
 Better = Literal["higher", "lower"]
 Verdict = Literal["better", "worse", "higher", "lower", "cannot tell"]
 """``higher`` and ``lower`` are said of a measure of which neither is better."""

@@ -315,7 +315,9 @@ def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):
     sweep = finished.build(tmp_path, models, questions=20, answer="<é" * 1500)
     finished.with_every_text(sweep, lambda value: value + "&" * 400)
     write_page(sweep, compare([sweep]))
-    assert 300_000 < (sweep / "report.html").stat().st_size < 2_000_000
+    page = sweep / "report.html"
+    assert 300_000 < page.stat().st_size < 2_000_000
+    assert "The first 20 of 24 are drawn." in page.read_text(encoding="utf-8"), "curves of losses"
 
 
 def test_what_is_cut_says_so_and_what_is_shown_is_spread_evenly():

@@ -160,7 +160,7 @@ def test_what_a_run_needs_that_began_before_anything_was_removed_stays(study, ca
 
 def test_a_checkpoint_that_a_cell_goes_on_from_stays_until_the_cell_goes(study, capsys):
     trained = stage("half-way")
-    folder = study.cell("third", "killed", [trained])
+    folder = study.cell("third", "unfinished", [trained])
     checkpoint = study.store.work_dir(trained) / "checkpoint"
     checkpoint.mkdir(parents=True)
     study.ask(capsys, "prune", "--yes")

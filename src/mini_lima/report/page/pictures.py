@@ -91,7 +91,7 @@ def contrasts(data: ReportData) -> dict[str, Markup]:
         ]
     return {
         measure: intervals(shown, f"Differences in {measure}", f"difference, {unit}")
-        for (measure, unit), shown in islice(drawn.items(), MOST_PICTURES)
+        for (measure, unit), shown in drawn.items()
     }
 
 

@@ -7,6 +7,7 @@ table, and the exit code of the worst cell.
 
 import itertools
 import logging
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,11 @@ class AroundAllCells(Callback):
             raise Refused(error) from error
         if _other_than_basic(config, "launcher"):
             log.info("mini-lima compare %s shows how the cells stand", _folder(config, SWEEP))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let SIGTERM end a cell again that waits for the stage of another: submitit's jobs ignore it."""
+        if _other_than_basic(config, "launcher"):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Say how the cell ended."""

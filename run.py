@@ -31,8 +31,9 @@ def start() -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = names.completed(sys.argv[1:])
-    beside = names.packages_beside(sys.argv[1:])
+    given = sys.argv[1:]
+    sys.argv[1:] = names.completed(given)
+    beside = names.packages_beside(given)
     sys.path += beside  # for the functions that a configuration names, in workers and jobs too
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [os.environ.get("PYTHONPATH"), *beside])
@@ -43,7 +44,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell reports of a process that Ctrl-C has ended
     except (Exception, Refused) as error:
-        if said := one_line(error):
+        if said := one_line(error, given):
             print(f"mini-lima: {said}", file=sys.stderr)
             sys.exit(2)
         if "submitit" not in sys.modules:

@@ -42,8 +42,13 @@ class Refused(BaseException):
         self.cause = cause
 
 
-def one_line(error: BaseException) -> str | None:
-    """Say in one line what is wrong with the configuration; None if that is not what failed."""
+def one_line(error: BaseException, given: Sequence[str] = ()) -> str | None:
+    """Say in one line what is wrong with the configuration; None if that is not what failed.
+
+    Args:
+        error: What was raised.
+        given: The command line, for what Hydra says without a place.
+    """
     if isinstance(error, Refused):
         error = error.cause
     if isinstance(error, UserError):
@@ -69,7 +74,9 @@ def one_line(error: BaseException) -> str | None:
         trace = trace.tb_next
     # What Hydra says of what it was given is not all of a type of its own.
     module = trace.tb_frame.f_globals["__name__"] if trace else ""
-    return _flat(str(error)) if module.partition(".")[0] in ("hydra", "omegaconf") else None
+    if module.partition(".")[0] not in ("hydra", "omegaconf"):
+        return None
+    return f"{_flat(str(error))}; given were {' '.join(given) or 'no overrides'}"
 
 
 def no_such_key(key: str, beside: Sequence[str] = ()) -> str:

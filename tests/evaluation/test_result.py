@@ -9,7 +9,7 @@ from mini_lima.evaluation.annotation import annotate
 from mini_lima.evaluation.judges import Rule
 from mini_lima.evaluation.result import BOTH, summarise, verdicts_of
 from mini_lima.experiment import sweep
-from mini_lima.experiment.measured_cells import measures_of, told_apart
+from mini_lima.experiment.measured_cells import measures_of, with_distinct_judges
 from mini_lima.files import read_json, write_json, write_jsonl
 from mini_lima.report.comparison import compare
 from mini_lima.results import CellRecord, Folders, read_result
@@ -141,7 +141,7 @@ def measure(folder, answers, units):
 
 
 def contrasts(cells):
-    cells = told_apart(cells)
+    cells = with_distinct_judges(cells)
     return sweep.contrasts(cells, measures_of(cells))
 
 
@@ -210,7 +210,7 @@ def test_two_models_under_one_judges_name_are_two_judges(cell):
 
     one = judged_by("gpt-1", cell("m", "naive", 40))
     other = judged_by("gpt-2", cell("n", "naive", 80))
-    apart = told_apart([one, other])
+    apart = with_distinct_judges([one, other])
     assert [each.result.judges[0].name for each in apart] == [
         "longest, model=gpt-1",
         "longest, model=gpt-2",

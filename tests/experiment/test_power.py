@@ -122,7 +122,7 @@ def test_the_difference_between_retrained_models_is_found_four_times_in_five():
         error = seed_error([spread(a), spread(b)])
         low, _ = widened(judged.mean(), student(judged), error, 0.95)
         found.append(low > 0)
-    # Each seed is judged anew, which the design does not count on: more is found than it says.
+    # Each seed is judged again, which the design does not count on: more is found than it says.
     assert 0.75 < np.mean(found) < 0.97
 
 

@@ -4,7 +4,7 @@ The prompt is rendered by the template that training used, and an answer ends at
 end-of-turn tokens. Of the settings that may come with a model (a repetition penalty, say) none is
 in force but these tokens: two models are compared as the configuration says.
 
-How the work is shared out changes no answer, so every attempt may do it anew: answers are in the
+How the work is shared out changes no answer, so every attempt may do it again: answers are in the
 work folder the moment they are complete, one file per rank and a JSON line per answer, and what an
 earlier attempt left there, on however many ranks, is not made again. What was written survives the
 process at once; every few seconds it is also forced onto the disk, where it survives the machine. A

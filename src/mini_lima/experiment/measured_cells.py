@@ -28,7 +28,7 @@ LONGEST_VALUE = 16
 """Characters of what tells two judges of one name apart; of a hash that is enough."""
 
 
-def told_apart(cells: Sequence[CellRecord]) -> list[CellRecord]:
+def with_distinct_judges(cells: Sequence[CellRecord]) -> list[CellRecord]:
     """Give different judges different names, wherever two of ``cells`` have one name for them."""
     known: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:

@@ -51,7 +51,7 @@ def noise_of_annotator(annotator: str, win_rate: float) -> Noise:
     """Return the noise of one of AlpacaEval's annotators, from the table that the library ships.
 
     Its "Variance" is how often, in percent, one annotation differs from the majority of the three
-    others that the annotator gave on the same pair, each in an order drawn anew (Dubois et al.,
+    others that the annotator gave on the same pair, each in an order drawn again (Dubois et al.,
     AlpacaFarm, 2023; 648 pairs, half of them wins). Taken as how often two verdicts on a pair
     differ, it is twice the variance within a pair, out of a quarter in all; the same share is
     assumed at other win rates. The table cannot tell orders from repeats: all of it counts as

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
-from mini_lima.experiment.measured_cells import measures_of, told_apart
+from mini_lima.experiment.measured_cells import measures_of, with_distinct_judges
 from mini_lima.experiment.recipe import one_step_apart
 from mini_lima.report import comparison, comparison_run, table
 from mini_lima.report.comparison import Comparison
@@ -51,7 +51,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
             "; ".join(note.rstrip(".") for note in notes)
             or f"{', '.join(map(str, folders))}: no cell has been started there"
         )
-    cells = told_apart(cells)
+    cells = with_distinct_judges(cells)
     measures = measures_of(cells)
     asked, unknown = _declared(cells)
     found = contrasts(cells, measures, asked)

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.data.conftest import Study
-from tests.data.teachers import Teacher
 
 from mini_lima.cli import main
+from tests.data.conftest import Study
+from tests.data.teachers import Teacher
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.errors import UserError
@@ -15,6 +14,7 @@ from mini_lima.experiment import preflight
 from mini_lima.files import read_json
 from mini_lima.sources import ASSETS
 from mini_lima.store.stages import walk
+from tests.composing import configured
 
 SHIPPED = ASSETS / "evaluation_set.json"
 SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")

@@ -1,11 +1,11 @@
 """How the configuration becomes stages."""
 
 import pytest
-from tests.composing import configured
 
 from mini_lima import pipeline
 from mini_lima.errors import UserError
 from mini_lima.store.stages import walk
+from tests.composing import configured
 
 
 def stages(tmp_path, *overrides):

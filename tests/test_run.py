@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tests.chat.server import FakeOpenAI, refusal
 from tests.composing import CONF, ROOT
 

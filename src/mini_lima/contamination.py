@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mini_lima.errors import UserError
-from mini_lima.files import write_json
+from mini_lima.files import typed, write_json
 
 CONTAMINATION = "contamination.json"
 
@@ -50,11 +49,6 @@ class Contamination:
         """The instructions of the evaluation set that are not new to the trained model."""
         return frozenset(hit.instruction for hit in self.hits)
 
-    @property
-    def examples_hit(self) -> frozenset[str]:
-        """Ids of the examples that hold one."""
-        return frozenset(hit.example for hit in self.hits)
-
 
 def write_contamination(folder: Path, found: Contamination) -> None:
     """Write what `read_contamination` reads."""
@@ -67,13 +61,4 @@ def read_contamination(folder: Path) -> Contamination:
     Raises:
         UserError: the file is not what `write_contamination` writes.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    path = folder / CONTAMINATION
-    try:
-        return TypeAdapter(Contamination).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        said = str(error).splitlines()
-        raise UserError(
-            f"{path}: cannot be read as a check for contamination: {said[-1]}"
-        ) from None
+    return typed(folder / CONTAMINATION, Contamination)

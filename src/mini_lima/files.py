@@ -112,7 +112,7 @@ def read_rows(path: Path, kind: type[Typed]) -> list[tuple[str, Typed]]:
     """
     from pydantic import ValidationError
 
-    adapter = _adapter(kind)  # type: ignore[arg-type]
+    adapter = adapter_of(kind)  # type: ignore[arg-type]
     rows: list[tuple[str, Typed]] = []
     faults: list[str] = []
     for place, line in read_lines(path):
@@ -178,15 +178,15 @@ def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:
     from pydantic import ValidationError
 
     try:
-        found: Typed = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
+        found: Typed = adapter_of(kind).validate_python(document)  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(f"{place}: {problems(error)[0]}") from None
     return found
 
 
 @cache
-def _adapter(kind: Any) -> "TypeAdapter[Any]":
-    """Made once for each kind: a sweep has many records, and to make one takes a while."""
+def adapter_of(kind: Any) -> "TypeAdapter[Any]":
+    """Return pydantic's reader of a type, made once: a sweep has many records, and it takes a while."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

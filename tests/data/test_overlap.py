@@ -96,7 +96,7 @@ def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     contamination(tmp_path, data=tmp_path, evaluation_set=asked)
     found = read_contamination(tmp_path)
     assert (found.checked, found.instructions) == (3, 2)
-    assert (found.instructions_hit, found.examples_hit) == ({LONG}, {"a"})
+    assert (found.instructions_hit, {hit.example for hit in found.hits}) == ({LONG}, {"a"})
     write_contamination(tmp_path, found)
     assert read_contamination(tmp_path) == found
 

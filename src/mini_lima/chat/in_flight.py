@@ -11,12 +11,14 @@ import fcntl
 import hashlib
 import os
 import struct
+import sys
 from pathlib import Path
 
 from mini_lima.errors import UserError
 
-FLOCK = "hhqqi4x"
-"""C's struct flock on 64-bit Linux: type, whence, start, length, pid."""
+FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi4x"
+"""C's struct flock: type, whence, start, length and pid on 64-bit Linux; macOS has the type last but one."""
+TYPE = 3 if sys.platform == "darwin" else 0
 
 
 class InFlight:
@@ -53,7 +55,7 @@ class InFlight:
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         found = self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, name)
-        return bool(struct.unpack(FLOCK, found)[0] == fcntl.F_UNLCK)
+        return bool(struct.unpack(FLOCK, found)[TYPE] == fcntl.F_UNLCK)
 
     def release(self, name: str) -> None:
         """Give ``name`` back, if it is ours."""
@@ -68,4 +70,5 @@ class InFlight:
 
     def _call(self, command: int, kind: int, name: str) -> bytes:
         byte = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
-        return fcntl.fcntl(self._file, command, struct.pack(FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+        given = (byte, 1, 0, kind, os.SEEK_SET) if TYPE else (kind, os.SEEK_SET, byte, 1, 0)
+        return fcntl.fcntl(self._file, command, struct.pack(FLOCK, *given))

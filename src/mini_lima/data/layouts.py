@@ -13,17 +13,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import Len
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from mini_lima.data.tables import HALF_A_CHARACTER, Malformed
-from mini_lima.files import Text, problems
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from mini_lima.files import Text, adapter_of, problems
 
 Layout = Literal["alpaca", "prompt_completion", "messages", "sharegpt"]
 NEEDS: Mapping[Layout, str] = {
@@ -226,19 +222,12 @@ def _checked(kind: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        found = _adapter(kind).validate_python(value, strict=True)
+        found = adapter_of(kind).validate_python(value, strict=True)
     except ValidationError as error:
         raise Unreadable(problems(error)[0]) from None
     if HALF_A_CHARACTER.search(json.dumps(found, ensure_ascii=False)):
         raise Unreadable("half of a character: an escape \\ud800 to \\udfff that stands alone")
     return found
-
-
-@cache
-def _adapter(kind: Any) -> "TypeAdapter[Any]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
 
 
 def _refuse_other_than_text(row: Mapping[str, Any], prefix: str) -> None:

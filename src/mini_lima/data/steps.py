@@ -36,7 +36,15 @@ from mini_lima.data.examples import (
 )
 from mini_lima.data.measures import counts
 from mini_lima.errors import UserError
-from mini_lima.files import problems, read_json, read_lines, write_json, write_jsonl, write_text
+from mini_lima.files import (
+    adapter_of,
+    problems,
+    read_json,
+    read_lines,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from mini_lima.targets import find
 
 GIVEN = ("output_dir", "teacher", "seeds", "evaluation_set", "step_name")
@@ -185,13 +193,13 @@ def _completed(output_dir: Path, name: str, before: Sequence[Example]) -> list[E
     A row with the id of an example before is that example: what the row leaves out is as it was,
     and an output that was changed is kept beside the new one.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
     from pydantic_core import from_json
 
     path = output_dir / EXAMPLES
     if not path.is_file():
         raise UserError(f"step {name} wrote no {EXAMPLES}")
-    adapter = TypeAdapter(Example)
+    adapter = adapter_of(Example)
     known = {each.id: each for each in before}
     examples: list[Example] = []
     place_of: dict[str, str] = {}

@@ -103,7 +103,7 @@ def save_model(folder: Path, size: str) -> None:
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from mini_lima.sources import ASSETS
+    from mini_lima.config.sources import ASSETS
 
     torch.manual_seed(0)
     config = Qwen2Config(

@@ -20,8 +20,8 @@ from pathlib import Path
 from sft_jobs import SIZES, VOCABULARY
 
 from mini_lima import sft
+from mini_lima.config.sources import ASSETS
 from mini_lima.files import read_json, read_jsonl, write_json, write_jsonl
-from mini_lima.sources import ASSETS
 
 STUDY = {
     "optimizer": {

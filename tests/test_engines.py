@@ -7,12 +7,12 @@ import re
 import pytest
 
 from mini_lima import pipeline
+from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
 from mini_lima.evaluation.length import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.experiment import preflight
 from mini_lima.files import read_json
-from mini_lima.sources import ASSETS
 from mini_lima.store.stages import walk
 from tests.composing import configured
 

@@ -13,7 +13,14 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "mini_lima"
 MODULES = sorted(SOURCE.rglob("*.py"))
 STAGE_PACKAGES = ("data", "sft", "evaluation", "report")
-ABOVE_THE_STAGES = ("store.stages", "store.index", "pipeline", "config", "experiment", "sources")
+ABOVE_THE_STAGES = (
+    "store.stages",
+    "store.index",
+    "pipeline",
+    "config",
+    "experiment",
+    "config.sources",
+)
 ONLY_IN = {
     "hydra": ("config/entry.py", "config/mistakes.py", "experiment/callback.py"),
     "omegaconf": ("config/entry.py", "config/mistakes.py", "experiment/callback.py"),
@@ -28,7 +35,7 @@ ONLY_IN = {
     "langdetect": ("evaluation/instruction_checks.py",),
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
-    "datasets": ("sources.py",),
+    "datasets": ("config/sources.py",),
     "pyarrow": ("data/tables.py",),
 }
 HEAVY = (

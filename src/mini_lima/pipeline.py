@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from mini_lima import evaluation, sft, sources
-from mini_lima.config import arms, judges, resolve
+from mini_lima import evaluation, sft
+from mini_lima.config import arms, judges, resolve, sources
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,

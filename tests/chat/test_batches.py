@@ -21,7 +21,7 @@ from mini_lima.chat import (
 from mini_lima.chat.batch_table import Line
 from mini_lima.chat.batches import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
-from mini_lima.progress import MARKER, WORKER
+from mini_lima.workers.progress import MARKER, WORKER
 from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.batches import COMPLETED, FakeBatches, course
 from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal

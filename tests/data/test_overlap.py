@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.contamination import read_contamination, write_contamination
 from mini_lima.data import contamination, decontaminate
 from mini_lima.data.examples import Example, write_examples
 from mini_lima.data.overlap import overlap, read_instructions
 from mini_lima.data.rouge import rouge_l, words
 from mini_lima.errors import UserError
+from mini_lima.results.contamination import read_contamination, write_contamination
 
 VOCABULARY = ["the", "a", "cat", "Dog", "sat", "on", "mat", "12"]
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join)

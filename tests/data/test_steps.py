@@ -106,7 +106,7 @@ def test_editing_ones_own_function_makes_its_data_again_and_a_file_is_known_by_i
     assert fingerprint() != before
     lines.write_text("abc\nxyz\n")
     assert fingerprint() == before
-    from mini_lima.targets import Target
+    from mini_lima.store.targets import Target
 
     monkeypatch.setattr(Target, "code", "another file")
     assert fingerprint() != before

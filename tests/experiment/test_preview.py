@@ -5,11 +5,11 @@ import os
 import pytest
 
 from mini_lima.cli import main
+from mini_lima.config.sources import ASSETS
 from mini_lima.experiment.preview import marked
 from mini_lima.files import write_jsonl
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
-from mini_lima.sources import ASSETS
 
 MODEL = ("--model", "embedded:qwen-tiny")
 ROWS = [

@@ -20,9 +20,9 @@ from typing import Any
 from safetensors import safe_open
 from torch.distributed import TCPStore
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.files import read_jsonl, write_jsonl
 from mini_lima.sft.ops import OPS, compiled_ops
-from mini_lima.sources import ASSETS
 from tests.processes import restarted
 
 SECONDS_TO_NOTICE = 60

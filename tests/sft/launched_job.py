@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mini_lima import sft
-from mini_lima.progress import MARKER, WorkerOutput
+from mini_lima.workers.progress import MARKER, WorkerOutput
 
 STEPS = 3
 

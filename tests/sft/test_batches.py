@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import IGNORED, flatten, render
-from mini_lima.sources import ASSETS
 
 tokens = st.lists(st.integers(0, 4095), min_size=1, max_size=12)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.files import write_jsonl
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
@@ -16,7 +17,6 @@ from mini_lima.sft.batches import flatten, render
 from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.order import balanced
-from mini_lima.sources import ASSETS
 from tests.sft.attempts import Attempt, Attempts, saving_gradients
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 

@@ -10,12 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft import loss as sft_loss
 from mini_lima.sft.batches import flatten
 from mini_lima.sft.loss import CrossEntropy, summed_loss
-from mini_lima.sources import ASSETS
 from tests.sft.padded import assert_same_to_1e_5, gradients, padded_loss
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 211

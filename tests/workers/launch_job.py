@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.files import write_json
-from mini_lima.progress import progress
 from mini_lima.workers import launch
+from mini_lima.workers.progress import progress
 
 RANK = int(os.environ.get("RANK", "0"))
 

@@ -29,7 +29,7 @@ from mini_lima.chat.requests import ChatModel, ChatRequest, Reply, read_reply
 from mini_lima.chat.work import Work
 from mini_lima.errors import UserError
 from mini_lima.files import write_json
-from mini_lima.progress import progress
+from mini_lima.workers.progress import progress
 
 LEDGER = "ledger.json"
 

@@ -19,7 +19,7 @@ from mini_lima.chat.ledger import Budget, Ledger, count
 from mini_lima.chat.prices import Prices, estimate
 from mini_lima.chat.requests import ChatRequest, Reply, read_reply
 from mini_lima.errors import UserError
-from mini_lima.progress import Bar
+from mini_lima.workers.progress import Bar
 
 if TYPE_CHECKING:
     from mini_lima.chat.faults import Fault

@@ -21,7 +21,7 @@ from typing import Any, get_args, get_type_hints
 
 from mini_lima.data.steps import GIVEN, has_forecast
 from mini_lima.errors import UserError
-from mini_lima.targets import Target, find, load
+from mini_lima.store.targets import Target, find, load
 
 DATA = "data"
 INPUTS = "_inputs_"

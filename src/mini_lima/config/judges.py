@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mini_lima import sources
+from mini_lima.config import sources
 from mini_lima.config.schema import AnnotatorConfig, Config, Reading
 from mini_lima.errors import UserError
 from mini_lima.evaluation.judges import JudgeChoice, choose

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini_lima import sources
 from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices
+from mini_lima.config import sources
 from mini_lima.config.arms import Step
 from mini_lima.config.checks import optimizer_place
 from mini_lima.config.schema import (

@@ -21,11 +21,11 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from mini_lima.contamination import Contamination, Hit, write_contamination
 from mini_lima.data.examples import Example, Reject, StepReport, read_examples
 from mini_lima.data.rouge import rouge_l_of_all, words
 from mini_lima.data.tables import read_json_rows
 from mini_lima.errors import UserError
+from mini_lima.results.contamination import Contamination, Hit, write_contamination
 
 LEAST_IN_A_ROW = 8
 """Words that a short instruction needs for being found as a whole."""
@@ -89,7 +89,7 @@ def contamination(
 ) -> None:
     """Write which instructions of the evaluation set are in the data set, and change nothing.
 
-    `mini_lima.contamination.read_contamination` reads it.
+    `mini_lima.results.contamination.read_contamination` reads it.
 
     Args:
         output_dir: Receives contamination.json.

@@ -45,7 +45,7 @@ from mini_lima.files import (
     write_jsonl,
     write_text,
 )
-from mini_lima.targets import find
+from mini_lima.store.targets import find
 
 GIVEN = ("output_dir", "teacher", "seeds", "evaluation_set", "step_name")
 """Keywords that a step is given where it names them, besides the data sets that it reads."""

@@ -30,8 +30,8 @@ from mini_lima.evaluation.decoding import Generation, Prompt, decode
 from mini_lima.evaluation.outputs import Output, read_questions, write_outputs
 from mini_lima.models.language_model import context_length, load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
-from mini_lima.progress import progress
 from mini_lima.workers import launch
+from mini_lima.workers.progress import progress
 
 SECONDS_BETWEEN_SYNCS = 5.0
 

@@ -25,8 +25,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Len, MinLen
 
-from mini_lima import targets
 from mini_lima.errors import UserError
+from mini_lima.store import targets
 
 IDS, KEYWORDS = "instruction_id_list", "kwargs"
 """The fields of an evaluation row."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import prompts, rules
-from mini_lima.targets import load
+from mini_lima.store.targets import load
 
 if TYPE_CHECKING:
     from mini_lima.chat import Chat
@@ -44,7 +44,7 @@ class Rule:
         name: What it is called.
         function: Its dotted name.
         keywords: As they are configured.
-        code: See `mini_lima.targets.Target`.
+        code: See `mini_lima.store.targets.Target`.
     """
 
     name: str

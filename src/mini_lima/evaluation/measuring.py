@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mini_lima import targets
 from mini_lima.errors import UserError
 from mini_lima.evaluation import answer_checks
 from mini_lima.evaluation.metrics import ANSWERS, AnsweredInstruction, Metric
 from mini_lima.evaluation.pairs import read_answers, read_rows
 from mini_lima.files import read_jsonl, typed, validated, write_json, write_jsonl
 from mini_lima.results import Better
+from mini_lima.store import targets
 
 log = logging.getLogger(__name__)
 SCORES, METRICS, HEALTH = "scores.jsonl", "metrics.json", "health.json"

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima import targets
 from mini_lima.errors import UserError
 from mini_lima.evaluation.answer_checks import keeps_language, repeats_itself
 from mini_lima.evaluation.instruction_checks import read_checks
 from mini_lima.evaluation.pairs import EvaluationRow
+from mini_lima.store import targets
 
 UNIT = re.compile(r"[A-Za-z][A-Za-z0-9 /²-]{0,23}")
 BETTER = ("higher", "lower", None)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini_lima.contamination import read_contamination
 from mini_lima.errors import UserError
 from mini_lima.evaluation.measuring import HEALTH, read_metrics, read_scores
 from mini_lima.evaluation.pairs import read_annotations
@@ -24,6 +23,7 @@ from mini_lima.results import (
     Which,
     write_result,
 )
+from mini_lima.results.contamination import read_contamination
 
 if TYPE_CHECKING:
     from mini_lima.statistics import Drawn

@@ -15,7 +15,7 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.prompts import Shown
-from mini_lima.targets import TARGET, Target, load
+from mini_lima.store.targets import TARGET, Target, load
 
 PROVIDED = ("instruction", "output_1", "output_2", "occasion")
 """The keywords that a rule is given; its others are configured."""

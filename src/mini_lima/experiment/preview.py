@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mini_lima import sources
+from mini_lima.config import sources
 from mini_lima.errors import UserError
 from mini_lima.files import read_jsonl
 from mini_lima.models.language_model import load_tokenizer

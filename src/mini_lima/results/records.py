@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.contamination import Contamination
 from mini_lima.errors import UserError
 from mini_lima.files import read_document, validated, write_json
 from mini_lima.redact import without_secrets
+from mini_lima.results.contamination import Contamination
 from mini_lima.results.numbers import (
     Agreement,
     Consistency,

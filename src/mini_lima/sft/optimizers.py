@@ -27,9 +27,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
 
-from mini_lima import targets
 from mini_lima.errors import UserError
-from mini_lima.targets import TARGET
+from mini_lima.store import targets
+from mini_lima.store.targets import TARGET
 
 OPTIMIZER, SCHEDULER = "optimizer", "scheduler"
 GIVEN_ELSEWHERE = {
@@ -283,7 +283,7 @@ def found(where: str, choice: Choice) -> Choice:
     """Return ``choice`` under the name and with the code of what its ``target`` turns out to be.
 
     Raises:
-        UserError: as for `mini_lima.targets.load`.
+        UserError: as for `mini_lima.store.targets.load`.
     """
     if choice.target is None:
         return choice

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_jsonl, write_jsonl
-from mini_lima.progress import Bar, progress
+from mini_lima.workers.progress import Bar, progress
 
 METRICS = "metrics.jsonl"
 SHOWN = 32

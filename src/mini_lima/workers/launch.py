@@ -25,7 +25,7 @@ from typing import Any
 
 from mini_lima.errors import Stopped, UserError
 from mini_lima.files import read_json, write_json
-from mini_lima.progress import WORKER, WorkerOutput
+from mini_lima.workers.progress import WORKER, WorkerOutput
 from mini_lima.workers.stopping import stop_request
 from mini_lima.workers.worker import PARENT, ending, work
 

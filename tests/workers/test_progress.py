@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima import progress as module
-from mini_lima.progress import MARKER, WORKER, WorkerOutput, progress
+from mini_lima.workers import progress as module
+from mini_lima.workers.progress import MARKER, WORKER, WorkerOutput, progress
 
 worker_log = logging.getLogger("worker")
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from mini_lima import sources
+from mini_lima.config import sources
 from mini_lima.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -147,7 +147,9 @@ def test_a_file_of_a_data_set_is_fetched_and_then_does_without_the_hub(hub, capl
     caplog.set_level(logging.INFO, "mini_lima")
     path = sources.local_file(IN_SET)
     assert path.read_bytes() == FILE
-    [said] = [each.getMessage() for each in caplog.records if each.name == "mini_lima.sources"]
+    [said] = [
+        each.getMessage() for each in caplog.records if each.name == "mini_lima.config.sources"
+    ]
     assert COMMIT in said, "what may be pinned"
     assert SHA256 in said
     forget()

@@ -31,7 +31,7 @@ from mini_lima.files import replaced
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 ON_THE_HUB = re.compile(
     r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?"
     r"(?:/(?P<file>.+)|:(?:(?P<config>[^/:]+)/)?(?P<split>[^/:]+))?"

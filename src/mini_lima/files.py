@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from annotated_types import Predicate
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -25,8 +25,24 @@ def is_not_blank(text: str) -> bool:
 
 Text = Annotated[str, Predicate(is_not_blank)]
 Typed = TypeVar("Typed")
-MOST_TOLD = 10
-"""Faults of a file that are told one by one."""
+NOT_TEXT = {
+    b"version https://git-lfs.github.com/": "a pointer of Git LFS to the file: run git lfs pull",
+    b"\x1f\x8b": "packed with gzip: unpack it",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it",
+    b"BZh": "packed with bzip2: unpack it",
+    b"\xfd7zXZ": "packed with xz: unpack it",
+    b"PAR1": "in Parquet: where a Parquet file is read, its name ends with .parquet",
+    b"ARROW1": "in Arrow: write it as JSON Lines",
+    b"SQLite format": "an SQLite database: write its rows as JSON Lines",
+    b"%PDF": "a PDF",
+    b"\xff\xfe": "a text in UTF-16: save it in UTF-8",
+    b"\xfe\xff": "a text in UTF-16: save it in UTF-8",
+    b"<!DOCTYPE": "an HTML page: download the file itself",
+    b"<!doctype": "an HTML page: download the file itself",
+    b"<html": "an HTML page: download the file itself",
+}
+"""How files begin that are taken for a text by mistake, and what is said of them."""
 
 
 def read_json(path: Path) -> Any:
@@ -84,19 +100,47 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each non-empty line of a text file that a person may have written, after its place.
+def check_is_text(path: Path) -> None:
+    """Look at the beginning of a file that a person may have given.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is plainly not a text in UTF-8.
     """
     try:
-        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+    for beginning, what in NOT_TEXT.items():
+        if head.startswith(beginning):
+            raise UserError(f"{path}: it is {what}")
+    if b"\0" in head:
+        raise UserError(f"{path}: it is not a text in UTF-8")
+
+
+def read_text(path: Path) -> str:
+    """Return a text that a person may have given, without a byte order mark; lines end with LF.
+
+    Raises:
+        UserError: as `check_is_text`.
+    """
+    check_is_text(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: it is not a text in UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each non-empty line of a text file that a person may have written, after its place.
+
+    Raises:
+        UserError: as `read_text`.
+    """
+    # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+    lines = read_text(path).split("\n")
     return ((f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip())
 
 
@@ -142,9 +186,8 @@ def problems(error: "ValidationError") -> list[str]:
 def refuse(path: Path, faults: Sequence[str]) -> None:
     """Raise a UserError that tells the first of ``faults``, with how many there are, if any."""
     if faults:
-        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
         head = f"{path}: {len(faults)} faults in it, correct them and start again:"
-        raise UserError("\n".join([head, *faults[:MOST_TOLD], *more]))
+        raise UserError("\n".join([head, *listed(faults)]))
 
 
 def typed(path: Path, kind: type[Typed]) -> Typed:
@@ -163,10 +206,9 @@ def read_document(path: Path) -> Any:
         UserError: it cannot be read.
     """
     try:
-        return read_json(path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"is damaged ({error})"
-        raise UserError(f"{path}: cannot be read: {reason}") from error
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged ({error})") from None
 
 
 def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:

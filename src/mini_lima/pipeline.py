@@ -158,6 +158,7 @@ def _contamination(config: Config, data_set: Stage) -> Stage:
         function=contamination,
         inputs={"data": data_set},
         files={"evaluation_set": resolve.references(config)},
+        version=2,
     )
 
 
@@ -212,7 +213,7 @@ def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
         inputs=model.inputs,
         files={**model.files, "reference_outputs": resolve.references(config)},
         settings=settings,
-        version=3,
+        version=4,
     )
 
 
@@ -228,6 +229,7 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": resolve.references(config)},
+        version=2,
     )
 
 
@@ -252,7 +254,7 @@ def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
             **({"prompt": judge.prompt} if judge.prompt else {}),
             **resolve.difficulties(config),
         },
-        version=3,
+        version=4,
     )
 
 

@@ -208,7 +208,7 @@ def read_document(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is damaged ({error})") from None
+        raise UserError(f"{path}: cannot be read: is damaged ({error})") from None
 
 
 def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:

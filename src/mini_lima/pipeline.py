@@ -146,7 +146,13 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     if "teacher" in wants:
         params["teacher"] = resolve.chat(config, config.teacher)
     return Stage(
-        name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
+        name="data",
+        label=step.name,
+        function=run_step,
+        params=params,
+        inputs=inputs,
+        files=files,
+        settings={"least_used": config.data.least_used},
     )
 
 

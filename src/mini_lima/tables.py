@@ -80,6 +80,15 @@ def read_rows(file: Path) -> Iterator[Row]:
         raise UserError(f"{file}: it cannot be read: {error.strerror or error}") from None
 
 
+def read_any_rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of ``file``, which is JSON or JSON Lines if its name does not say what it is.
+
+    Raises:
+        UserError: as `read_rows`.
+    """
+    yield from (read_rows if file.suffix.lower() in FORMATS else read_json_rows)(file)
+
+
 def read_json_rows(file: Path) -> Iterator[Row]:
     """Yield the rows of a JSON file, or of JSON Lines, whatever its name.
 
@@ -109,7 +118,9 @@ def read_json_rows(file: Path) -> Iterator[Row]:
 def _lines(file: Path) -> Iterator[Row]:
     # newline: U+2028 and its like are ordinary characters inside a JSON string.
     with file.open(encoding="utf-8-sig", newline="\n") as lines:
-        yield from _rows_of_lines(lines)
+        is_one_list = lines.read(1024).lstrip().startswith("[")
+        lines.seek(0)
+        yield from read_json_rows(file) if is_one_list else _rows_of_lines(lines)
 
 
 def _rows_of_lines(lines: Iterable[str]) -> Iterator[Row]:

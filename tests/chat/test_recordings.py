@@ -168,7 +168,7 @@ def data_sets(store, server_url):
     config = configured(
         *("experiment=embedded", "teacher=local", "teacher.model=fake", f"store={store}"),
         *(f"teacher.base_url={server_url}", "tracking=disabled"),
-        "data.steps.self_instruct.filters.near_duplicate=false",
+        *("data.steps.self_instruct.filters.near_duplicate=false", "data.least_used=0"),
     )
     return [each for each in walk(pipeline.build_cell(config, {}).last) if each.name == "data"]
 

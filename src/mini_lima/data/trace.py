@@ -5,17 +5,26 @@ asked and answered under them. Nothing here is guessed: where the cache does not
 more, that is said, and the chain goes on.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_lima.chat import CassetteEntry, ResponseCache
 from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
-from mini_lima.errors import UserError
-from mini_lima.files import read_json
+from mini_lima.errors import UserError, listed
+from mini_lima.files import typed
 
 Lookup = Callable[[str], CassetteEntry | None]
 RESPONSES = "responses.sqlite"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of the figures of a data set, whose replies are in it: identities of endpoints."""
+
+    endpoints: tuple[str, ...]
 
 
 def trace(data_set: Path, example_id: str, cache: Path) -> str:
@@ -29,16 +38,17 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
     examples = read_examples(data_set)
     example = next((each for each in examples if each.id == example_id), None)
     if example is None:
+        first = f"the first is {examples[0].id!r}" if examples else "there is none"
         raise UserError(
-            f"{data_set}: no example {example_id!r}; the first is {examples[0].id!r}, and"
-            " rejects.jsonl says of the others why they are not there"
+            f"{data_set}: no example {example_id!r}; {first}, and rejects.jsonl says of the others"
+            " why they are not there"
         )
     if not cache.is_file() and any(_requests(example)):
         raise UserError(f"{cache}: no such file")
-    endpoints = read_json(data_set / "stats.json")["endpoints"]
+    stats = typed(data_set / "stats.json", Asked)
 
     def look_up(key: str) -> CassetteEntry | None:
-        for endpoint in endpoints:
+        for endpoint in stats.endpoints:
             with ResponseCache(cache, endpoint) as responses:
                 if found := responses.entry(key):
                     return found
@@ -90,12 +100,17 @@ def newest_data_set(store: Path, example_id: str) -> Path:
         UserError: there is none.
     """
     finished = list(store.glob("data/*/examples.jsonl"))
+    unreadable = []
     for file in sorted(finished, key=lambda each: each.stat().st_mtime_ns, reverse=True):
-        if any(each.id == example_id for each in read_examples(file.parent)):
-            return file.parent
+        try:
+            if any(each.id == example_id for each in read_examples(file.parent)):
+                return file.parent
+        except UserError:  # it is no reason to know nothing of the others
+            unreadable.append(file.parent.name)
+    passed_over = f" ({', '.join(listed(unreadable, 3))} cannot be read)" if unreadable else ""
     raise UserError(
-        f"no example {example_id!r} in the {len(finished)} data sets of {store}: check the id, or"
-        " give the data set's folder with --data"
+        f"no example {example_id!r} in the {len(finished)} data sets of {store}{passed_over}: check"
+        " the id, or give the data set's folder with --data"
     )
 
 
@@ -108,10 +123,11 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
     for message in entry.request.body["messages"]:
         yield from _quoted(f"prompt ({message['role']})", message["content"])
     choice: dict[str, Any] = entry.response["choices"][0]
+    content = choice["message"].get("content") or ""
     served = entry.response.get("model") or "a model that is not named"
     yield from _quoted(
         f"reply of {served} (finish_reason {choice.get('finish_reason')})",
-        choice["message"].get("content") or "",
+        content if isinstance(content, str) else json.dumps(content, ensure_ascii=False),
     )
 
 

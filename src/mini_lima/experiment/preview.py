@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.config import sources
+from mini_lima.data import read_examples
 from mini_lima.errors import UserError
-from mini_lima.files import read_jsonl
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
@@ -101,10 +101,10 @@ def preview(
     file = data / "examples.jsonl"
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    rows = read_jsonl(file)
-    if missing := set(ids or ()) - {row["id"] for row in rows}:
+    examples = read_examples(data)
+    if missing := set(ids or ()) - {each.id for each in examples}:
         raise UserError(f"{data}: no example {min(missing)!r}")
-    rendered = {row["id"]: batches.conversation(row, template, turns) for row in rows}
+    rendered = {each.id: batches.conversation(vars(each), template, turns) for each in examples}
     for name in ids or list(rendered)[:number]:
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""

@@ -297,4 +297,5 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         inputs={"sft": tuned, "result": found, **inputs},
         settings={"config": resolved},
         version=4,
+        unchecked=("wandb",),  # `wandb sync` writes there
     )

@@ -22,6 +22,7 @@ from mini_lima.chat import (
     unanswered,
     write_cassette,
 )
+from mini_lima.chat.recordings import sha256_of
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.store.stages import Store, walk
@@ -117,6 +118,7 @@ def test_a_line_is_an_input_and_an_output_line_of_the_batch_interface(tmp_path):
         "response": {"status_code": 200, "request_id": None, "body": answer},
         "error": None,
         "endpoint": "who",
+        "sha256": sha256_of(answer),
     }
     two = [CassetteEntry(HELLO, completion_body(text, model="m")) for text in ("yes", "no")]
     with pytest.raises(ValueError, match="two different answers"):
@@ -142,6 +144,7 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path):
         (line(response=None), "response: a failed call"),
         (line(response={"status_code": 500, "body": {}}), "failed call"),
         (line(error={"code": "x"}), "failed call"),
+        (line(sha256=sha256_of("another")), "the answer was changed after it was recorded"),
         (line(response={"status_code": 200, "body": {}}), r"response\.body is no chat completion"),
     ):
         path.write_text(f"\n{bad}\n")

@@ -8,7 +8,7 @@ a cell needs is not taken from it.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -36,7 +36,7 @@ from mini_lima.results import (
     read_result,
     write_cell,
 )
-from mini_lima.store import index
+from mini_lima.store import contents, index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -145,10 +145,12 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
-        stages = walk(pipeline.build_cell(config, resolved).last)
+        cell = pipeline.build_cell(config, resolved)
+        stages = walk(cell.last)
         onto.add(name, stages, store)
         onto.budget_usd = config.budget_usd
-        onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
+        to_do = _to_do(stages, store)
+        onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, _checks(cell, store)))
     except UserError as error:
         _say(str(error), logged)
         onto.exit_code = 2
@@ -233,6 +235,7 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
     try:
         cell = pipeline.build_cell(config, resolved)
         to_do = _to_do(walk(cell.last), store)
+        lookups += _checks(cell, store)
         # Reads what the steps will read: files, seeds, prompts.
         lookups.append(partial(Forecasts(store).of, cell.parts["data"]))
     except UserError as error:  # the first of its faults; the lookups below name them all
@@ -248,6 +251,11 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         raise fault
     assert cell is not None
     return cell
+
+
+def _checks(cell: pipeline.Cell, store: Store) -> list[Callable[[], None]]:
+    """Calls that refuse what is damaged of the finished stages that the cell goes on from."""
+    return [partial(contents.check, folder) for folder in store.reads(cell.last)]
 
 
 def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:

@@ -21,7 +21,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -101,31 +101,38 @@ def content_hash(path: Path) -> str:
     """Return what identifies the content of a file, or of a folder and all below it.
 
     A file's hash is its sha256, as ``sha256sum`` prints it. A folder's is ``tree:`` and the digest
-    of its sorted ``[relative path, sha256]`` pairs. Links count as what they point at (the hub's
-    cache is made of links). Hidden entries are left out: they hold an editor's, a downloader's or
-    git's notes with dates in them, and no model or data set is read from them.
+    of its sorted ``[relative path, sha256]`` pairs.
 
     Raises:
         OSError: Something cannot be read, or is neither a file nor a folder.
     """
     if not path.is_dir():
-        return _file_hash(path)
-    pairs: list[tuple[str, str]] = []
+        return file_hash(path)
+    pairs = [(file.relative_to(path).as_posix(), file_hash(file)) for file in files_below(path)]
+    return f"tree:{digest(plain(sorted(pairs), str(path)))}"
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """Yield the files in a folder and all below it.
+
+    Links count as what they point at (the hub's cache is made of links). Hidden entries are left
+    out: they hold an editor's, a downloader's or git's notes with dates in them, and no model or
+    data set is read from them.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
     for folder, folders, names in os.walk(path, onerror=_reraise, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                file = Path(folder, name)
-                pairs.append((file.relative_to(path).as_posix(), _file_hash(file)))
-    return f"tree:{digest(plain(sorted(pairs), str(path)))}"
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _reraise(error: OSError) -> None:
     raise error
 
 
-def _file_hash(path: Path) -> str:
-    """Hash a file once per process, as long as the file system says that it is the same."""
+def file_hash(path: Path) -> str:
+    """Return a file's sha256, read once per process, as long as the file system says that it is the same."""
     status = os.stat(path)
     # A file as young as the clock's grain could be rewritten without looking different.
     is_settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN_NS

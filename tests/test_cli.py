@@ -10,6 +10,7 @@ import pytest
 from mini_lima.cli import main
 from tests.data.conftest import Study
 from tests.data.teachers import Teacher
+from tests.harm import BAD
 
 
 @pytest.fixture
@@ -44,6 +45,18 @@ def test_trace_looks_into_the_data_set_that_is_named(store, capsys):
     assert "output, from prompt 3" in told
     assert "prompt 4" not in told
     assert "not in the response cache" not in told
+
+
+def test_a_neighbour_that_cannot_be_read_is_named_and_passed_over(store, capsys, caplog):
+    for number, harm in enumerate(BAD.values(), start=9):
+        folder = store / "data" / f"bad-{number}"
+        folder.mkdir()
+        harm(folder / "examples.jsonl")
+    assert main(["trace", "new_task_0.1", "--store", str(store)]) == 0
+    assert "output, from lengthen" in capsys.readouterr().out
+    assert main(["trace", "nothing.1", "--store", str(store)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert caplog.text.count("passed over") >= 5
 
 
 def test_a_mistake_is_one_line_and_code_2(store, capsys):

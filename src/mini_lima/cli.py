@@ -12,6 +12,7 @@ from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
+from mini_lima.store import contents
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +90,10 @@ def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _trace(options: argparse.Namespace) -> str:
     data = options.data or trace.newest_data_set(options.store, options.example)
+    if (data / contents.STAGE).exists():
+        contents.check(data)
     # <store>/data/<data set>
-    beside = data.absolute().parents[1] / trace.RESPONSES
+    beside = data.absolute().parent.parent / trace.RESPONSES
     cache = options.cache or (beside if beside.is_file() else options.store / trace.RESPONSES)
     return trace.trace(data, options.example, cache)
 

@@ -1,12 +1,14 @@
 """JSON and JSON Lines: UTF-8 without ASCII escapes, and typed rows where a person wrote them."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,11 +29,33 @@ Text = Annotated[str, Predicate(is_not_blank)]
 Typed = TypeVar("Typed")
 MOST_TOLD = 10
 """Faults of a file that are told one by one."""
+MOST_NESTED = 100
+"""Levels of a document that somebody else may have written."""
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a regular file; of a pipe or a device, which may never end, none.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        UnicodeDecodeError: it is in another encoding.
+    """
+    with open_regular(path) as file:
+        return file.read().decode(encoding)
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file; raise OSError for anything else, without waiting for its other end."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        yield file
 
 
 def read_json(path: Path) -> Any:
-    """Return the document in ``path``."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the document in ``path``, which this program has written itself."""
+    return json.loads(read_text(path))
 
 
 def look_again(folder: Path) -> None:
@@ -73,7 +97,7 @@ def replaced(path: Path) -> Iterator[Path]:
 def read_jsonl(path: Path) -> list[Any]:
     """Return one document per non-empty line of ``path``."""
     # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path).split("\n")
     return [json.loads(line) for line in lines if line.strip()]
 
 
@@ -92,7 +116,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """
     try:
         # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path, "utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: it is not a text in UTF-8") from None
     except OSError as error:
@@ -157,16 +181,55 @@ def typed(path: Path, kind: type[Typed]) -> Typed:
 
 
 def read_document(path: Path) -> Any:
-    """Return the JSON document in ``path``.
+    """Return the JSON document in ``path``, whoever wrote it.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
-        return read_json(path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"is damaged ({error})"
-        raise UserError(f"{path}: cannot be read: {reason}") from error
+        return parse(read_text(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read: is damaged ({error})") from error
+
+
+def parse(text: str) -> Any:
+    """Return a JSON document of whatever origin, if it can be written again as UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, has a key twice in an object, is nested too deeply, or holds half
+            a surrogate pair.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [document]
+    for _ in range(MOST_NESTED):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    if level:
+        raise ValueError("nested too deeply")
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half a surrogate pair") from None
+    return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.40} is there twice")
+    return found
 
 
 def validated(place: Path | str, document: Any, kind: type[Typed]) -> Typed:

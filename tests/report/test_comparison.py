@@ -4,11 +4,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.files import read_json, write_json
+from mini_lima.files import MOST_TOLD, read_json, write_json
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
 from mini_lima.report.table import markdown, show, write_report
 from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
+from tests.harm import BAD
 from tests.report.records import (
     NAIVE,
     RECIPE,
@@ -282,6 +283,18 @@ def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_
     assert "wrong/cell.json: result.judges[0].sft.n_total: " in wrong
     assert "'many'" in wrong
     assert all(len(line.splitlines()) == 1 for line in passed_over)
+
+
+def test_what_lies_where_a_record_is_expected_is_named_and_the_others_are_there(tmp_path):
+    write_cell(tmp_path / "cell.json", cell("qwen-0.5b", "naive"))
+    for number, harm in enumerate(BAD.values()):
+        (tmp_path / f"bad-{number}").mkdir()
+        harm(tmp_path / f"bad-{number}" / "cell.json")
+    (tmp_path / "loop").symlink_to("loop")
+    found, passed_over = read_cells(tmp_path)
+    assert len(found) == 1
+    assert "bad-0" in passed_over[0]
+    assert len(passed_over) == MOST_TOLD + 1
 
 
 def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_table(tmp_path):

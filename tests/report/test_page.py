@@ -217,7 +217,7 @@ def test_what_the_store_has_lost_is_said_and_the_rest_is_there(sweep, tmp_path, 
         "14.8 [9.8, 19.8]",
     ):
         assert line in said
-    assert ("it is damaged" in said) is damaged
+    assert ("stage.json has another content" in said) is damaged
 
 
 def test_without_the_store_there_is_what_the_cells_say(sweep, tmp_path):

@@ -499,7 +499,7 @@ def flip(file: Path) -> None:
         (lambda folder: (folder / "text").write_text("weed tasks"), "text has another content"),
         (lambda folder: (folder / "text").unlink(), "text is gone"),
         (lambda folder: (folder / "generation_config.json").touch(), "_config.json was added"),
-        (lambda folder: (folder / "stage.json").write_text("{}"), "stage.json has another"),
+        (lambda folder: flip(folder / "stage.json"), "stage.json has another"),
         (lambda folder: (folder / "stage.json").unlink(), "stage.json cannot be read"),
     ],
 )
@@ -545,7 +545,8 @@ def test_a_stage_of_before_files_were_listed_is_used_and_others_may_write_where_
             assert damage(folder) == []
         else:
             record = json.loads((folder / "stage.json").read_text())
-            (folder / "stage.json").write_text(json.dumps({**record, "contents": None}))
+            del record["contents"]
+            (folder / "stage.json").write_text(json.dumps(record))
             (folder / "text").write_text("other")
             assert damage(folder) is None
         assert store.build(stage) == folder

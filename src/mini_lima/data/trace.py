@@ -5,17 +5,27 @@ asked and answered under them. Nothing here is guessed: where the cache does not
 more, that is said, and the chain goes on.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mini_lima.chat import CassetteEntry, ResponseCache
 from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
 from mini_lima.errors import UserError
-from mini_lima.files import read_json
+from mini_lima.files import typed
 
+log = logging.getLogger(__name__)
 Lookup = Callable[[str], CassetteEntry | None]
 RESPONSES = "responses.sqlite"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What ``stats.json`` says of whom a data set's replies are from."""
+
+    endpoints: list[str]
 
 
 def trace(data_set: Path, example_id: str, cache: Path) -> str:
@@ -29,13 +39,14 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
     examples = read_examples(data_set)
     example = next((each for each in examples if each.id == example_id), None)
     if example is None:
+        first = f"the first is {examples[0].id!r}" if examples else "it has none"
         raise UserError(
-            f"{data_set}: no example {example_id!r}; the first is {examples[0].id!r}, and"
-            " rejects.jsonl says of the others why they are not there"
+            f"{data_set}: no example {example_id!r}; {first}, and rejects.jsonl says of the others"
+            " why they are not there"
         )
     if not cache.is_file() and any(_requests(example)):
         raise UserError(f"{cache}: no such file")
-    endpoints = read_json(data_set / "stats.json")["endpoints"]
+    endpoints = typed(data_set / "stats.json", _Asked).endpoints
 
     def look_up(key: str) -> CassetteEntry | None:
         for endpoint in endpoints:
@@ -89,13 +100,19 @@ def newest_data_set(store: Path, example_id: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    finished = list(store.glob("data/*/examples.jsonl"))
+    finished = [file for file in store.glob("data/*/examples.jsonl") if file.is_file()]
+    unread = 0
     for file in sorted(finished, key=lambda each: each.stat().st_mtime_ns, reverse=True):
-        if any(each.id == example_id for each in read_examples(file.parent)):
-            return file.parent
+        try:
+            if any(each.id == example_id for each in read_examples(file.parent)):
+                return file.parent
+        except UserError as error:
+            unread += 1
+            log.warning("passed over: %s", str(error).partition("\n")[0])
+    but = f" ({unread} of them cannot be read)" if unread else ""
     raise UserError(
-        f"no example {example_id!r} in the {len(finished)} data sets of {store}: check the id, or"
-        " give the data set's folder with --data"
+        f"no example {example_id!r} in the {len(finished)} data sets of {store}{but}: check the id,"
+        " or give the data set's folder with --data"
     )
 
 
@@ -111,7 +128,7 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
     served = entry.response.get("model") or "a model that is not named"
     yield from _quoted(
         f"reply of {served} (finish_reason {choice.get('finish_reason')})",
-        choice["message"].get("content") or "",
+        str(choice["message"].get("content") or ""),
     )
 
 

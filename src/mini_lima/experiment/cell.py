@@ -25,12 +25,12 @@ from mini_lima.experiment import preflight, time_estimates
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
-from mini_lima.files import read_json
 from mini_lima.report import wandb_run
 from mini_lima.results import (
     CELL,
     RESULT,
     CellRecord,
+    Cost,
     Folders,
     cost_of,
     read_result,
@@ -66,7 +66,11 @@ UP_TO: dict[Until | None, tuple[str, ...]] = {
 def stages_before(folder: Path) -> dict[str, str]:
     """Return the stages that the record in ``folder`` names, if there is one, of any version."""
     path = folder / CELL
-    return dict(read_json(path).get("stages", {})) if path.is_file() else {}
+    try:
+        return index.stages_in(path) if path.is_file() else {}
+    except UserError as error:
+        log.warning("%s: what it names is not kept from being pruned", error)
+        return {}
 
 
 def run(
@@ -201,7 +205,12 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
         )
     record = _laid_out(record, cell, store)  # finished stages may have another label
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk(cell.last)}
-    costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}
+    costs: dict[str, Cost] = {}
+    for name, path in ledgers.items():
+        try:
+            costs |= {name: cost_of(path)} if path.is_file() else {}
+        except UserError as error:  # of a stage that nothing was made from just now
+            log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
         for stage in cell.last:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.config import sources
+from mini_lima.data.examples import read_examples, row_of
 from mini_lima.errors import UserError
-from mini_lima.files import read_jsonl
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
+from mini_lima.store import contents
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -101,7 +102,9 @@ def preview(
     file = data / "examples.jsonl"
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    rows = read_jsonl(file)
+    if (data / contents.STAGE).exists():
+        contents.check(data)
+    rows = [row_of(example) for example in read_examples(data)]
     if missing := set(ids or ()) - {row["id"] for row in rows}:
         raise UserError(f"{data}: no example {min(missing)!r}")
     rendered = {row["id"]: batches.conversation(row, template, turns) for row in rows}
@@ -148,7 +151,7 @@ def _summary(conversations: Sequence[Conversation], max_length: int) -> Iterator
 
 
 def _newest(store: Path) -> Path:
-    finished = list(store.glob("data/*/examples.jsonl"))
+    finished = [file for file in store.glob("data/*/examples.jsonl") if file.is_file()]
     if not finished:
         raise UserError(f"{store}: no finished data set there; give its folder with --data")
     return max(finished, key=lambda file: file.stat().st_mtime_ns).parent

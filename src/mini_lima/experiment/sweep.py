@@ -52,12 +52,12 @@ def compare(folders: Sequence[Path]) -> Comparison:
             or f"{', '.join(map(str, folders))}: no cell has been started there"
         )
     cells = with_distinct_judges(cells)
-    measures = measures_of(cells)
+    measures, damaged = measures_of(cells)
     asked, unknown = _declared(cells)
     found = contrasts(cells, measures, asked)
     against = contrasts(cells, measures) if asked else found
     together = over_seeds(cells, measures, against.contrasts)
-    return comparison.compare(cells, found, together, [*unknown, *notes])
+    return comparison.compare(cells, found, together, [*unknown, *notes, *damaged])
 
 
 def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:
@@ -78,8 +78,8 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
             f"{into}: no folder for the report can be made: {error.strerror}"
         ) from error
     table.write_report(into, found)
-    table.show(found)
     page.write_page(into, found)
+    table.show(found)
     print(f"{into / 'report.md'}\n{into / 'report.html'}")
     if track and (said := comparison_run.track(found, into)):
         print(said)

@@ -64,9 +64,12 @@ def differences(
         yield f"{name} was added"
 
 
-def describe(folder: Path, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """Return what the record of the finished stage in ``folder`` says about its files."""
-    return {"files": listed(folder, without=without), "without": list(without)}
+def describe(
+    folder: Path, record: Mapping[str, Any], *, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return what ``record``, that of the finished stage in ``folder``, is to say of both."""
+    files = listed(folder, without=without)
+    return {"record": digest(record), "files": files, "without": list(without)}
 
 
 def damage(folder: Path, *, content: bool = False) -> list[str] | None:
@@ -78,15 +81,16 @@ def damage(folder: Path, *, content: bool = False) -> list[str] | None:
     """
     try:
         record = read_json(folder / STAGE)
-        identity = dict(record["identity"])
-        if identity.pop("fingerprint") != digest(identity):
-            return [f"{STAGE} has another content"]
-        if (contents := record.get("contents")) is None:
+        described = record.pop("contents", None)
+        if described is None:
             return None
-        return [*differences(folder, content=content, **contents)]
+        if described["record"] != digest(record):
+            return [f"{STAGE} has another content"]
+        files, without = described["files"], described["without"]
+        return [*differences(folder, files, without=without, content=content)]
     except OSError as error:
         return [f"{STAGE} cannot be read ({error.strerror})"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return [f"{STAGE} has another content"]
 
 

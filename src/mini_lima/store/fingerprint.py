@@ -18,13 +18,14 @@ import hashlib
 import json
 import math
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from mini_lima.files import open_regular
 
 _TAG = "!"
 _CLOCK_GRAIN_NS = 2_000_000_000
@@ -145,10 +146,7 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _hash_of(path: Path, state: tuple[int, ...]) -> str:
-    # Without O_NONBLOCK, opening a pipe would wait for its writer instead of being refused.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "is not a regular file", str(path))
+    with open_regular(path) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if _state(os.fstat(file.fileno())) != state:
             raise OSError(0, "changed while it was read", str(path))

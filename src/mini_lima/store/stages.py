@@ -284,11 +284,11 @@ class Store:
         if stage.hash_files() != stage.identity["files"]:
             raise UserError(f"{stage}: a file it reads was changed while it ran; run it again")
         circumstances = provenance(stage.function, self.packages, started, datetime.now(UTC))
-        record = {
+        record: dict[str, Any] = {
             "identity": {**stage.identity, "fingerprint": stage.fingerprint},
             "provenance": {"label": stage.label, **self.circumstances, **circumstances},
-            "contents": contents.describe(output_dir, without=stage.unchecked),
         }
+        record["contents"] = contents.describe(output_dir, record, without=stage.unchecked)
         assert not (output_dir / contents.STAGE).exists(), "stage.json belongs to the store"
         write_json(output_dir / contents.STAGE, record)
 

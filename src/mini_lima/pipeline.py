@@ -146,7 +146,13 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     if "teacher" in wants:
         params["teacher"] = resolve.chat(config, config.teacher)
     return Stage(
-        name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
+        name="data",
+        label=step.name,
+        function=run_step,
+        params=params,
+        inputs=inputs,
+        files=files,
+        settings={"least_used": config.data.least_used},
     )
 
 
@@ -158,6 +164,7 @@ def _contamination(config: Config, data_set: Stage) -> Stage:
         function=contamination,
         inputs={"data": data_set},
         files={"evaluation_set": resolve.references(config)},
+        version=2,
     )
 
 
@@ -212,7 +219,7 @@ def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
         inputs=model.inputs,
         files={**model.files, "reference_outputs": resolve.references(config)},
         settings=settings,
-        version=3,
+        version=4,
     )
 
 
@@ -228,6 +235,7 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": resolve.references(config)},
+        version=2,
     )
 
 
@@ -252,7 +260,7 @@ def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
             **({"prompt": judge.prompt} if judge.prompt else {}),
             **resolve.difficulties(config),
         },
-        version=3,
+        version=4,
     )
 
 

@@ -83,6 +83,7 @@ class Study:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.least_used = 0.0
         self.seeds = root / "seeds.jsonl"
         self.set_seeds(seed_rows(3))
         self._built = 0
@@ -133,6 +134,7 @@ class Study:
             keywords=keywords,
             teacher=Chat(teacher, endpoint, data_set.cache),
             inputs=["data"] if "data" in given else [],
+            least_used=self.least_used,
             **given,
         )
         return data_set

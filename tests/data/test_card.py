@@ -180,6 +180,7 @@ def test_a_funnel_counts_what_came_and_what_was_left(study: Study) -> None:
     funnel = made.stats["funnel"]
     assert funnel["prompt 1"] == {
         "requests": 1,
+        "asked_for": 2,
         "found": 2,
         "rejected": {},
         "used": 2,

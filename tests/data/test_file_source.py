@@ -159,6 +159,20 @@ def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout
             from_file(file=file, layout=layout)
 
 
+def test_every_column_is_a_part_of_the_conversation_or_named_with_how_many_rows_have_it(
+    tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    rows = [
+        {"prompt": "Q", "response": "A", "input": "I", "history": [["q", "a"]], "score": n or None}
+        for n in range(3)
+    ]
+    (*_, last) = examples_of(tmp_path, rows)
+    assert (last.input, last.history, last.fields) == ("I", (("q", "a"),), {"score": 2})
+    (line,) = caplog.messages
+    assert line.endswith(": score (2)")
+
+
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
@@ -197,16 +211,16 @@ def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
 
 
 def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
-    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
+    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 8
     told = complaint(tmp_path, [*ALPACA, *bad])
-    assert "8 of 11 rows" in told
+    assert "16 of 19 rows" in told
     assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: must not be blank"
-    assert len(told.splitlines()) == 7
-    assert told.endswith("and 3 more")
+    assert len(told.splitlines()) == 12
+    assert told.endswith("and 6 more")
     file = tmp_path / "rows.jsonl"
     report = from_file(file=file, unreadable="drop")
     assert len(report.examples) == 3
-    assert [each.reason for each in report.rejects].count("output: must not be blank") == 4
+    assert [each.reason for each in report.rejects].count("output: must not be blank") == 8
     assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 

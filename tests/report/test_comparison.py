@@ -4,11 +4,20 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.files import MOST_TOLD, read_json, write_json
+from mini_lima.errors import MOST_LISTED
+from mini_lima.files import read_json, write_json
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
 from mini_lima.report.table import markdown, show, write_report
-from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
+from mini_lima.results import (
+    DataSet,
+    Found,
+    OverSeeds,
+    PairedDifference,
+    Shortfall,
+    Together,
+    write_cell,
+)
 from tests.harm import BAD
 from tests.report.records import (
     NAIVE,
@@ -223,6 +232,12 @@ def test_what_has_to_be_known_is_said():
     assert "nothing about Qwen" in notes(cell(config={"model": {"weights": "random"}}))
     assert "nothing about Qwen" not in notes(cell())
     assert "no network" in notes(cell(not_tracked="tracking failed: no network"))
+    short = [Shortfall("self_instruct", "prompt 1", 24, 20, {"echo": 4})]
+    grid = [
+        cell(arm=arm, result=result(arm=arm, data=DataSet(9, 9.0, short)))
+        for arm in ("naive", "improved")
+    ]
+    assert notes(*grid).count("self_instruct, prompt 1: 20 of the 24") == 1
     ill = {"baseline": health(warnings=["9 of 40 (22.5%) are empty", "and more"]), "sft": health()}
     grid = [cell(arm=arm, result=result(arm=arm, health=ill)) for arm in ("naive", "improved")]
     assert notes(*grid).count("small-baseline: 9 of 40 (22.5%) are empty; and more.") == 1
@@ -294,7 +309,7 @@ def test_what_lies_where_a_record_is_expected_is_named_and_the_others_are_there(
     found, passed_over = read_cells(tmp_path)
     assert len(found) == 1
     assert "bad-0" in passed_over[0]
-    assert len(passed_over) == MOST_TOLD + 1
+    assert len(passed_over) == MOST_LISTED + 1
 
 
 def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_table(tmp_path):

@@ -115,6 +115,8 @@ class Ledger:
     """Replies by the model that was asked for and the one that the endpoint says it used."""
     usage_missing: int = 0
     usage_zero: int = 0
+    empty: int = 0
+    """Replies in which nothing is said."""
     adapted: dict[str, dict[str, str]] = field(default_factory=dict)
     """Parameters that a model refused, and how its replies were got without them: what is sent to
     it from then on (see `live`)."""
@@ -125,6 +127,7 @@ class Ledger:
         """Count a reply that is used; ``made`` is what the cache knows about its making."""
         tokens = reported(reply.usage)
         self.value.add(tokens, prices, batch=bool(made.get("batch")))
+        self.empty += not reply.text.strip()
         by_name = self.served_models.setdefault(request.model, {})
         count(by_name, reply.served_model or NOT_SAID)
         if tokens is None:

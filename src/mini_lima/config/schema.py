@@ -175,9 +175,11 @@ class DataConfig:
     steps: dict[str, Any] = field(default_factory=dict)
     """In order, by name: ``_target_``, the function, and its keywords; null leaves one out."""
     seeds: str | None = None
-    """Seed tasks: a JSONL file, ``embedded:<file>``, or the http(s) address of one."""
+    """Seed tasks: a JSON or JSONL file, ``embedded:<file>``, or the http(s) address of one."""
     seeds_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
+    least_used: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of what a step's teacher was asked for that must be usable, or the step fails."""
     others: dict[str, Any] = field(default_factory=dict)
     """Other arms that a step reads, by name: ``/data@others.naive: naive`` in the defaults."""
 

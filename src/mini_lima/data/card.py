@@ -13,6 +13,7 @@ from typing import Any
 
 from mini_lima.data.examples import Example
 from mini_lima.data.filters import MEANING
+from mini_lima.results import Shortfall
 
 SHOWN = 10
 LONGEST_SHOWN = 1500
@@ -69,13 +70,17 @@ def _funnel(stats: Mapping[str, Any]) -> Iterator[str]:
     yield "## What became of what was found\n"
     if "prompt 1" in stats["funnel"]:
         yield "Prompt 1 brings tasks, the other prompts instances.\n"
-    yield "| | requests | found | used |\n|---|---:|---:|---:|"
+    yield "| | requests | asked for | found | used |\n|---|---:|---:|---:|---:|"
     for prompt, row in stats["funnel"].items():
-        yield f"| {prompt} | {row['requests']} | {row['found']} | {row['used']} |"
+        figures = (row[key] for key in ("requests", "asked_for", "found", "used"))
+        yield f"| {prompt} | {' | '.join(map(str, figures))} |"
     yield "\n| rejected by | reason | count | what it means |\n|---|---|---:|---|"
     for prompt, row in stats["funnel"].items():
         for reason, count in sorted(row["rejected"].items(), key=lambda each: (-each[1], each[0])):
             yield f"| {prompt} | {_cell(reason)} | {count} | {MEANING.get(reason, '')} |"
+    if shortfalls := [Shortfall(**each) for each in stats["shortfalls"]]:
+        yield "\nLess than was asked for:\n"
+        yield from (f"- {_cell(str(each))}" for each in shortfalls)
     notes = [(p, *each) for p, row in stats["funnel"].items() for each in row["notes"].items()]
     if notes:
         yield "\nOf whole replies, parts of which may be used:\n"

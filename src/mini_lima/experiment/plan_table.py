@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from mini_lima.chat import Estimate
+from mini_lima.errors import listed
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.time_estimates import Amount
-from mini_lima.files import MOST_TOLD
 from mini_lima.report.figures import duration
 
 COLUMNS = (
@@ -82,7 +82,7 @@ def notes(plan: Plan) -> list[str]:
         found.append(_verdict(plan.budget_usd, total))
     if plan.passed_over:
         found.append(f"Of the store, {len(plan.passed_over)} cannot be read and are passed over:")
-        found += [f"- {each}" for each in plan.passed_over[:MOST_TOLD]]
+        found += [f"- {each}" for each in listed(plan.passed_over)]
     if plan.lacking:
         found.append("Before this can run it needs:")
         found += [f"- {each}" for each in plan.lacking]

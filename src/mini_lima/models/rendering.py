@@ -122,7 +122,7 @@ class ChatTemplate:
         Raises:
             UserError: the text would become control tokens and cannot be kept from it.
         """
-        return self._prompt([_message("user", _content(instruction, given))])
+        return self._prompt([_message("user", user_text(instruction, given))])
 
     def spells_control_tokens(self, instruction: str) -> bool:
         """Whether a renderer that does not look after it would make control tokens of the text."""
@@ -166,7 +166,7 @@ class ChatTemplate:
                 earlier.append((len(prompt), len(before)))
                 text += f"{answer.strip()}{self._ending}"
             messages.append(_message("assistant", answer.strip()))
-        messages.append(_message("user", _content(instruction, given)))
+        messages.append(_message("user", user_text(instruction, given)))
         if before:
             prompt, _ = self._going_on(messages, before, text)
         else:
@@ -287,7 +287,8 @@ def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def _content(instruction: str, given: str) -> str:
+def user_text(instruction: str, given: str) -> str:
+    """Return what the user says: the instruction and, if there is any, its input."""
     return f"{instruction}\n\n{given}" if given else instruction
 
 

@@ -39,6 +39,7 @@ from mini_lima.store.atomic import whole_directory
 from mini_lima.store.fingerprint import content_hash, digest, dotted_name, plain
 from mini_lima.store.lock import locked
 from mini_lima.store.provenance import provenance
+from mini_lima.text import LogFormatter, redacted
 
 logger = logging.getLogger(__name__)
 WORK_DIR = "work_dir"
@@ -272,7 +273,7 @@ class Store:
             "provenance": {"label": stage.label, **self.circumstances, **circumstances},
         }
         assert not (output_dir / "stage.json").exists(), "stage.json belongs to the store"
-        write_json(output_dir / "stage.json", record)
+        write_json(output_dir / "stage.json", redacted(record))
 
 
 @contextlib.contextmanager
@@ -285,7 +286,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _LogFile(path, encoding="utf-8")
     file.setLevel(logging.DEBUG)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(file)
     try:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -163,7 +162,7 @@ def _secret_variables(leaves: Iterable[_Leaf]) -> Iterator[str]:
         if leaf.path[-1] == "api_key_env" and isinstance(leaf.value, str):
             yield leaf.value
         elif isinstance(leaf.value, str) and leaf.path[-1] not in NAMES_AND_PLACES:
-            host = urlsplit(leaf.value).netloc if "://" in leaf.value else ""
+            host = leaf.value.partition("://")[2].partition("/")[0]
             yield from (name for name in leaf.variables if os.environ.get(name, "") not in host)
 
 
@@ -176,6 +175,11 @@ def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:
             yield (
                 f"{leaf.key}: holds the value of a secret, and would be written into records: write"
                 " '${oc.env:NAME}' in its place, with the name of its variable"
+            )
+        elif "extra_body" in leaf.path and leaf.variables:
+            yield (
+                f"{leaf.key}: is made of the environment, and would be kept with every answer: what"
+                " is asked must stand in the configuration, and a key in api_key_env"
             )
         elif isinstance(leaf.value, str) and has_credentials(leaf.value):
             yield (

@@ -85,13 +85,14 @@ def _summarise(folder: Path, *, elsewhere: bool = False) -> None:
 
 
 def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None:
-    given = cells[0].hydra.overrides
-    for typed in (*entry.as_typed(given.task), *entry.as_typed(given.hydra)):
-        if redacted(typed) != typed:
-            raise UserError(
-                f"{typed.partition('=')[0]}=…: the command line holds the value of a secret, and is"
-                " written into records: write '${oc.env:NAME}' in its place, in single quotes"
-            )
+    for overrides in (cell.hydra.overrides for cell in cells):
+        for typed in (*entry.as_typed(overrides.task), *entry.as_typed(overrides.hydra)):
+            if redacted(typed) != typed:
+                raise UserError(
+                    f"{typed.partition('=')[0]}=…: the command line holds the value of a secret,"
+                    " and is written into records: write '${oc.env:NAME}' in its place, in single"
+                    " quotes"
+                )
     composed = [entry.without_hydra(cell) for cell in cells]
     configs = [entry.to_config(each) for each in composed]
     _check_arms(configs)

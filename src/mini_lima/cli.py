@@ -13,6 +13,7 @@ from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
 from mini_lima.store import contents
+from mini_lima.text import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if said := options.run(options):
-            print(said)
+            say(said)
         sys.stdout.flush()
     except UserError as error:
-        print(f"mini-lima: {error}", file=sys.stderr)
+        say(f"mini-lima: {error}", error=True)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,13 @@ transport are loaded when the first request has to be sent.
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.client import LEDGER, Chat, Session, complete, user_says
-from mini_lima.chat.endpoint import ChatMode, Connection, Endpoint
+from mini_lima.chat.endpoint import (
+    ChatMode,
+    Connection,
+    Endpoint,
+    address_faults,
+    key_variable_faults,
+)
 from mini_lima.chat.ledger import Budget, Cost, Ledger, merged, read_ledger, warnings, write_ledger
 from mini_lima.chat.prices import USUAL_BYTES_PER_TOKEN, Estimate, Prices, estimate
 from mini_lima.chat.recordings import (
@@ -57,11 +63,13 @@ __all__ = [
     "Reply",
     "ResponseCache",
     "Session",
+    "address_faults",
     "complete",
     "completion_body",
     "estimate",
     "export_cassette",
     "import_cassette",
+    "key_variable_faults",
     "merged",
     "read_cassette",
     "read_entries",

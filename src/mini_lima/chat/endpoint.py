@@ -7,6 +7,7 @@ environment variable, so it can be printed, logged and compared freely.
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,10 +15,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mini_lima.errors import UserError
+from mini_lima.text import secrets
 
 # Named here because the client would otherwise let an environment variable of its own redirect the
 # requests of a run, and their answers would be cached under the name of another endpoint.
 OPENAI_URL = "https://api.openai.com/v1"
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MADE_BY_CHANCE = re.compile(r"(?=[^_]*[0-9])(?=[^_]*[A-Za-z])[^_]{16,}|[^_]{24,}")
+"""A part of a key, between underscores."""
 
 
 class ChatMode(StrEnum):
@@ -60,6 +66,53 @@ class Connection:
                 yield f"{name}={value}: must be greater than 0"
         if self.max_retries < 0:
             yield f"max_retries={self.max_retries}: must be 0 or greater"
+        yield from key_variable_faults(self.api_key_env)
+
+
+def key_variable_faults(name: str | None) -> Iterator[str]:
+    """Say so if ``name`` is no name of a variable; never what it is, for it may be a key."""
+    if name is None or (VARIABLE.fullmatch(name) and name in os.environ):
+        return
+    parts = name.split("_")
+    if (
+        not VARIABLE.fullmatch(name)
+        or any(map(MADE_BY_CHANCE.fullmatch, parts))
+        or name in secrets()
+    ):
+        yield (
+            "api_key_env: must be the name of a variable, such as OPENAI_API_KEY, and never the"
+            " key itself (what was given is not shown; if it was a key, change it)"
+        )
+
+
+def address_faults(url: str | None) -> Iterator[str]:
+    """Say why nothing can be sent to ``url``; never what it is, for it may hold a password."""
+    if url is None:
+        return
+    example = "; it must look like http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:  # of which UnicodeError is one
+        why = "its port is no number from 1 to 65535" if "ort" in str(error) else "it is no address"
+        yield f"base_url: {why}{example}"
+        return
+    if parts.username is not None or parts.password is not None:
+        yield (
+            "base_url: holds a user or a password, which would be written into records: name the"
+            " variable that has the key in api_key_env"
+        )
+    elif parts.query or parts.fragment or url.endswith(("?", "#")):
+        yield (
+            "base_url: goes on with ? or #, after which no path can follow; a key belongs into the"
+            " variable that api_key_env names"
+        )
+    elif parts.scheme not in ("http", "https"):
+        yield f"base_url: begins with neither http:// nor https://{example}"
+    elif not re.fullmatch(r"[A-Za-z0-9._~-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%\w+)?", host):
+        yield f"base_url: {'has a host that cannot be' if host else 'has no host'}{example}"
+    elif port == 0 or not url.isprintable() or " " in url:
+        yield f"base_url: has {'a port that is 0' if port == 0 else 'spaces in it'}{example}"
 
 
 @dataclass
@@ -82,13 +135,7 @@ class Endpoint(Connection):
 
     def __post_init__(self) -> None:
         """Raise UserError for what no call could succeed with."""
-        address = urlsplit(self.url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise UserError(
-                f"endpoint {self.name!r}: base_url must look like http://127.0.0.1:8000/v1, not "
-                f"{self.base_url!r}"
-            )
-        for fault in self.faults():
+        for fault in (*address_faults(self.base_url), *self.faults()):
             raise UserError(f"endpoint {self.name!r}: {fault}")
 
     @property

@@ -29,6 +29,7 @@ import openai
 
 from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.requests import UnreadableError
+from mini_lima.text import as_line, redacted
 
 RATE_LIMIT = "rate_limit"
 SERVER_ERROR = "server_error"
@@ -147,18 +148,18 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
         told = str(error).removeprefix("Error code: ")
         if told == str(error.status_code):  # the client repeats messages only
             told = f"{told} {error.response.text}"
-        return _refusal(error, cleaned(told, endpoint, credential), endpoint, what)
+        return _refusal(error, cleaned(told, credential), endpoint, what)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         if isinstance(error.__cause__, httpx2.ConnectTimeout):
             return Fault(UNREACHABLE, Meaning.passes, "no connection: no reply from the address")
         text = f"no answer within {endpoint.timeout:g} s"
         return Fault(TIMEOUT, Meaning.passes, text, may_be_billed=True)
     if isinstance(error, openai.APIConnectionError):
-        text = cleaned(f"no connection: {error.__cause__}", endpoint, credential)
+        text = cleaned(f"no connection: {error.__cause__}", credential)
         if isinstance(error.__cause__, httpx2.ConnectError):
             return Fault(UNREACHABLE, Meaning.passes, text)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
-    text = cleaned(str(error), endpoint, credential)
+    text = cleaned(str(error), credential)
     meaning = Meaning.own if isinstance(error, UnreadableError) else Meaning.passes
     return Fault(NO_COMPLETION, meaning, text, may_be_billed=True)
 
@@ -188,11 +189,9 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: 
     return Fault(code, Meaning.own, text, status)
 
 
-def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
+def cleaned(text: str, credential: str) -> str:
     """What a server told, as one short line without the credential."""
-    if endpoint.api_key_env is not None:
-        text = text.replace(credential, "[key]")
-    return " ".join(text.split())[:200]
+    return as_line(redacted(text, credential))[:200]
 
 
 def refused_parameter(

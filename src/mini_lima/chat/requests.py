@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from mini_lima.text import redacted
+
 METHOD = "POST"
 URL: Final = "/v1/chat/completions"
 MOST_NESTED = 100
@@ -135,7 +137,7 @@ class UnreadableError(ValueError):
 
 
 def parse(content: bytes) -> Any:
-    """Read JSON as it came over the wire into what any file can hold.
+    """Read JSON as it came over the wire into what any file can hold: servers may repeat a key.
 
     A reply that is cut in the middle of an emoji can end in half a surrogate pair, which JSON lets
     through as an escape and no UTF-8 file can hold: such a half becomes U+FFFD here, before anyone
@@ -155,11 +157,11 @@ def parse(content: bytes) -> Any:
     except RecursionError:
         raise UnreadableError("nested too deeply to be read") from None
     except ValueError:
-        head = bytes(content[:200]).decode(errors="replace")
+        head = str(redacted(bytes(content).decode(errors="replace")))[:200]
         if head.lstrip().startswith(("data:", "event:")):
             raise UnreadableError("a stream of events, which was not asked for") from None
         raise ValueError(f"not JSON: {head!r}") from None
-    return document
+    return redacted(document)
 
 
 def _is_too_deep(document: Any) -> bool:

@@ -27,6 +27,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of, pause
 from mini_lima.chat.prices import most_output, usual_input
 from mini_lima.chat.requests import ChatRequest
+from mini_lima.text import hide_values_of
 
 log = logging.getLogger(__name__)
 SECONDS_TO_CONNECT = 15.0
@@ -53,6 +54,8 @@ class Wire:
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         self._endpoint = endpoint
         self._credential = endpoint.credential()
+        if endpoint.api_key_env is not None:
+            hide_values_of([endpoint.api_key_env])
         self._random = random.Random()
         self._was_met = False
         self._told: set[str] = set()
@@ -119,7 +122,7 @@ class Wire:
 
     def cleaned(self, text: str) -> str:
         """What the endpoint told, as one short line without the key."""
-        return cleaned(text, self._endpoint, self._credential)
+        return cleaned(text, self._credential)
 
     async def __aenter__(self) -> Self:
         """Return the wire itself."""

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
 
+from mini_lima.chat import address_faults, key_variable_faults
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
@@ -89,7 +90,8 @@ def _metrics(config: Config) -> Iterator[str]:
 
 def _money(config: Config) -> Iterator[str]:
     for name, chat in config.chats().items():
-        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
+        found = (*chat.faults(), *chat.taken(), *address_faults(chat.base_url))
+        yield from (f"{name}.{fault}" for fault in found)
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
         yield from (f"prices.{model}{fault}" for fault in prices.faults())
@@ -127,6 +129,8 @@ def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     engine = config.evaluation.engine
+    found = (*key_variable_faults(engine.api_key_env), *address_faults(engine.base_url))
+    yield from (f"evaluation.engine.{fault}" for fault in found)
     if engine.name is Engine.transformers:
         return
     if (engine.base_url is None) == (engine.command is None):

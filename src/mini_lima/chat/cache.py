@@ -6,8 +6,8 @@ key); it holds request and response whole, so that a cache can be exported witho
 filled it. Rows are only ever added: the first answer to a request is its answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; and the batches
-(`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
+parameters, batch), which a ledger wants to know and a reply does not; ``failed``, why a request has
+no answer, with what came in place of one, as it came; and the batches (`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -31,7 +31,8 @@ from typing import Any, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
+from mini_lima.chat.replies import CassetteEntry, Reply, parse
+from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 LAYOUT = 1
@@ -56,6 +57,18 @@ CREATE TABLE IF NOT EXISTS responses (
 )
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
+    """
+CREATE TABLE IF NOT EXISTS failed (
+    key         TEXT PRIMARY KEY,
+    endpoint    TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    error       TEXT NOT NULL,
+    detail      TEXT,
+    received    TEXT,
+    failed_at   REAL NOT NULL
+)
+""",
     *batch_table.TABLES,
 )
 
@@ -103,24 +116,27 @@ class ResponseCache:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
-    def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
-        """What ``request`` was answered with, and how that was made as far as it is known."""
+    def get(self, request: ChatRequest) -> tuple[str, dict[str, Any]] | None:
+        """The JSON that ``request`` was answered with, and how that was made if it is known."""
         row = self._database.execute(
             "SELECT response, made FROM responses LEFT JOIN making USING (key) WHERE key = ?",
             (self._key(request.key),),
         ).fetchone()
-        return None if row is None else (json.loads(row[0]), json.loads(row[1] or "{}"))
+        return None if row is None else (row[0], json.loads(row[1] or "{}"))
 
     def entry(self, request_key: str) -> CassetteEntry | None:
-        """Request and response under ``request_key``, None if it was not answered."""
+        """Request and response under ``request_key``, None without an answer that can be read."""
         row = self._database.execute(
             "SELECT request, response, sample FROM responses WHERE key = ?",
             (self._key(request_key),),
         ).fetchone()
         if row is None:
             return None
-        request = ChatRequest(json.loads(row[0]), row[2])
-        return CassetteEntry(request, json.loads(row[1]), self._endpoint)
+        try:
+            response = parse(row[1])
+        except ValueError:
+            return None
+        return CassetteEntry(ChatRequest(json.loads(row[0]), row[2]), response, self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether there is an answer to ``request``."""
@@ -152,9 +168,34 @@ class ResponseCache:
                 self._database.execute(
                     "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
                 )
-            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
+            for table in ("batched", "failed"):
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
         self._in_flight.release(key)
         return bool(added)
+
+    def keep_failure(self, request: ChatRequest, reply: Reply, received: str | None) -> None:
+        """Keep why ``request`` has no answer; it may be asked again.
+
+        Args:
+            request: What was asked.
+            reply: Says why.
+            received: What came in place of an answer.
+        """
+        row = (self._key(request.key), self._endpoint, request.key, canonical_json(request.body))
+        with self._writing():
+            self._database.execute(
+                "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, reply.error, reply.detail, received, time.time()),
+            )
+
+    def set_aside(self, request: ChatRequest, reply: Reply) -> None:
+        """Take what was kept for the answer to ``request``, and is none, for a failure."""
+        key = self._key(request.key)
+        kept = self._database.execute("SELECT response FROM responses WHERE key = ?", (key,))
+        received = kept.fetchone()
+        self.keep_failure(request, reply, received[0] if received else None)
+        with self._writing():
+            self._database.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

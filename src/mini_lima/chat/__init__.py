@@ -9,6 +9,7 @@ transport are loaded when the first request has to be sent.
     live        many requests at a time, each until it is answered or given up
     batches     all together: cheaper, within a day (`batch_table`: who waits for which)
     wire        calls over one connection; `faults`: what went wrong, and when to try again
+    replies     what comes back, read; `thinking`: told from the thought before it
     cache       the answers; `in_flight`: who is asking what at this moment
     recordings  answers that travel from cache to cache
     ledger      what it took, with the budget; `prices`: what tokens cost
@@ -36,13 +37,8 @@ from mini_lima.chat.recordings import (
     unanswered,
     write_cassette,
 )
-from mini_lima.chat.requests import (
-    CassetteEntry,
-    ChatModel,
-    ChatRequest,
-    Reply,
-    completion_body,
-)
+from mini_lima.chat.replies import CassetteEntry, Reply, completion_body, read_reply
+from mini_lima.chat.requests import ChatModel, ChatRequest
 
 __all__ = [
     "LEDGER",
@@ -74,6 +70,7 @@ __all__ = [
     "read_cassette",
     "read_entries",
     "read_ledger",
+    "read_reply",
     "unanswered",
     "user_says",
     "warnings",

@@ -7,9 +7,10 @@ filled it. Rows are only ever added: the first answer to a request is its answer
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
 parameters, batch), which a ledger wants to know and a reply does not; ``checksums``, the sha256 of
-the response; and the batches (`batch_table`). Who is asking at this moment stands in a file beside
-it (`in_flight`). A row whose request or response is not what was written is no answer: that is
-said, and the request is asked again.
+the response; ``failed``, why a request has no answer, with what came in place of one; and the
+batches (`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`). A row
+whose request or response is not what was written is no answer: that is said, and the request is
+asked again.
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -34,7 +35,8 @@ from typing import Any, NamedTuple, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
+from mini_lima.chat.replies import CassetteEntry, Reply, parse
+from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,18 @@ CREATE TABLE IF NOT EXISTS responses (
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS checksums (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL)",
+    """
+CREATE TABLE IF NOT EXISTS failed (
+    key         TEXT PRIMARY KEY,
+    endpoint    TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    error       TEXT NOT NULL,
+    detail      TEXT,
+    received    TEXT,
+    failed_at   REAL NOT NULL
+)
+""",
     *batch_table.TABLES,
 )
 KEPT = """
@@ -70,10 +84,10 @@ FROM responses LEFT JOIN making USING (key) LEFT JOIN checksums USING (key)
 
 
 class _Kept(NamedTuple):
-    """An answer: to what, its body, how it was made, and whether there was a checksum to it."""
+    """An answer: to what, its JSON, how it was made, and whether there was a checksum to it."""
 
     request: ChatRequest
-    response: Any
+    response: str
     made: dict[str, Any]
     proved: bool
 
@@ -91,7 +105,9 @@ class _Kept(NamedTuple):
         asked = ChatRequest(json.loads(request), sample)
         if asked.key != request_key or sha256 not in (None, _sha256(response)):
             raise ValueError("not what was written")
-        return cls(asked, json.loads(response), json.loads(made or "{}"), sha256 is not None)
+        if sha256 is None:
+            json.loads(response)
+        return cls(asked, response, json.loads(made or "{}"), sha256 is not None)
 
 
 def _sha256(text: str) -> str:
@@ -143,15 +159,19 @@ class ResponseCache:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
-    def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
-        """What ``request`` was answered with, and how that was made as far as it is known."""
+    def get(self, request: ChatRequest) -> tuple[str, dict[str, Any]] | None:
+        """The JSON that ``request`` was answered with, and how that was made if it is known."""
         kept = self._kept(request.key)
         return None if kept is None else (kept.response, kept.made)
 
     def entry(self, request_key: str) -> CassetteEntry | None:
-        """Request and response under ``request_key``, None if it was not answered."""
-        kept = self._kept(request_key)
-        return None if kept is None else CassetteEntry(kept.request, kept.response, self._endpoint)
+        """Request and response under ``request_key``, None without an answer that can be read."""
+        if (kept := self._kept(request_key)) is None:
+            return None
+        try:
+            return CassetteEntry(kept.request, parse(kept.response), self._endpoint)
+        except ValueError:
+            return None
 
     def has(self, request: ChatRequest) -> bool:
         """Whether there is an answer to ``request``."""
@@ -204,9 +224,34 @@ class ResponseCache:
                 }
                 for values, each in of_key.items():
                     self._database.execute(f"INSERT OR REPLACE INTO {values}", each)
-            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
+            for table in ("batched", "failed"):
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
         self._in_flight.release(key)
         return added
+
+    def keep_failure(self, request: ChatRequest, reply: Reply, received: str | None) -> None:
+        """Keep why ``request`` has no answer; it may be asked again.
+
+        Args:
+            request: What was asked.
+            reply: Says why.
+            received: What came in place of an answer.
+        """
+        row = (self._key(request.key), self._endpoint, request.key, canonical_json(request.body))
+        with self._writing():
+            self._database.execute(
+                "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, reply.error, reply.detail, received, time.time()),
+            )
+
+    def set_aside(self, request: ChatRequest, reply: Reply) -> None:
+        """Take what was kept for the answer to ``request``, and is none, for a failure."""
+        key = self._key(request.key)
+        kept = self._database.execute("SELECT response FROM responses WHERE key = ?", (key,))
+        received = kept.fetchone()
+        self.keep_failure(request, reply, received[0] if received else None)
+        with self._writing():
+            self._database.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

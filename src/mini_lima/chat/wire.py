@@ -17,7 +17,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 import openai
@@ -27,7 +27,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of, pause
 from mini_lima.chat.prices import most_output, usual_input
 from mini_lima.chat.requests import ChatRequest
-from mini_lima.text import hide_values_of
+from mini_lima.text import hide_values_of, redacted
 
 log = logging.getLogger(__name__)
 SECONDS_TO_CONNECT = 15.0
@@ -84,7 +84,7 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 found = await call()
-        except (openai.APIError, httpx2.TransportError, TimeoutError, ValueError) as error:
+        except Exception as error:  # whatever one response does, it costs its own request alone
             fault = fault_of(error, self._endpoint, self._credential, what)
             self._was_met = self._was_met or fault.code != UNREACHABLE
             return fault
@@ -123,6 +123,10 @@ class Wire:
     def cleaned(self, text: str) -> str:
         """What the endpoint told, as one short line without the key."""
         return cleaned(text, self._credential)
+
+    def redacted(self, told: Any) -> Any:
+        """What the endpoint told, a text or JSON types around texts, without the key."""
+        return redacted(told, self._credential)
 
     async def __aenter__(self) -> Self:
         """Return the wire itself."""

@@ -127,7 +127,6 @@ def generate(
             endpoint=Endpoint(name=generator, base_url=server.base_url, **connection),
             cache=work_dir / "responses.sqlite",
             label=f"answers of {generator}",
-            failures="return",
             ledger=ledger,
         )
     outputs = [

@@ -99,12 +99,11 @@ def read_seeds(path: Path) -> list[Task]:
             read.append((place, found))
         else:
             faults += [f"{place}: {fault}" for fault in found]
-    taken = {
-        str(found["id"]): place for place, found in reversed(read) if found.get("id") is not None
-    }
-    tasks = []
-    for place, found in read:
-        task = _task(found, len(tasks), taken)
+    named = [(place, str(each["id"])) for place, each in read if each.get("id") is not None]
+    taken = {id: place for place, id in reversed(named)}
+    tasks: list[Task] = []
+    for place, fields in read:
+        task = _task(fields, len(tasks), taken)
         if (first := taken.setdefault(task.id, place)) != place:
             faults.append(f"{place}: id: {task.id!r} is also that of {first}")
         if task.id.startswith(NEW_TASK):

@@ -135,11 +135,11 @@ def test_a_damaged_answer_is_none_and_the_next_one_takes_its_place(tmp_path, cap
         assert QUESTION.key in fault
         assert unknown == 0
         assert cache.put(QUESTION, answer("again"))
-        assert cache.get(QUESTION) == (answer("again"), {})
+        assert cache.entry(QUESTION.key).response == answer("again")
         cache._database.execute("DROP TABLE checksums")  # as an earlier version has left it
     assert response_cache.damage(path) == ([], 2)
     with ResponseCache(path, "e") as cache:
-        assert cache.get(QUESTION) == (answer("again"), {})
+        assert cache.entry(QUESTION.key).response == answer("again")
 
 
 def test_pages_that_cannot_be_read_are_one_line(tmp_path):

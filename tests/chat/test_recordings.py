@@ -172,6 +172,7 @@ def data_sets(store, server_url):
         *("experiment=embedded", "teacher=local", "teacher.model=fake", f"store={store}"),
         *(f"teacher.base_url={server_url}", "tracking=disabled"),
         "data.steps.self_instruct.filters.near_duplicate=false",
+        "data.least_used=0",
     )
     return [each for each in walk(pipeline.build_cell(config, {}).last) if each.name == "data"]
 

@@ -16,7 +16,7 @@ from mini_lima.data.parsing import instances, pairs
 from mini_lima.data.seeds import Instance, Task
 from mini_lima.errors import UserError
 from tests.chat.batches import FakeBatches
-from tests.chat.server import Answer, Call, FakeOpenAI, completion, refusal
+from tests.chat.server import Answer, Call, FakeOpenAI, completion
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import (
     Asked,
@@ -347,15 +347,10 @@ def silent(asked: object) -> str:
     return ""
 
 
-def refused(asked: object) -> Answer:
-    return refusal(400, "invalid_request_error", "System role not supported")
-
-
 @pytest.mark.parametrize(
     ("teacher", "told"),
     [
         (Teacher(silent, silent, silent), "prompt 1: 0 of the 3 .*6 × empty reply"),
-        (Teacher(refused, refused, refused), "prompt 1: 0 of the 3 .*6 × no reply: bad_request"),
         (Teacher(more=lambda asked: "no"), "prompt 2: 0 of the 6 .*3 × no whole JSON"),
         (Teacher(new=silent), "prompt 3: 0 of the 15 .*3 × empty reply"),
     ],

@@ -89,6 +89,7 @@ def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
             ("{hn}\n{fn}\n{fn}\n", "no row for our model, only for no name, no name"),
             ("{h}\n{f}\n{f}\n", "2 rows for our model"),
             ("{h}\nx,1\ny,2\n", "no row for our model, only for x, y"),
+            ("{h}\nx,1\n" + "y,2\n" * 200, "only for x, y, y, and 198 more"),
         )
     ):
         folder = Made(n=20).into(tmp_path / str(number))
@@ -117,7 +118,7 @@ def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
 def test_verdicts_in_another_file_are_named(tmp_path):
     for name, content, hint in (
         ("annotations.json.gz", gzip.compress(b"[]", mtime=0), "if annotations.json.gz has the"),
-        ("annotations.json", "[]".encode("utf-16"), "cannot be read"),
+        ("annotations.json", "[]".encode("utf-16"), "UTF-16"),
         ("annotations.json", b"[{}]", "row 1: has no instruction and no preference"),
     ):
         (tmp_path / name).write_bytes(content)

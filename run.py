@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
+from mini_lima.streams import make_lasting
 from mini_lima.text import say
 
 
@@ -33,6 +34,7 @@ def start() -> None:
 
 
 if __name__ == "__main__":
+    make_lasting()
     given = sys.argv[1:]
     sys.argv[1:] = names.completed(given)
     beside = names.packages_beside(given)

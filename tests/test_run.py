@@ -147,6 +147,15 @@ def test_a_plan_lists_the_stages_of_every_cell_and_what_they_lack_and_leaves_not
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_that_nobody_can_read_is_made_all_the_same(tmp_path):
+    command = f"exec {sys.executable} {ROOT / 'run.py'} experiment=embedded plan=true >&-"
+    environment = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_help_shows_every_option_and_commands_to_start_from(tmp_path):
     ended = run(tmp_path, "--help")
     assert ended.returncode == 0

@@ -1,7 +1,6 @@
 """``mini-lima``: looking into what runs have left behind. Runs themselves are started by run.py."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,14 @@ from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
 from mini_lima.store import contents
+from mini_lima.streams import make_lasting
 from mini_lima.text import say
+
+
+def program() -> int:
+    """Run the command line of this process."""
+    make_lasting()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if said := options.run(options):
             say(said)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except UserError as error:
         say(f"mini-lima: {error}", error=True)
         return 2
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a path that is too long, not ours to read or to write
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"mini-lima: {where}{error.strerror or error}", error=True)
+        return 2
     return 0
 
 
@@ -143,4 +151,4 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -201,6 +201,16 @@ def test_the_report_goes_into_a_folder_that_is_made_or_it_is_said_why_not(sweep,
         summarise([sweep], into=next(sweep.rglob("cell.json")) / "below")
 
 
+def test_the_report_is_there_before_anything_is_printed(sweep, monkeypatch):
+    def fail(comparison):
+        assert {path.name for path in sweep.glob("report.*")} > {"report.html", "report.md"}
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mini_lima.report.table.show", fail)
+    with pytest.raises(BrokenPipeError):
+        summarise([sweep], into=sweep)
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_what_the_store_has_lost_is_said_and_the_rest_is_there(sweep, tmp_path, damaged):
     comparison = compare([sweep])

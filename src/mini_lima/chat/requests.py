@@ -10,7 +10,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from annotated_types import Ge, Gt, Interval
 
 METHOD = "POST"
 URL: Final = "/v1/chat/completions"
@@ -60,11 +62,11 @@ class ChatModel:
     """A model, as its endpoint calls it, and how it is sampled (None: the endpoint's default)."""
 
     model: str
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
+    temperature: Annotated[float, Ge(0)] | None = None
+    top_p: Annotated[float, Interval(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Gt(0)] | None = None
     """Length limit of a reply, for most servers and OpenAI's older models."""
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Annotated[int, Gt(0)] | None = None
     """The same for OpenAI's newer models, reasoning included."""
     seed: int | None = None
     """Of the first answer to a prompt; a repeat has the next one."""

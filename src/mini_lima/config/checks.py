@@ -1,5 +1,6 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from mini_lima.evaluation import declared_contrasts, metrics
 from mini_lima.sft import optimizers
 from mini_lima.workers.launch import AUTO
 
+LARGEST = 2**63 - 1
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
+
 
 def faults(config: Config) -> list[str]:
     """Return every fault of ``config``, each as one line that names the key and what to do."""
@@ -35,9 +39,33 @@ def _out_of_range(node: Any, prefix: str) -> Iterator[str]:
         for below, each in value.items() if isinstance(value, dict) else [("", value)]:
             if is_dataclass(each):
                 yield from _out_of_range(each, f"{key}.{below}." if below else f"{key}.")
+        if found := [*_impossible(key, value)]:
+            yield from found
+            continue
+        if hint == list[str] and not all(isinstance(each, str) for each in value):
+            yield f"{key}={value}: must be a list of texts"
         for bound in _bounds(hint):
             if isinstance(value, int | float) and not _within(value, bound):
                 yield f"{key}={value}: must be {_said(bound)}"
+
+
+def _impossible(key: str, value: Any) -> Iterator[str]:
+    """What is nowhere a number or a text that can be used, in ``value`` and all below it."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from _impossible(f"{key}.{name}", inner)
+        case list():
+            for number, inner in enumerate(value):
+                yield from _impossible(f"{key}[{number}]", inner)
+        case float() if not math.isfinite(value):
+            yield f"{key}={value}: must be a finite number"
+        case float() if value == 0 and math.copysign(1, value) < 0:
+            yield f"{key}={value}: write 0, which is the same"
+        case int() if abs(value) > LARGEST:
+            yield f"{key}={hex(value):.24}…: must be a number of at most 64 bits"
+        case str() if UNUSABLE.search(value):
+            yield f"{key}: holds NUL or half a character, which no path and no text can"
 
 
 def _bounds(hint: Any) -> Iterator[Interval]:
@@ -145,6 +173,12 @@ def _engine(config: Config) -> Iterator[str]:
             )
 
 
+def _is_place(text: str) -> bool:
+    """Whether ``text`` is ``host:port``, the host of IPv6 in brackets."""
+    place = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    return place is not None and 0 < int(place[1]) < 65536
+
+
 def _is_command(text: str) -> bool:
     try:
         return bool(shlex.split(text))
@@ -154,6 +188,8 @@ def _is_command(text: str) -> bool:
 
 def _contrasts(config: Config) -> Iterator[str]:
     for text in config.contrasts:
+        if not isinstance(text, str):
+            continue  # is named among the values
         try:
             declared_contrasts.parse(text)
         except UserError as error:
@@ -187,10 +223,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
-    if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):
+    if config.launch.nodes > 1 and not _is_place(config.launch.rendezvous or ""):
         yield (
             f"launch.nodes={config.launch.nodes}: needs launch.rendezvous=host:port of this"
-            " machine, as the others reach it"
+            " machine, as the others reach it, with a port from 1 to 65535"
         )
     if config.deepspeed.zero_stage == 0 and config.sft.precision is Precision.bf16:
         yield (

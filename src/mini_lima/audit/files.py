@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
+from mini_lima.text import as_line
 
 TIE, FAILED = 1.5, -1
 NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
@@ -185,7 +186,7 @@ def number_of(value: object) -> float | None:
 
 def name_of(value: object) -> str:
     """Return ``value`` as a name: one line that a terminal just shows, empty for none."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text_of(value)).split())
+    return as_line(text_of(value))
 
 
 def text_of(value: object) -> str:

@@ -64,7 +64,9 @@ def test_secrets_are_known_by_the_names_of_their_variables_or_by_being_kept_as_s
         monkeypatch.setenv(name, value)
     text.hide_values_of(["OTHER"])
     text.hide_values_of(["ABSENT"])
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:of%2Fproxy-0@host:80")
     found = {*(f"secret-{number}" for number in range(5)), "of-netrc-0", "hf_of_login"}
+    found |= {"me:of%2Fproxy-0", "of/proxy-0"}
     assert {*text.secrets()} >= found
     assert not {*text.secrets()} & {"not-a-secret-1", "EMPT1", "not-needed", str(tmp_path)}
 

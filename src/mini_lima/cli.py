@@ -1,6 +1,7 @@
 """``mini-lima``: looking into what runs have left behind. Runs themselves are started by run.py."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
 from mini_lima.store import contents
 from mini_lima.streams import make_lasting
-from mini_lima.text import say
+from mini_lima.text import LogFormatter, say
 
 
 def program() -> int:
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     power_command.add(commands)
     workspace.add(commands)
     options = parser.parse_args(arguments)
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(LogFormatter("%(message)s"))
+    logging.basicConfig(handlers=[warnings])
     try:
         if said := options.run(options):
             say(said)

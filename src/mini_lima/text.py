@@ -7,13 +7,14 @@ Markdown through `as_markdown`, `as_code` or `as_block`; records, and what is se
 
 A secret is the value of a variable of the environment whose name ends as those of keys do
 (``…KEY``, ``…TOKEN``, ``…SECRET``, ``…PASSWORD``) or stands in ``MINI_LIMA_HIDE``; a password in
-``.netrc``; and the token that ``hf auth login`` has kept. What has fewer than six characters is
+``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has fewer than six characters is
 none, nor are plain words (``localhost``, ``not-needed``): hidden, they would spoil every text.
 """
 
 import contextlib
 import html
 import io
+import itertools
 import json
 import logging
 import netrc
@@ -21,7 +22,7 @@ import os
 import re
 import sys
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def secrets() -> list[str]:
         if name in named or NAMES_A_SECRET.fullmatch(name)
     ]
     home = Path(os.path.expanduser("~"))
+    values += itertools.chain.from_iterable(map(_logins, os.environ.values()))
     values += _netrc_passwords(Path(os.environ.get("NETRC") or home / ".netrc"))
     hub = Path(os.environ.get("HF_HOME") or home / ".cache" / "huggingface")
     values += _contents(Path(os.environ.get("HF_TOKEN_PATH") or hub / "token"))
@@ -96,6 +98,13 @@ def is_secret(value: str) -> bool:
     if len(value) < SHORTEST or (len(value) <= LONGEST_WORDS and WORDS.fullmatch(value)):
         return False
     return not (value.startswith("/") and os.path.exists(value))
+
+
+def _logins(address: str) -> Iterator[str]:
+    """The login in an address, such as that of a proxy, and the password in it, also as it is sent."""
+    for login in LOGIN.findall(address):
+        password = login[:-1].partition(":")[2]
+        yield from (login[:-1], password, unquote(password))
 
 
 @cache
@@ -194,14 +203,17 @@ def as_line(text: object) -> str:
 
 def fit_to_print(text: str) -> str:
     """Return ``text`` without secrets, visible: what may be printed or logged."""
-    return visible(LOGIN.sub(f"{HIDDEN}@", redacted(text)))
+    return visible(LOGIN.sub(f"{HIDDEN}@", str(redacted(text))))
 
 
 def say(text: str, *, error: bool = False) -> None:
     """Print ``text``, on standard error if it is an ``error``."""
     parts = re.split(f"({'|'.join(map(re.escape, GREEN))})", text)
     shown = "".join(part if part in GREEN else fit_to_print(part) for part in parts)
-    print(shown, file=sys.stderr if error else sys.stdout)
+    if error:
+        print(shown.replace("\n", "\n  "), file=sys.stderr)
+    else:
+        print(shown)
 
 
 def laid_out(*parts: Any, width: int | None = None) -> str:

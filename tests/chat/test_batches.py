@@ -159,7 +159,9 @@ def test_a_batch_of_failures_alone_has_no_output_file(server, batches, cache):
 def test_a_batch_that_is_refused_ends_the_run_with_the_reasons(server, batches, cache, secret):
     batches.refusals = [CHECKED, {"code": None, "message": None, "line": None}]
     budget = Budget(100)
-    with pytest.raises(UserError, match=r"5 requests \(line 3: Not JSON says .*; ") as caught:
+    with pytest.raises(
+        UserError, match=r"5 requests \(line 3: Not JSON says \(hidden\); "
+    ) as caught:
         ask(server, cache, changes=secret, budget=budget, prices=PRICES)
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
@@ -347,7 +349,7 @@ def test_the_key_is_sent_and_found_nowhere(server, batches, cache, secret, caplo
     left = b"".join(path.read_bytes() for path in cache.parent.rglob("*") if path.is_file())
     assert left
     assert SECRET.encode() not in left + b"".join(batches.uploads.values())
-    assert "is bad" in caplog.text
+    assert "(hidden) is bad" in caplog.text
     assert SECRET not in caplog.text + "".join(capfd.readouterr()) + str(ledger)
 
 

@@ -24,6 +24,7 @@ from mini_lima.chat.endpoint import (
     Connection,
     Endpoint,
     address_faults,
+    environment_faults,
     key_variable_faults,
 )
 from mini_lima.chat.ledger import Budget, Cost, Ledger, merged, read_ledger, warnings, write_ledger
@@ -62,6 +63,7 @@ __all__ = [
     "address_faults",
     "complete",
     "completion_body",
+    "environment_faults",
     "estimate",
     "export_cassette",
     "import_cassette",

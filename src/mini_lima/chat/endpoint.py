@@ -8,11 +8,12 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies
 
 from mini_lima.errors import UserError
 from mini_lima.text import secrets
@@ -24,6 +25,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MADE_BY_CHANCE = re.compile(r"(?=[^_]*[0-9])(?=[^_]*[A-Za-z])[^_]{16,}|[^_]{24,}")
 """A part of a key, between underscores."""
+HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%\w+)?")
+PROXIES = ("http", "https", "socks5", "socks5h")
+UNSET = "correct the variable or unset it"
 
 
 class ChatMode(StrEnum):
@@ -94,15 +98,10 @@ def address_faults(url: str | None) -> Iterator[str]:
     """Say why nothing can be sent to ``url``; never what it is, for it may hold a password."""
     if url is None:
         return
-    example = "; it must look like http://127.0.0.1:8000/v1"
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, (parts.hostname or "").encode("idna").decode()
-    except ValueError as error:  # of which UnicodeError is one
-        why = "its port is no number from 1 to 65535" if "ort" in str(error) else "it is no address"
-        yield f"base_url: {why}{example}"
-        return
-    if parts.username is not None or parts.password is not None:
+    parts, why = _taken_apart(url, ("http", "https"))
+    if parts is None:
+        yield f"base_url: {why}; it must look like http://127.0.0.1:8000/v1"
+    elif parts.username is not None:
         yield (
             "base_url: holds a user or a password, which would be written into records: name the"
             " variable that has the key in api_key_env"
@@ -112,12 +111,51 @@ def address_faults(url: str | None) -> Iterator[str]:
             "base_url: goes on with ? or #, after which no path can follow; a key belongs into the"
             " variable that api_key_env names"
         )
-    elif parts.scheme not in ("http", "https"):
-        yield f"base_url: begins with neither http:// nor https://{example}"
-    elif not re.fullmatch(r"[A-Za-z0-9._~-]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%\w+)?", host):
-        yield f"base_url: {'has a host that cannot be' if host else 'has no host'}{example}"
-    elif port == 0 or not url.isprintable() or " " in url:
-        yield f"base_url: has {'a port that is 0' if port == 0 else 'spaces in it'}{example}"
+
+
+def _taken_apart(url: str, schemes: Collection[str]) -> tuple[SplitResult | None, str]:
+    """The parts of ``url``, or why something can never be sent there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None, "is no address"
+    if parts.scheme not in schemes:
+        return None, f"does not begin with {' or '.join(f'{each}://' for each in schemes)}"
+    try:
+        possible = parts.port != 0
+    except ValueError:
+        possible = False
+    if not possible:
+        return None, "has a port that is no number from 1 to 65535"
+    try:
+        host = (parts.hostname or "").encode("idna").decode()
+    except UnicodeError:
+        host = ""
+    if not HOST.fullmatch(host) or not url.isprintable() or " " in url:
+        return None, "has no host, one that cannot be, or spaces in it"
+    return parts, ""
+
+
+def environment_faults() -> Iterator[str]:
+    """Say which variables of the environment keep every request from being sent."""
+    import httpx2
+
+    for name, is_there in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        if (path := os.environ.get(name)) and not is_there(path):
+            yield f"{name}={path}: no such {'file' if name.endswith('E') else 'folder'}; {UNSET}"
+            return
+    for kind in ("http", "https", "all"):
+        proxy = getproxies().get(kind, "")
+        proxy = proxy if "://" in proxy or not proxy else f"http://{proxy}"
+        if proxy and (why := _taken_apart(proxy, PROXIES)[1]):
+            yield f"the proxy in {kind.upper()}_PROXY {why}; {UNSET}"
+            return
+    try:
+        httpx2.Client().close()
+    except ImportError:
+        yield f"a proxy is socks://, which needs a package: pip install 'httpx2[socks]', or {UNSET}"
+    except (OSError, ValueError, httpx2.InvalidURL) as error:
+        yield f"SSL_CERT_FILE, SSL_CERT_DIR or a proxy cannot be used ({error}); {UNSET}"
 
 
 @dataclass

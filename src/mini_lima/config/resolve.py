@@ -5,6 +5,7 @@ configuration gives them; nothing is read by a stage that was not found first.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -181,6 +182,8 @@ def chat(config: Config, given: ChatConfig) -> Chat:
     """
     sampling = {each.name: getattr(given, each.name) for each in fields(ChatModel)}
     connection = {each.name: getattr(given, each.name) for each in fields(Connection)}
+    if not given.cassette and os.environ.get("OPENAI_BASE_URL", given.base_url) != given.base_url:
+        _not_redirected()
     prices = given.prices if given.prices.are_known else config.prices.get(given.model, Prices())
     return Chat(
         model=ChatModel(**sampling),
@@ -205,6 +208,14 @@ def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
     if given.chat and not given.asks_model:
         _unused(f"{key}.chat")
     return chat(config, given.chat) if given.chat and given.asks_model else None
+
+
+@cache
+def _not_redirected() -> None:
+    log.warning(
+        "OPENAI_BASE_URL is set and not used: teacher.base_url and annotator.chat.base_url say"
+        " who is asked"
+    )
 
 
 @cache

@@ -30,7 +30,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import torch
 
@@ -264,7 +264,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
 def _is_ready(port: int) -> bool:
     """Whether it is healthy, or knows no such question: it is asked at other paths then."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/health", timeout=5):
             return True
     except HTTPError as error:
         return error.code == 404

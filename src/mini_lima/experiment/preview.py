@@ -19,12 +19,12 @@ from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
 from mini_lima.store import contents
+from mini_lima.text import GREEN, as_line, visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BRACKETS = ("⟦", "⟧")
-GREEN = ("\x1b[32m", "\x1b[0m")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -112,7 +112,7 @@ def preview(
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
         counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
-        yield f"example {name}: {counts}"
+        yield as_line(f"example {name}: {counts}")
         yield marked(each, template.tokenizer, marks)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
@@ -127,9 +127,7 @@ def marked(
     text = ""
     for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
-        shown = "".join(
-            c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in decoded
-        )
+        shown = visible(decoded)
         text += f"{marks[0]}{shown}{marks[1]}" if supervised else shown
     return text
 

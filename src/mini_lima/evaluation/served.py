@@ -136,6 +136,7 @@ def generate(
             tokens=len(tokenizer(reply.text, add_special_tokens=False)["input_ids"]),
             cut=reply.finish_reason == "length",
             error=reply.error,
+            detail=reply.detail,
         )
         for reply in replies
     ]

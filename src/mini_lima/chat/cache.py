@@ -31,7 +31,7 @@ from typing import Any, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.replies import CassetteEntry, Reply, parse
+from mini_lima.chat.replies import CassetteEntry, Reply
 from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
@@ -116,27 +116,24 @@ class ResponseCache:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
-    def get(self, request: ChatRequest) -> tuple[str, dict[str, Any]] | None:
-        """The JSON that ``request`` was answered with, and how that was made if it is known."""
+    def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
+        """What ``request`` was answered with, and how that was made as far as it is known."""
         row = self._database.execute(
             "SELECT response, made FROM responses LEFT JOIN making USING (key) WHERE key = ?",
             (self._key(request.key),),
         ).fetchone()
-        return None if row is None else (row[0], json.loads(row[1] or "{}"))
+        return None if row is None else (json.loads(row[0]), json.loads(row[1] or "{}"))
 
     def entry(self, request_key: str) -> CassetteEntry | None:
-        """Request and response under ``request_key``, None without an answer that can be read."""
+        """Request and response under ``request_key``, None if it was not answered."""
         row = self._database.execute(
             "SELECT request, response, sample FROM responses WHERE key = ?",
             (self._key(request_key),),
         ).fetchone()
         if row is None:
             return None
-        try:
-            response = parse(row[1])
-        except ValueError:
-            return None
-        return CassetteEntry(ChatRequest(json.loads(row[0]), row[2]), response, self._endpoint)
+        request = ChatRequest(json.loads(row[0]), row[2])
+        return CassetteEntry(request, json.loads(row[1]), self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether there is an answer to ``request``."""

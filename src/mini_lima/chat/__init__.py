@@ -38,11 +38,14 @@ from mini_lima.chat.recordings import (
     unanswered,
     write_cassette,
 )
-from mini_lima.chat.replies import CassetteEntry, Reply, completion_body, read_reply
+from mini_lima.chat.replies import ONLY_THOUGHT, CassetteEntry, Reply, completion_body, read_reply
 from mini_lima.chat.requests import ChatModel, ChatRequest
+from mini_lima.chat.thinking import opened_by, separate
+from mini_lima.chat.work import are_too_many
 
 __all__ = [
     "LEDGER",
+    "ONLY_THOUGHT",
     "REQUESTS",
     "USUAL_BYTES_PER_TOKEN",
     "Budget",
@@ -61,6 +64,7 @@ __all__ = [
     "ResponseCache",
     "Session",
     "address_faults",
+    "are_too_many",
     "complete",
     "completion_body",
     "environment_faults",
@@ -69,10 +73,12 @@ __all__ = [
     "import_cassette",
     "key_variable_faults",
     "merged",
+    "opened_by",
     "read_cassette",
     "read_entries",
     "read_ledger",
     "read_reply",
+    "separate",
     "unanswered",
     "user_says",
     "warnings",

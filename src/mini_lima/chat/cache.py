@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.replies import CassetteEntry, Reply, parse
+from mini_lima.chat.replies import CassetteEntry, Reply
 from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
@@ -84,10 +84,10 @@ FROM responses LEFT JOIN making USING (key) LEFT JOIN checksums USING (key)
 
 
 class _Kept(NamedTuple):
-    """An answer: to what, its JSON, how it was made, and whether there was a checksum to it."""
+    """An answer: to what, its body, how it was made, and whether there was a checksum to it."""
 
     request: ChatRequest
-    response: str
+    response: Any
     made: dict[str, Any]
     proved: bool
 
@@ -105,9 +105,7 @@ class _Kept(NamedTuple):
         asked = ChatRequest(json.loads(request), sample)
         if asked.key != request_key or sha256 not in (None, _sha256(response)):
             raise ValueError("not what was written")
-        if sha256 is None:
-            json.loads(response)
-        return cls(asked, response, json.loads(made or "{}"), sha256 is not None)
+        return cls(asked, json.loads(response), json.loads(made or "{}"), sha256 is not None)
 
 
 def _sha256(text: str) -> str:
@@ -159,19 +157,15 @@ class ResponseCache:
             self._database.execute(table)
         self._database.execute(f"PRAGMA user_version = {LAYOUT}")
 
-    def get(self, request: ChatRequest) -> tuple[str, dict[str, Any]] | None:
-        """The JSON that ``request`` was answered with, and how that was made if it is known."""
+    def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
+        """What ``request`` was answered with, and how that was made as far as it is known."""
         kept = self._kept(request.key)
         return None if kept is None else (kept.response, kept.made)
 
     def entry(self, request_key: str) -> CassetteEntry | None:
-        """Request and response under ``request_key``, None without an answer that can be read."""
-        if (kept := self._kept(request_key)) is None:
-            return None
-        try:
-            return CassetteEntry(kept.request, parse(kept.response), self._endpoint)
-        except ValueError:
-            return None
+        """Request and response under ``request_key``, None if it was not answered."""
+        kept = self._kept(request_key)
+        return None if kept is None else CassetteEntry(kept.request, kept.response, self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether there is an answer to ``request``."""

@@ -7,6 +7,7 @@ the same on every machine, and it is what caches, recordings and the lineage of 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,12 @@ from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Gt, Interval
 
+SECRET_NAME = re.compile(
+    r"(?:.*[_-])?(?:(?:api|access|private|subscription)[_-]?key|secret|password|passwd|authorization"
+    r"|credentials?|cookie)(?:[_-].*)?|(?:.*[_-])?(?:api|access|auth|bearer|refresh|session)[_-]?token|(?:(?:hf|id)[_-])?token",
+    re.IGNORECASE,
+)
+SECRET_VALUE = re.compile(r"(?:Bearer|Basic) \S{8,}|(?:sk|hf|gsk|xai|pk)[-_][\w-]{16,}")
 METHOD = "POST"
 URL: Final = "/v1/chat/completions"
 
@@ -72,11 +79,18 @@ class ChatModel:
     """Of the first answer to a prompt; a repeat has the next one."""
     extra_body: dict[str, Any] = field(default_factory=dict)
     """Further parameters of the request's body, as JSON types: ``logprobs``, ``tools`` …"""
+    reasoning_effort: str | None = None
+    """How much a model that thinks is to think: ``low``, ``none`` … as its endpoint has it."""
 
     def taken(self) -> Iterator[str]:
         """Yield what ``extra_body`` must not hold, a line each, which begins with the field."""
         for name in sorted({"messages", "stream", "n", *vars(self)} & self.extra_body.keys()):
             yield f"extra_body.{name}: is no further parameter: take it out"
+        for place in _secrets(self.extra_body, "extra_body"):
+            yield (
+                f"{place}: looks like a secret, which would be written into every request that is"
+                " kept: take it out, and name the variable that holds the key in api_key_env"
+            )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -96,8 +110,24 @@ class ChatModel:
             "max_tokens": self.max_tokens,
             "max_completion_tokens": self.max_completion_tokens,
             "seed": None if self.seed is None else self.seed + sample,
+            "reasoning_effort": self.reasoning_effort,
         }
         said = [{"role": role, "content": content} for role, content in messages]
         sent = {name: value for name, value in sampling.items() if value is not None}
         body = {"model": self.model, "messages": said, **sent, **self.extra_body}
         return ChatRequest(body, sample)
+
+
+def _secrets(value: Any, place: str) -> Iterator[str]:
+    """Yield where in ``value``, at ``place``, a secret seems to be."""
+    if isinstance(value, str) and SECRET_VALUE.match(value):
+        yield place
+    elif isinstance(value, list):
+        for each in value:
+            yield from _secrets(each, place)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if SECRET_NAME.fullmatch(str(name)):
+                yield f"{place}.{name}"
+            else:
+                yield from _secrets(inner, f"{place}.{name}")

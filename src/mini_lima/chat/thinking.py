@@ -90,6 +90,13 @@ def separate(text: str) -> Separated:
     return Separated(rest, "\n\n".join(filter(None, thoughts)))
 
 
+def opened_by(prompt: str) -> str | None:
+    """The tag with which ``prompt`` opens a thought for the model to go on with, if it does."""
+    tags = list(_tags(prompt.rstrip()))
+    is_last = bool(tags) and tags[-1].end() == len(prompt.rstrip())
+    return tags[-1][0] if is_last and OPENING.fullmatch(tags[-1][0]) else None
+
+
 def of_message(message: Any) -> Separated | None:
     """What a message of a chat completion says; None if it has another shape.
 

@@ -17,7 +17,7 @@ from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import ChatMode, Endpoint
 from mini_lima.chat.ledger import Budget, Ledger, count
 from mini_lima.chat.prices import Prices, estimate
-from mini_lima.chat.replies import NO_COMPLETION, Reply, parse, read_reply
+from mini_lima.chat.replies import NO_COMPLETION, Reply, read_reply
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.errors import UserError
 from mini_lima.workers.progress import Bar
@@ -34,6 +34,15 @@ def changed(body: Mapping[str, Any], changes: Collection[str]) -> dict[str, Any]
         if name in RENAMED:
             left.setdefault(RENAMED[name], body[name])
     return left
+
+
+def are_too_many(failed: int, requests: int, most_failed: float) -> bool:
+    """Whether ``failed`` of ``requests`` are more than the share ``most_failed``.
+
+    One never is, unless it is all or none may fail.
+    """
+    is_one_of_many = most_failed > 0 and failed == 1 < requests
+    return failed > most_failed * requests and not is_one_of_many
 
 
 class Work:
@@ -74,9 +83,9 @@ class Work:
         for key, request in list(self.open.items()):
             if (kept := self.cache.get(request)) is None:
                 continue
-            text, made = kept
+            response, made = kept
             try:
-                reply = read_reply(key, parse(text), cached=True)
+                reply = read_reply(key, response, cached=True)
             except ValueError as error:
                 reply = Reply(key, "", error=NO_COMPLETION, detail=str(error))
             if reply.error is None:
@@ -117,14 +126,9 @@ class Work:
 
     @property
     def too_many_failed(self) -> bool:
-        """Whether more requests of the ledger have failed than ``most_failed`` lets pass.
-
-        One alone never are too many, unless it is all.
-        """
-        share, requests = self.endpoint.most_failed, self.ledger.requests + self.total
-        failed = sum(self.ledger.failed.values())
-        is_one_of_many = share > 0 and failed == 1 < requests
-        return failed > share * requests and not is_one_of_many
+        """Whether more requests of the ledger have failed than ``most_failed`` lets pass."""
+        requests = self.ledger.requests + self.total
+        return are_too_many(sum(self.ledger.failed.values()), requests, self.endpoint.most_failed)
 
     def adapted(self, request: ChatRequest) -> tuple[dict[str, Any], dict[str, str]]:
         """The body to send for ``request``, and what of it was changed, by parameter.

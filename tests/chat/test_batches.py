@@ -21,7 +21,6 @@ from mini_lima.chat import (
 from mini_lima.chat.batch_table import Line
 from mini_lima.chat.batches import MOST_REQUESTS, in_parts
 from mini_lima.errors import UserError
-from mini_lima.workers.progress import MARKER, WORKER
 from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.batches import COMPLETED, FakeBatches, course
 from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal
@@ -89,15 +88,6 @@ def test_only_what_is_not_answered_is_submitted_and_nothing_twice(server, batche
     assert server.asked == ["a", "b"] or server.asked == ["b", "a"]
 
 
-def test_a_file_holds_one_model(server, batches, cache):
-    other = questions("c", "d", model=ChatModel("gpt-y"))
-    asked = [val for pair in zip(questions("a", "b"), other, strict=True) for val in pair]
-    replies = complete(asked, endpoint=in_batches(server), cache=cache, label="x")
-    assert [reply.text[-1] for reply in replies] == list("acbd")
-    assert batches.asked == list("abcd")
-    assert len(batches.batches) == 2
-
-
 DEEP = json.loads("[" * 150 + "]" * 150)
 HALF_MAY_FAIL = {"most_failed": 0.5}
 FAILURES = {
@@ -149,11 +139,6 @@ def test_what_a_batch_did_not_come_to_is_asked_live(server, batches, cache):
     assert [reply.text for reply in replies] == [f"echo: {text}" for text in "abcde"]
     assert sorted(server.asked) == ["d", "e"]
     assert sum(ledger.retries.values()) == 2
-
-
-def test_a_batch_of_failures_alone_has_no_output_file(server, batches, cache):
-    server.reply = lambda call: refusal(500, None) if in_a_batch(call) else "live"
-    assert [reply.text for reply in ask(server, cache)] == ["live"] * 5
 
 
 def test_a_batch_that_is_refused_ends_the_run_with_the_reasons(server, batches, cache, secret):
@@ -222,18 +207,6 @@ def test_an_interface_that_stays_out_of_reach_ends_the_run_and_the_batch_goes_on
     assert len(batches.batches) == 1
 
 
-def test_an_output_that_was_cut_off_is_fetched_again(server, batches, cache):
-    def around(call, go):
-        fetched = batches.count("GET /files//content")
-        return replace(go(), only=300 * fetched) if 0 < fetched < 4 else go()
-
-    batches.around = around
-    ledger = Ledger()
-    ask(server, cache, changes={"max_retries": 5}, ledger=ledger)
-    assert batches.count("GET /files//content") == 4
-    assert (ledger.spent.replies, server.calls) == (5, [])
-
-
 def test_a_batch_that_may_be_there_is_looked_for_even_after_a_refusal(server, batches, cache):
     def around(call, go):
         if call.route == "POST /batches":
@@ -284,12 +257,6 @@ def test_a_batch_waits_for_room_beside_others(server, batches, cache):
     assert batches.asked == ["a", "b", "b"]
     assert server.calls == []
     assert budget.spent_usd == pytest.approx(2 * USUAL)
-
-
-def test_a_batch_for_which_there_is_never_room_is_refused(server, batches, cache):
-    batches.refusals = [NO_ROOM]
-    with pytest.raises(UserError, match="Enqueued token limit reached"):
-        ask(server, cache)
 
 
 def test_a_batch_is_paid_for_at_batch_prices(server, batches, cache):
@@ -351,16 +318,6 @@ def test_the_key_is_sent_and_found_nowhere(server, batches, cache, secret, caplo
     assert SECRET.encode() not in left + b"".join(batches.uploads.values())
     assert "(hidden) is bad" in caplog.text
     assert SECRET not in caplog.text + "".join(capfd.readouterr()) + str(ledger)
-
-
-def test_the_bar_follows_the_batch_and_ends_full(server, batches, cache, monkeypatch, capsys):
-    monkeypatch.setenv(WORKER, "1")
-    server.reply = lambda call: None if in_a_batch(call) and call.last_message == "a" else "ok"
-    ask(server, cache, "abcdefgh")
-    lines = capsys.readouterr().out.splitlines()
-    steps = [json.loads(line.removeprefix(MARKER))["steps"] for line in lines]
-    assert sum(steps) == 8
-    assert 4 in steps
 
 
 def test_what_stands_in_an_open_batch_would_not_be_sent(server, batches, cache):

@@ -125,27 +125,6 @@ def test_refusals_of_a_parameter_are_understood_and_others_left_to_the_caller():
         assert refused_parameter(status, code, parameter, message) is None
 
 
-def all_pauses(chance, asked_for=None):
-    found = []
-    while (
-        seconds := pause(
-            endpoint=DEFAULT,
-            retries=len(found),
-            elapsed=sum(found),
-            asked_for=asked_for,
-            chance=chance,
-        )
-    ) is not None:
-        found.append(seconds)
-    return found
-
-
-def test_the_defaults_outlast_a_storm_of_several_minutes_and_grow_past_advice_that_did_not_help():
-    for chance in (0.0, 0.5, 1.0):
-        assert 240 <= sum(all_pauses(chance)) <= DEFAULT.total_timeout
-    assert all_pauses(chance=0.0, asked_for=1.0)[:5] == [1.0, 1.0, 2.0, 4.0, 8.0]
-
-
 @given(
     retries=st.integers(0, 2000),
     elapsed=st.floats(0, 2000),

@@ -61,11 +61,6 @@ def test_different_texts_never_share_a_key_and_a_request_survives_its_file(one, 
     assert (again, again.key) == (request, request.key)
 
 
-def test_a_reply_is_read_from_the_least_a_server_may_send():
-    reply = read_reply("k", {"choices": [{"message": {"content": None}}]}, cached=True)
-    assert (reply.text, reply.finish_reason, reply.served_model, reply.usage) == ("", *[None] * 3)
-
-
 def test_text_parts_log_probabilities_and_the_arguments_of_a_called_function_are_read():
     tokens = [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "M", "logprob": -2.0}]}]
     call = {"type": "function", "function": {"name": "rank", "arguments": '{"best": 1}'}}

@@ -5,8 +5,6 @@ import random
 import pytest
 import torch
 from transformers import (
-    FalconMambaConfig,
-    FalconMambaForCausalLM,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -137,18 +135,6 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     assert cold.unique().tolist() == [3]
 
 
-def test_nothing_is_computed_for_rows_that_are_finished_or_columns_that_are_gone(networks):
-    network, asked = Counted(networks["grouped heads"]), prompts()
-    found = answers(network, asked, batch_size=8)
-    written = [len(ids) + (not cut) for ids, cut in found.values()]
-    steps = [rows for rows, columns, kept in network.shapes if kept]
-    assert sum(steps) == sum(written) - len(asked), "each first token comes with its prompt"
-    assert max(steps) == 8
-    assert max(kept for _, _, kept in network.shapes) < 60 + LIMIT
-    longest, (_, _, last) = max(len(each.ids) for each in asked), network.shapes[-1]
-    assert last < longest, "the shortest prompts come last, and nothing of the longest is left"
-
-
 def test_long_prompts_are_read_a_few_at_a_time(networks, monkeypatch):
     network, asked = Counted(networks["grouped heads"]), prompts()
     expected = answers(network.network, asked, batch_size=64)
@@ -157,12 +143,6 @@ def test_long_prompts_are_read_a_few_at_a_time(networks, monkeypatch):
     read = [rows * columns for rows, columns, kept in network.shapes if not kept]
     assert max(read) <= 100
     assert len(read) > 5
-
-
-def test_a_model_without_attention_is_refused():
-    network = FalconMambaForCausalLM(FalconMambaConfig(**SMALL))
-    with pytest.raises(UserError, match="evaluation/engine=openai"):
-        answers(network, prompts(2), batch_size=2)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -209,16 +209,6 @@ def test_a_template_that_training_could_not_rely_on_is_refused(template, complai
         ChatTemplate(tokenizer)
 
 
-def test_an_end_of_turn_counts_as_special_though_the_tokenizer_gives_it_no_role():
-    tokenizer = tokenizer_with(HEADER_AFTER_USER.replace("<|im_end|>", "<|end|>"))
-    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False)])
-    template = ChatTemplate(tokenizer)
-    assert template.end_of_turn == tokenizer.convert_tokens_to_ids("<|end|>")
-    found = template.conversation("Say <|end|>.", "", "<|end|>!")
-    assert found.prompt.count(template.end_of_turn) == 2  # of the system message and the question
-    assert found.response.count(template.end_of_turn) == 1
-
-
 def test_text_that_cannot_be_kept_from_becoming_a_control_token_is_refused():
     tokenizer = tokenizer_with()
     tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
@@ -279,22 +269,7 @@ def test_every_answer_of_a_conversation_stands_after_the_prompt_that_asks_for_it
     assert roles == len(said) + 1 + has_system
 
 
-@several
-@patient
-@given(instruction=harmless, output=harmless, history=st.lists(st.tuples(harmless, harmless)))
-def test_a_conversation_is_tokenised_as_its_template_writes_it(
-    template, instruction, output, history
-):
-    found = template.conversation(instruction, "", output, history=history)
-    said = [text for turn in history for text in (turn[0], turn[1].strip())] + [instruction]
-    whole = template.tokenizer.encode(asked(template, *said), add_special_tokens=False)
-    assert found.prompt == whole
-    last = template.conversation(instruction, "", output, history=history, turns="last")
-    assert (last.prompt, last.response, last.earlier) == (whole, found.response, ())
-
-
 THINKING = TRIMMING.replace("(m.content | trim)", "(m.content.split('</think>')[-1] | trim)")
-LAST_TURN = HEADER_AFTER_USER.replace("in messages", "in messages[-2:]")
 
 
 def test_a_template_that_changes_earlier_answers_serves_for_the_last_answer_alone():
@@ -305,22 +280,3 @@ def test_a_template_that_changes_earlier_answers_serves_for_the_last_answer_alon
         template.conversation("And 2 + 2?", "", "4", history=history)
     found = template.conversation("And 2 + 2?", "", "4", history=history, turns="last")
     assert "Two" not in tokenizer.decode(found.prompt)
-
-
-@pytest.mark.parametrize(
-    ("template", "complaint"),
-    [
-        (HEADER_AFTER_USER.replace("{%- else %}", "{%- elif m.role != 'system' %}"), "leaves one"),
-        ("{% if messages[0].role == 'system' %}{{ raise_exception('No.') }}{% endif %}"
-         + HEADER_AFTER_USER, r"fails: No\."),
-    ],
-)  # fmt: skip
-def test_a_system_message_that_the_template_does_not_take_is_refused(template, complaint):
-    with pytest.raises(UserError, match=rf"no system message \(.*{complaint}.*chat_template"):
-        ChatTemplate(tokenizer_with(template)).conversation("a", "", "b", system="Be brief.")
-
-
-def test_a_template_that_leaves_out_turns_is_refused():
-    template = ChatTemplate(tokenizer_with(LAST_TURN))
-    with pytest.raises(UserError, match="several turns"):
-        template.conversation("a", "", "b", history=[("c", "d"), ("e", "f")], turns="last")

@@ -126,7 +126,8 @@ def _tokens_of(group: Sequence[Conversation], at: int, layout: Layout) -> Tensor
         Conversation([], [0] * each.tokens) if k == at else Conversation([0] * each.tokens, [])
         for k, each in enumerate(group)
     ]
-    return (layout.batch(marked)["labels"] != IGNORED).flatten()
+    labels: Tensor = layout.batch(marked)["labels"]
+    return (labels != IGNORED).flatten()
 
 
 def _plain(network: Any, batch: dict[str, Any]) -> Tensor:

@@ -5,6 +5,8 @@ import random
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -90,11 +92,16 @@ class Counted:
 
     def __init__(self, network):
         self.network, self.config, self.device = network, network.config, network.device
+        self.dtype = network.dtype
         self.shapes = []
 
     def __call__(self, **given):
         rows, columns = given["input_ids"].shape
-        self.shapes.append((rows, columns, given["past_key_values"].get_seq_length()))
+        cache = given.get("past_key_values")
+        if cache is None:  # what was tried before ends with a text alone
+            self.shapes = []
+        else:
+            self.shapes.append((rows, columns, cache.get_seq_length()))
         return self.network(**given)
 
 
@@ -143,6 +150,28 @@ def test_long_prompts_are_read_a_few_at_a_time(networks, monkeypatch):
     read = [rows * columns for rows, columns, kept in network.shapes if not kept]
     assert max(read) <= 100
     assert len(read) > 5
+
+
+OTHERS = {
+    "mamba": {"state_size": 8},
+    "lfm2": {**ATTENTION, "layer_types": ["conv", "full_attention"], "initializer_range": 0.4},
+    # Learned positions that follow from the column, wherever a prompt begins.
+    "bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.4},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_model_that_a_batch_would_disturb_answers_one_prompt_after_the_other(kind, caplog):
+    torch.manual_seed(1)
+    given = SMALL | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | OTHERS[kind]
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **given)).eval()
+    network.generation_config.repetition_penalty = 2.0  # comes with the model, and does not count
+    asked = prompts(6)
+    found = answers(network, asked, batch_size=3)
+    assert "one at a time" in caplog.text
+    assert found == {each.number: alone(network, each) for each in asked}
+    sampled = answers(network, asked, batch_size=3, temperature=1.0)
+    assert sampled == answers(network, asked[::-1], batch_size=1, temperature=1.0) != found
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError, listed
-from mini_lima.files import check_is_text, read_text
+from mini_lima.files import check_is_text, read_given_text
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def read_json_rows(file: Path) -> Iterator[Row]:
     Raises:
         UserError: it is neither.
     """
-    text = read_text(file)
+    text = read_given_text(file)
     if not text.strip():
         raise UserError(f"{file}: it is empty")
     document = _parsed(text)

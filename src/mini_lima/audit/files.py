@@ -18,6 +18,7 @@ from mini_lima.errors import UserError, listed
 from mini_lima.files import read_text
 from mini_lima.models.rendering import user_text
 from mini_lima.tables import Malformed, read_json_rows
+from mini_lima.text import as_line
 
 TIE, FAILED = 1.5, -1
 NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
@@ -182,7 +183,7 @@ def number_of(value: object) -> float | None:
 
 def name_of(value: object) -> str:
     """Return ``value`` as a name: one line that a terminal just shows, empty for none."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text_of(value)).split())
+    return as_line(text_of(value))
 
 
 def text_of(value: object) -> str:

@@ -179,7 +179,7 @@ def rewriting_objection(
     """
     output = reply.text.strip()
     if reply.error is not None:
-        return Objection(f"no reply: {reply.error}")
+        return Objection(f"no reply: {reply.error}", reply.detail or "")
     if not output:
         return Objection("empty reply")
     if on.cut_off and reply.finish_reason == "length":
@@ -287,7 +287,7 @@ def _read(
     reply: Reply, parse: Callable[[str], tuple[list[Parsed], list[Fault]]]
 ) -> tuple[list[Parsed], list[Fault]]:
     if reply.error is not None:
-        return [], [Fault(f"no reply: {reply.error}", "", is_note=True)]
+        return [], [Fault(f"no reply: {reply.error}", "", reply.detail or "", is_note=True)]
     if not reply.text.strip():
         return [], [Fault("empty reply", reply.text)]
     return parse(reply.text)

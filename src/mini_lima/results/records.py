@@ -6,7 +6,6 @@ reads them through here, so a file that does not fit is refused with file and fi
 version is not guessed at: running its sweep again makes it from the stages in the store.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Literal
 
 from mini_lima.errors import UserError, listed
 from mini_lima.files import read_document, validated, write_json
-from mini_lima.redact import without_secrets
 from mini_lima.results.contamination import Contamination
 from mini_lima.results.numbers import (
     Agreement,
@@ -26,6 +24,7 @@ from mini_lima.results.numbers import (
     VarianceSplit,
     WinRate,
 )
+from mini_lima.text import redacted
 
 CELL, RESULT = "cell.json", "result.json"
 VERSION = 1
@@ -319,10 +318,10 @@ def read_cell(path: Path) -> CellRecord:
 
 
 def write_cell(path: Path, record: CellRecord) -> None:
-    """Write ``record`` without the values of the keys that its configuration names."""
+    """Write ``record`` without secrets."""
     document = asdict(record)
     del document["folder"], document["sweep"]
-    write_json(path, without_secrets(document, os.environ))
+    write_json(path, redacted(document))
 
 
 def read_result(path: Path) -> Result:

@@ -196,6 +196,19 @@ def test_a_step_of_ones_own_fails_too_if_its_teacher_says_too_little(
                     made()
 
 
+def test_a_file_of_which_too_little_can_be_read_is_no_data_set(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": "b"}] * 2 + [{"instruction": "a", "output": ""}]
+    for bad, told in ((1, None), (3, "file: 2 of the 5 .*3 × output: must not be blank")):
+        (tmp_path / "rows.json").write_text(json.dumps([*rows, *rows[2:] * (bad - 1)]))
+        file = {"file": str(tmp_path / "rows.json"), "unreadable": "drop"}
+        step = {"file": {"_target_": "mini_lima.data.from_file", **file}}
+        if told is None:
+            assert read_json(built(tmp_path, step) / "stats.json")["shortfalls"][0]["used"] == 2
+        else:
+            with pytest.raises(UserError, match=told):
+                built(tmp_path, step)
+
+
 def test_only_arms_that_ask_a_teacher_or_read_seeds_need_them(tmp_path: Path, lines: Path) -> None:
     asks = arms.last_step({"steps": configured("data=improved").data.steps, "seeds": "x"})
     assert asks.wants("teacher")

@@ -166,7 +166,7 @@ def run_step(
         if short.used < least_used * short.asked_for:
             raise UserError(
                 f"step {short}: less than the share data.least_used={least_used:g}, below which a"
-                " step fails: look at what the teacher answers, or lower it"
+                " step fails: look at what brought it, or lower that"
             )
     if not examples:
         reasons = Counter(each.reason for each in rejects if not each.is_note)
@@ -199,15 +199,15 @@ def _shortfalls(
     Of a step that does not say what it asked, its ledger says how often it was answered at all.
     """
     sources = Counter(example.source for example in examples)
-    if len(report.requests) == 1:
-        (only,) = report.requests
+    asked = {**report.requests, **report.asked_for}
+    if len(asked) == 1:
+        (only,) = asked
         sources[only] += 0 if only == name else sources[name]
-    for prompt, requests in report.requests.items():
-        asked_for = report.asked_for.get(prompt, requests)
+    for prompt, asked_for in asked.items():
         used = report.used.get(prompt, sources[prompt])
         if used < asked_for:
             yield Shortfall(name, prompt, asked_for, used, _reasons(report.rejects, prompt))
-    if not report.requests and (output_dir / LEDGER).is_file():
+    if not asked and (output_dir / LEDGER).is_file():
         ledger = read_ledger(output_dir / LEDGER)
         reasons = {f"no reply: {code}": count for code, count in ledger.failed.items()}
         reasons |= {"empty reply": ledger.empty} if ledger.empty else {}

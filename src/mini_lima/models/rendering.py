@@ -303,5 +303,10 @@ def user_text(instruction: str, given: str) -> str:
     return f"{instruction}\n\n{given}" if given else instruction
 
 
+def question(instruction: str, given: str | None) -> str:
+    """Return the same of a row of an evaluation set, where a blank input is none."""
+    return user_text(instruction, given) if given and given.strip() else instruction
+
+
 def _placeholder(number: int) -> str:
     return f"{ANSWER}{number}{ANSWER}"

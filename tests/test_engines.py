@@ -41,25 +41,6 @@ def test_how_the_work_is_done_is_no_part_of_what_is_written():
     assert len({each for both in (here, served, *others) for each in both}) == 10
 
 
-def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
-    template = tmp_path / "plain.jinja"
-    template.write_text("{{ messages }}")
-    own = [f"model.baseline_template={template}"]
-    (baseline, tuned), (_, plainly_tuned) = outputs(*own), outputs()
-    assert baseline.files["template"] == template
-    assert tuned.fingerprint == plainly_tuned.fingerprint
-    before = baseline.fingerprint
-    template.write_text("{{ messages }}!")
-    assert outputs(*own)[0].fingerprint != before
-    for key in ("baseline_template", "chat_template"):
-        with pytest.raises(UserError, match=rf"model\.{key}"):
-            outputs(f"model.{key}={template}", *SERVED)
-    config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
-    assert preflight.missing(config, set(), pipeline.lookups(config)) == [
-        "/no/such/file: no such file"
-    ]
-
-
 def test_a_reference_that_is_another_file_than_meant_is_refused():
     sha256 = "0" * 64
     config = configured("experiment=embedded", f"evaluation.reference_outputs_sha256={sha256}")

@@ -135,36 +135,6 @@ def test_a_model_that_stands_as_output_1_is_turned(folder):
     assert "output 1" in report.remarks[0]
 
 
-def test_without_raw_completions_the_order_is_assumed_and_it_says_so(folder):
-    usual = read(folder)
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [{k: v for k, v in r.items() if "raw" not in k} for r in rows],
-    )
-    report = read(folder)
-    assert (usual.order.source, report.order.source) == ("seed", "assumed")
-    assert report.consistency == usual.consistency
-    assert any("is assumed" in finding.text for finding in findings(report))
-
-
-def test_mixed_back_ends_are_told_apart(folder):
-    def mix(rows):
-        for number, row in enumerate(rows):
-            if row["preference"] is not None:
-                free = number % 2
-                row["preference_price_per_example"] = 0.0 if free else 0.002
-                row["preference"] = 1.0 if free else row["preference"]
-
-    edit(folder, "annotations.json", mix)
-    (parts,) = read(folder).parts
-    assert parts.by == "reported usage"
-    assert {part.name for part in parts.parts} == {"reported", "none reported"}
-    free = next(part for part in parts.parts if part.name == "none reported")
-    assert (free.found.win_rate, parts.p_value < 0.01) == (0, True)
-    assert any("by reported usage, and they differ" in text for text in alarms(read(folder)))
-
-
 def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
     usual = read(folder)
     edit(folder, "annotations.json", lambda rows: [*rows, *rows[:7]])

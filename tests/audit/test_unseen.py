@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mini_lima.audit.findings import as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
-from mini_lima.errors import UserError
 from tests.audit import folders
 from tests.audit.audited import agrees_with_the_library, edit, preference_as, report
 from tests.audit.folders import Made, by_the_library
@@ -82,23 +81,6 @@ def test_whatever_stands_there_the_win_rate_is_the_librarys(tmp_path_factory, ve
         assert found.standard_error == pytest.approx(theirs["standard_error"], abs=1e-9)
 
 
-def test_two_annotators_and_two_models_in_one_file_are_kept_apart(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def double(rows):
-        other = [{**r, "generator_2": "other", "output_2": r["output_2"] + "!"} for r in rows]
-        second = [{**r, "annotator": "second"} for r in rows]
-        return rows + other + second
-
-    edit(folder, "annotations.json", double)
-    found = report(folder)
-    assert found.model == "our model"
-    assert found.found.n_total + found.found.n_failed == 240
-    (agreement,) = found.consistency.agreements
-    assert agreement.agreement == 100
-    assert report(folder, model="other").found.n_total == found.found.n_total / 2
-
-
 def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
     folder = Made(n=60, loses=lambda *_: 0).into(tmp_path / "run")
 
@@ -111,19 +93,6 @@ def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
     agrees_with_the_library(folder, found)
     assert (found.n_instructions, found.found.n_total, found.missing.n) == (20, 60, 0)
     assert found.health.n == 60
-
-
-def test_a_model_on_either_side_is_not_half_a_run(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def turn_some(rows):
-        for row in rows[::3]:
-            for name in ("output", "generator"):
-                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
-
-    edit(folder, "annotations.json", turn_some)
-    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(40 and 80\)"):
-        read_folder(folder)
 
 
 def test_names_cannot_command_a_terminal(tmp_path):

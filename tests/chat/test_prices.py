@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,17 +86,3 @@ def test_an_estimate_is_a_range_and_no_single_call_can_pass_its_most(asked, pric
         most = math.fsum(price.most(request) for request in asked)
         assert found.usd_low <= found.usd_high * (1 + 1e-9)
         assert found.usd_high <= most * (1 + 1e-9)
-
-
-@settings(max_examples=40)
-@given(st.lists(requests, max_size=3), st.lists(requests, max_size=3), prices)
-def test_estimates_add_up(one, other, price):
-    both, parts = estimate(one + other, price), estimate(one, price) + estimate(other, price)
-    assert (both.requests, both.input_low, both.input_high) == (
-        parts.requests,
-        parts.input_low,
-        parts.input_high,
-    )
-    assert (both.output_low, both.output_high) == (parts.output_low, parts.output_high)
-    assert both.usd_low == pytest.approx(parts.usd_low)
-    assert both.usd_high == (None if parts.usd_high is None else pytest.approx(parts.usd_high))

@@ -22,7 +22,6 @@ from tests.data.conftest import Study
 from tests.data.teachers import (
     Asked,
     Teacher,
-    good_pairs,
     jsonl,
     seed_rows,
 )
@@ -128,20 +127,6 @@ def test_an_output_is_objected_to_or_passes() -> None:
     assert [each for each in GOOD_OUTPUTS if said_of_output(each)] == []
 
 
-def test_the_language_is_that_of_the_seeds_whichever_it_is() -> None:
-    german = Task(
-        "s", "s", "Schreib eine Geschichte, die von der See und den Menschen erzählt.", ()
-    )
-    task_filter = TaskFilter(Filters(), [german])
-    assert (
-        task_filter.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", [])
-        is None
-    )
-    refused = task_filter.task("Write a poem for the birthday of a friend.", [])
-    assert refused is not None
-    assert refused.code == "wrong_language"
-
-
 REWRITINGS = {
     "No": "not_longer",
     "No.": "not_longer",
@@ -182,24 +167,6 @@ def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
 
 
 # In the methods
-
-
-def test_a_rejected_task_makes_room_for_the_next_one_and_is_kept_with_its_text(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(1))
-
-    def pairs(shown: list[dict[str, str]]) -> str:
-        bad = {"name": "photo", "instruction": "Say what is in the attached photo."}
-        return f"{jsonl(bad)}\n{good_pairs(shown)}"
-
-    made = study.naive_by(Teacher(pairs), filters=Filters(near_duplicate=False))
-    assert made.stats["new_tasks"] == 1
-    (reject,) = made.rejects
-    assert (reject["prompt"], reject["reason"]) == ("prompt 1", "needs_file")
-    assert reject["detail"] == "attached photo"
-    assert reject["text"] == "Say what is in the attached photo."
-    assert reject["request"] in made.exchanges()
 
 
 BAD = [

@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -157,29 +156,6 @@ def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path)
     assert len(one[1].examples) > 100
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-
-
-def test_two_processes_that_make_the_same_data_send_each_request_once(tmp_path):
-    with FakeOpenAI(Teacher()) as server:
-        root = tmp_path / "shared"
-        root.mkdir()
-        one, two = (root / name for name in ("one", "two"))
-        for each in (one, two):
-            each.mkdir()
-            (each / "cache").symlink_to(root / "cache")
-        processes = [
-            PROCESSES.Process(target=build, args=(each, server.base_url, 12)) for each in (one, two)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0]
-    assert max(Counter(call.headers[KEY] for call in server.calls).values()) == 1
-    folders = [f"data set {number}" for number in (1, 2)]
-    made = [[DataSet(at / each, root / "cache") for each in folders] for at in (one, two)]
-    assert contents(made[0]) == contents(made[1])
-    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {SECRET}"}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.contrasts import of_scores, of_verdicts
-from mini_lima.evaluation.declared_contrasts import parse, unknown
+from mini_lima.evaluation.declared_contrasts import parse
 from mini_lima.evaluation.measuring import Scores, Unit
 from mini_lima.statistics import holm
 from tests.evaluation.asked import contrasts, found
@@ -85,16 +85,6 @@ def test_by_hand():
     assert (found.difference, found.n) == (100 * 1.5 / 4, 4)
     assert found.p_value == 0.5  # two differences above 0: two of four signs do as well
     assert (found.lowest, found.highest) == (100 * 1.5 / 5, 100 * 2.5 / 5)
-
-
-def test_failures_can_undo_a_verdict_and_it_says_so():
-    cells = {
-        ("m", "baseline"): rows([1] * 30 + [None] * 70),
-        ("m", "naive"): rows([2] * 30 + [1] * 70),
-    }
-    (only,) = contrasts(cells, **few)
-    assert (only.verdict, only.lowest) == ("better", -40)
-    assert "failed could undo it" in only.words
 
 
 def scored(values, metric="words", failed=()):
@@ -181,11 +171,6 @@ def test_what_is_no_contrast_is_refused_in_a_line():
             parse(text)
     with pytest.raises(UserError, match=r"is the same as a - c: write that"):
         parse("(a - b) - (c - b)")
-
-
-def test_an_arm_that_is_not_there_is_named_with_the_one_that_is_meant():
-    (line,) = unknown(["improvd - baseline"], ["naive", "improved"])
-    assert "no arm improvd; did you mean improved?" in line
 
 
 preferences = st.lists(st.sampled_from([1, 1.5, 2, None]), min_size=6, max_size=6)

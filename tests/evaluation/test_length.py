@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
 from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
@@ -104,12 +103,3 @@ def test_for_any_other_list_it_is_not_defined(canonical, difficulties):
     twice = [*canonical, row("instruction 3", "another", "answer")]
     assert "several answers" in length_controlled(twice, difficulties, **few).undefined
     assert "df_gamed.csv is not here" in length_controlled(canonical, None, **few).undefined
-
-
-def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path):
-    path = tmp_path / "df_gamed.csv"
-    for content in (None, "", "a,b\n1,2\n"):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(UserError, match=r"df_gamed\.csv is not AlpacaEval's"):
-            length_controlled(canonical, path, **few)

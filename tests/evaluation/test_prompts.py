@@ -76,26 +76,6 @@ def test_every_shipped_annotator_is_followed():
             assert each.prompt[-1][0] == "user"
 
 
-def test_as_many_votes_as_pairs_or_none():
-    for said, votes in (
-        ("Output (a)\n" * 4 + "Output (b)", [1, 1, 1, 1, 2]),
-        ("\n".join(f"{k}. **Output (a)**" for k in range(5, 10)), [1] * 5),
-        ("\n".join(f"Example {k}: (b)" for k in range(5, 10)), [2] * 5),
-        (
-            "\n\n".join(
-                f"### Which is best for example {k}, Output (a) or Output (b)?:\nOutput (b)"
-                for k in range(5, 10)
-            ),
-            [2] * 5,
-        ),
-        ("Output (a)\n" * 6, [None] * 5),
-        ("Output (a)\n" * 4 + "Both", [None] * 5),
-        ("Output (a)\n" * 4 + "Output (b) is not related to the question.", [None] * 5),
-        ("", [None] * 5),
-    ):
-        assert load_shipped("alpaca_farm_greedy_gpt4").read(reply(said)) == votes
-
-
 VISIBLE = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from mini_lima.files import read_json, write_json
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
-from mini_lima.report.table import markdown, show, write_report
-from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
+from mini_lima.report.table import markdown, write_report
+from mini_lima.results import OverSeeds, PairedDifference, Together, write_cell
 from tests.report.records import (
     RECIPE,
     cell,
@@ -137,20 +137,6 @@ def test_seeds_that_failed_are_counted_and_said():
 
 
 METRICS = (("strict", "percent", (30.0, 34.5)), ("words", "words", (80.0, 120.0)))
-
-
-def test_other_measures_stand_in_a_table_of_their_own_with_all_that_qualifies_them(capsys):
-    second = judgement(31.5, 33.25, key="other_annotators.x", annotator="judge-2")
-    found = compare([cell(result=result(judges=[judgement(), second], metrics=METRICS))], Found())
-    report = markdown(found)
-    told = "34.5 [33.5, 35.5]<br>n 24, 0 failed<br>Δ +4.5 [−1.0, +9.0]"
-    assert f"| strict, % | small | 30.0 [29.0, 31.0]<br>n 24, 0 failed | {told} |" in report
-    assert "| words | small | 80.0 [79.0, 81.0]<br>n 24, 0 failed |" in report
-    assert "33.2 [28.2, 38.2]<br>n 46, 2 failed" in report.partition("win rate by judge-2, %")[2]
-    assert "win rate by judge-1, %" not in report, "it has the table of the study"
-    show(found)
-    printed = capsys.readouterr().out
-    assert "34.5 [33.5, 35.5]" in printed
 
 
 def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_are_there(tmp_path):

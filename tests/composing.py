@@ -1,7 +1,5 @@
 """The configuration as a command line composes it, without starting one."""
 
-import copy
-from functools import cache
 from pathlib import Path
 
 import hydra
@@ -14,17 +12,10 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 
 
-@cache
-def _composed(overrides: tuple[str, ...], conf: Path) -> DictConfig:
+def compose(*overrides: str, conf: Path = CONF) -> DictConfig:
     with hydra.initialize_config_dir(str(conf), version_base="1.3"):
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     return entry.without_hydra(composed)
-
-
-def compose(*overrides: str, conf: Path = CONF) -> DictConfig:
-    return copy.deepcopy(
-        _composed(overrides, conf) if conf == CONF else _composed.__wrapped__(overrides, conf)
-    )
 
 
 def configured(*overrides: str, conf: Path = CONF) -> Config:

@@ -1,5 +1,6 @@
 """The command line, as a person meets it: processes of their own, in a folder of their own."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -90,28 +91,35 @@ def test_a_grid_lists_what_is_missing_once_for_all_its_cells(tmp_path):
     ]
 
 
-def test_a_key_is_sent_and_written_nowhere(tmp_path):
-    key = "sk-test-7f3a9c1e5b8d2046"
+def test_secrets_are_sent_and_written_nowhere_whatever_a_server_repeats(tmp_path):
+    key, place = "sk-test-7f3a9c1e5b8d2046", "hunter2-Z9k4"
 
-    def repeat_the_key(call):
-        return refusal(401, "invalid_api_key", f"wrong key: {call.headers['authorization']}")
+    def repeat(call):
+        login = base64.b64encode(f"user:{key}".encode()).decode()
+        return refusal(401, "no", f"{call.path} {call.headers['authorization']} {login} \x1b[2J")
 
-    with FakeOpenAI(repeat_the_key) as server:
+    with FakeOpenAI(repeat) as server:
+        host = server.base_url.removesuffix("/v1")
         ended = run(
             tmp_path,
             "experiment=embedded",
             "teacher=openai",
-            f"teacher.base_url={server.base_url}",
+            f"teacher.base_url='{host}/${{oc.env:PLACE}}/v1'",
             "tracking.entity='${oc.env:OPENAI_API_KEY}'",
+            "hydra.verbose=true",
             OPENAI_API_KEY=key,
+            PLACE=place,
         )
     assert ended.returncode == 2
     assert server.calls[0].headers["authorization"] == f"Bearer {key}"
+    assert server.calls[0].path == f"/{place}/v1/chat/completions"
     assert "check the key in OPENAI_API_KEY" in ended.stderr
-    assert key not in ended.stdout + ended.stderr
-    written = files_in(tmp_path)
-    assert any(file.endswith("cell.json") for file in written)
-    assert [file for file in written if key.encode() in (tmp_path / file).read_bytes()] == []
+    files = [tmp_path / file for file in files_in(tmp_path)]
+    assert any(file.name == "cell.json" for file in files)
+    said = {"output": ended.stdout + ended.stderr}
+    said |= {str(file): file.read_bytes().decode("latin-1") for file in files}
+    for secret in (key, place, "\x1b[2J", base64.b64encode(b"user:sk-test").decode()):
+        assert [where for where, text in said.items() if secret in where + text] == []
 
 
 def test_a_plan_lists_the_stages_of_every_cell_and_what_they_lack_and_leaves_nothing(tmp_path):
@@ -128,6 +136,15 @@ def test_a_plan_lists_the_stages_of_every_cell_and_what_they_lack_and_leaves_not
     begins = [f"qwen-tiny-improved+optimizer.lr={rate}+" for rate in ("1e-05", "2e-05")]
     assert [name[: len(begin)] for name, begin in zip(named, begins, strict=True)] == begins
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_nobody_can_read_is_made_all_the_same(tmp_path):
+    command = f"exec {sys.executable} {ROOT / 'run.py'} experiment=embedded plan=true >&-"
+    environment = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_help_shows_every_option_and_commands_to_start_from(tmp_path):

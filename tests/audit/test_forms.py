@@ -76,6 +76,7 @@ def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
             ("{hn}\n{fn}\n{fn}\n", "no row for our model, only for no name, no name"),
             ("{h}\n{f}\n{f}\n", "2 rows for our model"),
             ("{h}\nx,1\ny,2\n", "no row for our model, only for x, y"),
+            ("{h}\nx,1\n" + "y,2\n" * 200, "only for x, y, y, and 198 more"),
         )
     ):
         folder = Made(n=20).into(tmp_path / str(number))

@@ -70,7 +70,7 @@ def test_figures_and_order_are_the_librarys(
     assert all(stated.agrees for stated in report.stated)
     assert {"win_rate", "n_total", "n_draws", "avg_length"} <= {s.figure for s in report.stated}
     assert report.found.n_total + report.missing.n == n
-    assert report.reuse.n_batches == report.reuse.n_stretches
+    assert (report.reuse.n_passes <= 1, report.reuse.n_of_others) == (True, 0)
 
     order, rows = find_order(found)
     if order.seed == seed:
@@ -142,12 +142,19 @@ def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
     assert (usual.reuse.n_repeated, again.reuse.n_repeated) == (0, 7)
     assert again.n_instructions == usual.n_instructions
 
-    def interleave(rows):
-        for row in rows[::3]:
-            row["preference_time_per_example"] = 0.7712345
+    def interleave(every):
+        def change(rows):
+            for row in rows[:240:every]:
+                row["preference_time_per_example"] = 0.7712345
+            return rows[:240]
 
-    edit(folder, "annotations.json", interleave)
-    assert any("several passes" in finding.text for finding in findings(read(folder)))
+        return change
+
+    # A few that failed at first and were asked again are no mixture.
+    for every, is_mixed in ((24, False), (3, True)):
+        edit(folder, "annotations.json", interleave(every))
+        told = [finding.text for finding in findings(read(folder))]
+        assert any("several passes" in text for text in told) is is_mixed
 
 
 def test_files_that_do_not_belong_together_are_noticed(folder):

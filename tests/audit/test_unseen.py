@@ -107,4 +107,4 @@ def test_names_cannot_command_a_terminal(tmp_path):
     (folder / "leaderboard.csv").unlink()
     found = report(folder)
     assert all(each.isprintable() for each in as_text([found], None).split("\n"))
-    assert found.model == "mine [2J"
+    assert found.model == r"mine\x1b[2J\x07"

@@ -95,3 +95,45 @@ def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_p
 
     kinds = ("ext4", "nfs4", "xfs", "fuse.sshfs")
     assert [journal_when_opened_on(kind) for kind in kinds] == ["wal", "delete", "delete", "delete"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "UPDATE responses SET response = replace(response, 'hi', 'ho')",
+        "UPDATE responses SET response = CAST(x'ff' AS TEXT)",
+        "UPDATE responses SET request = replace(request, 'hello', 'hullo')",
+    ],
+)
+def test_a_damaged_answer_is_none_and_the_next_one_takes_its_place(tmp_path, caplog, damaged):
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path, "e") as cache:
+        cache.put(QUESTION, answer("hi"))
+        cache.put(LONG, answer("long"))
+        cache._database.execute(f"{damaged} WHERE request_key = '{QUESTION.key}'")
+        assert cache.get(QUESTION) is cache.entry(QUESTION.key) is None
+        assert QUESTION.key in caplog.text
+        [fault], unknown = response_cache.damage(path)
+        assert QUESTION.key in fault
+        assert unknown == 0
+        assert cache.put(QUESTION, answer("again"))
+        assert cache.entry(QUESTION.key).response == answer("again")
+        cache._database.execute("DROP TABLE checksums")  # as an earlier version has left it
+    assert response_cache.damage(path) == ([], 2)
+    with ResponseCache(path, "e") as cache:
+        assert cache.entry(QUESTION.key).response == answer("again")
+
+
+def test_pages_that_cannot_be_read_are_one_line(tmp_path):
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path, "e") as cache:
+        for request in questions(*map(str, range(200))):
+            cache.put(request, answer("x" * 500))
+    content = bytearray(path.read_bytes())
+    content[5_000:100_000] = b"\xff" * 95_000
+    path.write_bytes(content)
+    assert response_cache.damage(path)[0]
+    with ResponseCache(path, "e") as cache:
+        for request in questions(*map(str, range(200))):
+            with contextlib.suppress(UserError):  # one line, and no error of SQLite's
+                assert cache.get(request) in (None, (answer("x" * 500), {}))

@@ -19,6 +19,7 @@ from mini_lima.chat import (
     read_cassette,
     write_cassette,
 )
+from mini_lima.chat.recordings import sha256_of
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.store.stages import Store, walk
@@ -87,6 +88,7 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path):
         (line(response=None), "response: a failed call"),
         (line(response={"status_code": 500, "body": {}}), "failed call"),
         (line(error={"code": "x"}), "failed call"),
+        (line(sha256=sha256_of("another")), "the answer was changed after it was recorded"),
         (line(response={"status_code": 200, "body": {}}), r"response\.body is no chat completion"),
     ):
         path.write_text(f"\n{bad}\n")
@@ -114,6 +116,7 @@ def data_sets(store, server_url):
         *("experiment=embedded", "teacher=local", "teacher.model=fake", f"store={store}"),
         *(f"teacher.base_url={server_url}", "tracking=disabled"),
         "data.steps.self_instruct.filters.near_duplicate=false",
+        "data.least_used=0",
     )
     return [each for each in walk(pipeline.build_cell(config, {}).last) if each.name == "data"]
 

@@ -151,6 +151,20 @@ def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout
             from_file(file=file, layout=layout)
 
 
+def test_every_column_is_a_part_of_the_conversation_or_named_with_how_many_rows_have_it(
+    tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    rows = [
+        {"prompt": "Q", "response": "A", "input": "I", "history": [["q", "a"]], "score": n or None}
+        for n in range(3)
+    ]
+    (*_, last) = examples_of(tmp_path, rows)
+    assert (last.input, last.history, last.fields) == ("I", (("q", "a"),), {"score": 2})
+    (line,) = caplog.messages
+    assert line.endswith(": score (2)")
+
+
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
@@ -178,6 +192,20 @@ def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
         with pytest.raises(UserError) as found:
             from_file(file=file)
         assert f"{file}: line 2: {told}" in str(found.value)
+
+
+def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
+    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 8
+    told = complaint(tmp_path, [*ALPACA, *bad])
+    assert "16 of 19 rows" in told
+    assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: must not be blank"
+    assert len(told.splitlines()) == 12
+    assert told.endswith("and 6 more")
+    file = tmp_path / "rows.jsonl"
+    report = from_file(file=file, unreadable="drop")
+    assert len(report.examples) == 3
+    assert [each.reason for each in report.rejects].count("output: must not be blank") == 8
+    assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 
 def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from mini_lima.chat import Endpoint, Reply
+from mini_lima.chat import ChatMode, Endpoint, Reply
 from mini_lima.data.filters import Filters, TaskFilter, new_instances
 from mini_lima.data.seeds import Instance, Task
+from mini_lima.errors import UserError
+from tests.chat.batches import FakeBatches
 from tests.chat.server import Answer, Call, FakeOpenAI, completion
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import (
@@ -17,6 +19,7 @@ from tests.data.teachers import (
     Teacher,
     good_instances,
     good_pairs,
+    good_rewriting,
     instance,
     jsonl,
     seed_rows,
@@ -129,7 +132,7 @@ EXAMPLE = {"name": "task_0", "instruction": "Do number 0."}
         (jsonl(*(TASK_3 | each for each in FIVE)), FIVE, {}),
         (jsonl(*FIVE[:2]), FIVE[:2], {"3 of 5 instances missing": 1}),
         ("No.", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
-        ("", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
+        ("", [], {"empty reply": 1, "5 of 5 instances missing": 1}),
         (jsonl(*FIVE, instance("six"), instance("seven")), FIVE, {"wrong_number": 2}),
         (jsonl(*FIVE, *FIVE[:2]), FIVE, {"instance occurs twice": 2}),
         (jsonl(*FIVE[:4], {"input": "x"}), FIVE[:4], {"output in JSON": 1, "missing": 1}),
@@ -173,6 +176,50 @@ def test_a_cut_reply_gives_its_whole_instances_and_says_that_it_was_cut(study: S
     assert Counter(each.source for each in made.examples)["prompt 3"] == 4
     assert made.reasons["prompt 3: reply cut off"] == 1
     assert made.reasons["prompt 3: 1 of 5 instances missing"] == 1
+
+
+def silent(asked: object) -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("teacher", "told"),
+    [
+        (Teacher(silent, silent, silent), "prompt 1: 0 of the 3 .*6 × empty reply"),
+        (Teacher(more=lambda asked: "no"), "prompt 2: 0 of the 6 .*3 × no whole JSON"),
+        (Teacher(new=silent), "prompt 3: 0 of the 15 .*3 × empty reply"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_a_teacher_that_brings_too_little_fails_the_step_and_says_why_by_count(
+    study: Study, teacher: Teacher, told: str, mode: ChatMode
+) -> None:
+    study.least_used = 0.5
+    with FakeOpenAI(teacher) as server:
+        FakeBatches(server)
+        endpoint = Endpoint("fake", server.base_url, max_retries=0, mode=mode, batch_poll=0.01)
+        with pytest.raises(UserError, match=told):
+            study.naive(endpoint)
+
+
+def test_less_than_all_is_kept_and_goes_on_to_the_data_sets_made_of_it(study: Study) -> None:
+    def first_only(prompt: str) -> str:
+        return "" if "Do number 0" in prompt else good_rewriting(prompt)
+
+    study.least_used = 0.5
+    with study.taught_by(Teacher(more=silent, longer=first_only)) as endpoint:
+        with pytest.raises(UserError, match="prompt 2: 0 of the 6"):
+            study.naive(endpoint)
+        study.least_used = 0.0
+        naive = study.naive(endpoint)
+        improved = study.improved(naive, endpoint)
+    (short,) = naive.stats["shortfalls"]
+    assert (short["prompt"], short["asked_for"], short["used"]) == ("prompt 2", 6, 0)
+    own, before = improved.stats["shortfalls"]
+    assert (own["step"], own["asked_for"]) == ("lengthen", 18)
+    assert own["used"] == len(improved.examples) == 18 - own["reasons"]["empty reply"]
+    assert before == short
+    assert "prompt 2: 0 of the 6 asked for are used" in (improved.folder / "card.md").read_text()
 
 
 # Any reply

@@ -37,11 +37,13 @@ def cell(tmp_path):
             write_json(folders[who] / "model_outputs.json", rows)
             folders[f"{who}_metrics"] = root / f"{who}-metrics"
             folders[f"{who}_metrics"].mkdir()
+            write_json(folders[f"{who}_metrics"] / "stage.json", {})
             measure(folders[f"{who}_metrics"], rows, UNITS if metrics is None else metrics)
         for which in ("baseline", "sft"):
             for key, judge in judges.items():
                 folders[which, key] = root / f"{which}-{key.rpartition('.')[2]}"
                 folders[which, key].mkdir()
+                write_json(folders[which, key] / "stage.json", {})
                 annotate(
                     folders[which, key],
                     model_outputs=folders[which],
@@ -141,7 +143,7 @@ def measure(folder, answers, units):
 
 def contrasts(cells):
     cells = with_distinct_judges(cells)
-    return sweep.contrasts(cells, measures_of(cells))
+    return sweep.contrasts(cells, measures_of(cells)[0])
 
 
 def test_every_number_is_a_row_with_its_interval_n_and_failures(cell):

@@ -65,6 +65,13 @@ def test_a_login_is_a_key_or_an_entry_for_that_very_server(monkeypatch, tmp_path
     assert lacks(config, to_do={"tracking"}) == []
 
 
+def test_variables_with_which_no_request_can_be_sent_are_named_once_for_all_who_would(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    found = lacks(configured(), to_do={"teacher", "annotations", "tracking"})
+    assert [line for line in found if "SSL_CERT_FILE=/nowhere.pem" in line] == found[1:2]
+    assert lacks(configured("experiment=embedded")) == []
+
+
 def test_a_missing_compiler_is_found_before_training_and_only_then(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))

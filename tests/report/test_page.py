@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mini_lima.experiment.sweep import compare
+from mini_lima.experiment.sweep import compare, summarise
 from mini_lima.files import read_json, write_json
 from mini_lima.report.page import as_page, write_page
 from mini_lima.report.page.data import gather
@@ -114,6 +114,16 @@ def test_no_text_of_models_data_or_configuration_becomes_markup(tmp_path):
     assert "\x00" not in seen.said
 
 
+def test_the_report_is_there_before_anything_is_printed(sweep, monkeypatch):
+    def fail(comparison):
+        assert {path.name for path in sweep.glob("report.*")} > {"report.html", "report.md"}
+        raise BrokenPipeError
+
+    monkeypatch.setattr("mini_lima.report.table.show", fail)
+    with pytest.raises(BrokenPipeError):
+        summarise([sweep], into=sweep)
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_what_the_store_has_lost_is_said_and_the_rest_is_there(sweep, tmp_path, damaged):
     comparison = compare([sweep])
@@ -130,7 +140,7 @@ def test_what_the_store_has_lost_is_said_and_the_rest_is_there(sweep, tmp_path, 
         "14.8 [9.8, 19.8]",
     ):
         assert line in said
-    assert ("it is damaged" in said) is damaged
+    assert ("stage.json has another content" in said) is damaged
 
 
 def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(sweep):

@@ -1,6 +1,8 @@
 """The store looked into and tidied, from the command line."""
 
+import hashlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -10,9 +12,12 @@ import pytest
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
+from mini_lima.experiment import cell
+from mini_lima.experiment.time_estimates import Experience
 from mini_lima.store import index
 from mini_lima.store.lock import locked
 from mini_lima.store.stages import Stage, Store, walk
+from tests.harm import BAD
 
 
 def write(output_dir: Path, text: str, before: Path | None = None) -> None:
@@ -87,7 +92,7 @@ def test_without_the_folder_of_a_run_its_own_stages_go_and_shared_ones_stay(stud
 
 
 def test_a_stage_that_somebody_is_at_is_left_alone_and_so_is_their_work(study, capsys):
-    (item,) = (each for each in index.take(study.store.root) if not each.users)
+    (item,) = (each for each in index.take(study.store.root).items if not each.users)
     key = item.fingerprint[:12]
     folder = study.store.root / "write"
     for name in (f".partial/{key}-1", f".work/{key}", ".work/0123456789ab"):
@@ -117,7 +122,7 @@ def waiting(caplog, work) -> threading.Thread:
 
 def test_a_run_that_begins_while_something_is_pruned_finds_out_that_it_is_gone(study, caplog):
     wanted = stage("nobody's")
-    (item,) = (each for each in index.take(study.store.root) if not each.users)
+    (item,) = (each for each in index.take(study.store.root).items if not each.users)
 
     def run() -> None:
         study.cell("third", "unfinished", [wanted])
@@ -143,7 +148,8 @@ def test_what_a_run_needs_that_began_before_anything_was_removed_stays(study, ca
         folder.mkdir()
         needed = {"write": str(study.store.path(stage("nobody's")))}
         (folder / "cell.json").write_text(json.dumps({"stages": needed}))
-        (study.store.root / index.CELLS / "third").write_text(str(folder))
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        (study.store.root / index.CELLS / name).write_text(str(folder))
     pruning.join(20)
     assert study.left() == {"second", "shared", "nobody-s"}
 
@@ -165,3 +171,46 @@ def test_a_store_that_nothing_can_be_written_into_is_said(tmp_path):
     with pytest.raises(UserError, match="nothing can be written there") as told:
         index.register(tmp_path / "file" / "store", tmp_path)
     assert f"store={tmp_path / 'file' / 'store'}" in str(told.value)
+
+
+@pytest.mark.parametrize("harm", BAD.values(), ids=BAD.keys())
+def test_a_bad_record_is_named_and_passed_over(study, capsys, harm):
+    (bad,) = study.store.root.glob("write/nobody-s-*/stage.json")
+    bad.unlink()
+    harm(bad)
+    told = study.ask(capsys, "list").splitlines()
+    assert [line for line in told if "nobody-s" in line] == [told[-2]]
+    assert str(bad) in told[-2]
+    assert "3 stages" in told[-3]
+    assert told[-1] == "1 passed over"
+    assert Experience(study.store).passed_over == index.take(study.store.root).passed_over
+    assert "nothing to remove" in study.ask(capsys, "prune")
+    assert main(["store", "verify", "--store", str(study.store.root)]) == 2
+    assert str(bad) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("harm", BAD.values(), ids=BAD.keys())
+def test_what_a_run_uses_whose_record_is_bad_is_not_removed(study, capsys, harm):
+    record = study.root / "runs/first/cell.json"
+    record.unlink()
+    harm(record)
+    assert "1 passed over" in study.ask(capsys, "list")
+    assert main(["store", "prune", "--yes", "--store", str(study.store.root)]) == 2
+    assert str(record) in capsys.readouterr().err
+    assert study.left() == {"first", "second", "shared", "nobody-s"}
+    assert cell.stages_before(record.parent) == {}
+    shutil.rmtree(record.parent)
+    study.ask(capsys, "prune", "--yes")
+    assert study.left() == {"second", "shared"}
+
+
+def test_verifying_reads_everything_and_names_what_to_remove(study, capsys):
+    assert "4 stages were read, no damage found" in study.ask(capsys, "verify")
+    (file,) = study.store.root.glob("write/shared-*/text")
+    before = file.stat()
+    file.write_text("Shared")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert main(["store", "verify", "--store", str(study.store.root)]) == 2
+    said = capsys.readouterr().err
+    assert f"{file.parent} is damaged: text has another content" in said
+    assert "remove the folder" in said

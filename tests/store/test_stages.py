@@ -19,6 +19,7 @@ import pytest
 
 import mini_lima
 from mini_lima.errors import UserError
+from mini_lima.store.contents import damage
 from mini_lima.store.fingerprint import digest
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
@@ -259,9 +260,8 @@ def finished_by_another_node(output_dir: Path, *, theirs: Path, target: Path) ->
 
 
 def test_who_comes_second_takes_what_the_first_has_made(tmp_path: Path, caplog: Any) -> None:
-    theirs, store = tmp_path / "theirs", Store(tmp_path / "store")
-    theirs.mkdir()
-    (theirs / "text").write_text("theirs")
+    store = Store(tmp_path / "store")
+    theirs = Store(tmp_path / "other").build(Stage("work", "theirs", write, {"text": "theirs"}))
     settings = {"theirs": theirs, "target": tmp_path}
     stage = Stage("work", "done twice", finished_by_another_node, settings=settings)
     settings["target"] = store.path(stage)
@@ -479,3 +479,74 @@ def test_what_a_failed_attempt_left_in_its_work_folder_is_there_for_the_next_and
     (folder / "from the first attempt").touch()
     assert (store.build(stage) / "counted").read_text() == "0 1 2 from the first attempt"
     assert not list(tmp_path.glob("count/.work/*"))
+
+
+# Damage
+
+
+def flip(file: Path) -> None:
+    """Change a bit, as a disk would: neither size nor time tell."""
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda folder: (folder / "text").write_text("seed"), "text has 4 bytes instead of 10"),
+        (lambda folder: (folder / "text").write_text("weed tasks"), "text has another content"),
+        (lambda folder: (folder / "text").unlink(), "text is gone"),
+        (lambda folder: (folder / "generation_config.json").touch(), "_config.json was added"),
+        (lambda folder: flip(folder / "stage.json"), "stage.json has another"),
+        (lambda folder: (folder / "stage.json").unlink(), "stage.json cannot be read"),
+    ],
+)
+def test_what_is_damaged_is_not_used(tmp_path: Path, harm: Any, named: str) -> None:
+    needed = Stage("data", "naive", write, {"text": "seed tasks"})
+    folder = Store(tmp_path).build(needed)
+    harm(folder)
+    for stage in (needed, Stage("sft", "naive", write, {}, {"model": needed})):
+        store = Store(tmp_path)
+        with pytest.raises(UserError) as caught:
+            store.build(stage)
+        assert str(folder) in str(caught.value)
+        assert named in str(caught.value)
+        assert store.executed == []
+    shutil.rmtree(folder)
+    assert (Store(tmp_path).build(needed) / "text").read_text() == "seed tasks"
+
+
+def test_a_copy_is_as_good_and_a_flipped_bit_is_found_by_reading(tmp_path: Path) -> None:
+    stage = Stage("data", "naive", write, {"text": "seed tasks"})
+    Store(tmp_path / "one").build(stage)
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    folder = Store(tmp_path / "two").build(stage)
+    assert damage(folder, content=True) == []
+    flip(folder / "text")
+    assert damage(folder, content=True) == ["text has another content"]
+
+
+def test_a_stage_of_before_files_were_listed_is_used_and_others_may_write_where_they_must(
+    tmp_path: Path,
+) -> None:
+    def in_a_folder(output_dir: Path) -> None:
+        (output_dir / "wandb").mkdir()
+
+    store = Store(tmp_path)
+    for stage in (
+        Stage("data", "naive", write),
+        Stage("tracking", "naive", in_a_folder, unchecked=("wandb",)),
+    ):
+        folder = store.build(stage)
+        if stage.unchecked:
+            (folder / "wandb" / "run.synced").touch()
+            assert damage(folder) == []
+        else:
+            record = json.loads((folder / "stage.json").read_text())
+            del record["contents"]
+            (folder / "stage.json").write_text(json.dumps(record))
+            (folder / "text").write_text("other")
+            assert damage(folder) is None
+        assert store.build(stage) == folder

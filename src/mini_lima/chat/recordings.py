@@ -7,11 +7,12 @@ network and under the same fingerprints.
 
 A line of a cassette joins what OpenAI's batch interface calls an input line (``custom_id``,
 ``method``, ``url``, ``body``) with its output line (``response``, ``error``), so that either half
-can be cut out and given to any engine that speaks it. ``custom_id`` is the request's key: a line
-proves by itself that its answer belongs to its request. Lines are sorted by key and written in one
+can be cut out and given to any engine that speaks it. ``custom_id`` is the request's key and
+``sha256`` that of the answer: a line proves by itself what was asked and answered. Lines are sorted by key and written in one
 canonical form, so equal recordings are equal files.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,15 +20,8 @@ from typing import Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.requests import (
-    METHOD,
-    URL,
-    CassetteEntry,
-    ChatRequest,
-    canonical_json,
-    parse,
-    read_reply,
-)
+from mini_lima.chat.replies import CassetteEntry, parse, read_reply
+from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_text
 
@@ -52,6 +46,7 @@ def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
                 "sample": entry.request.sample,
                 "response": {"status_code": 200, "request_id": None, "body": entry.response},
                 "error": None,
+                "sha256": sha256_of(entry.response),
             }
             | ({} if entry.endpoint is None else {"endpoint": entry.endpoint})
         )
@@ -82,7 +77,7 @@ def read_entries(path: Path) -> list[CassetteEntry]:
         if not line.strip():
             continue
         try:
-            entry = _entry(parse(line))
+            entry = _entry(parse(line.decode()))
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from error
         key = entry.request.key
@@ -94,6 +89,11 @@ def read_entries(path: Path) -> list[CassetteEntry]:
         first_seen[key] = number
         entries.append(entry)
     return entries
+
+
+def sha256_of(response: Any) -> str:
+    """Return the checksum of the body of an answer."""
+    return hashlib.sha256(canonical_json(response).encode()).hexdigest()
 
 
 def _entry(row: Any) -> CassetteEntry:
@@ -116,6 +116,11 @@ def _entry(row: Any) -> CassetteEntry:
             pass
         case _:
             raise ValueError("response: a failed call: a cassette holds answers only")
+    if "sha256" in row and row["sha256"] != sha256_of(response):
+        raise ValueError(
+            "the answer was changed after it was recorded: record it again, or, if that is what"
+            " you want, take sha256 out of the line"
+        )
     try:
         read_reply(key, response, cached=True)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,10 +9,12 @@ from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
 
+from mini_lima.chat import address_faults, key_variable_faults
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
+    Dialect,
     Engine,
     Precision,
     Weights,
@@ -20,6 +23,9 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts, metrics
 from mini_lima.sft import optimizers
 from mini_lima.workers.launch import AUTO
+
+LARGEST = 2**63 - 1
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def faults(config: Config) -> list[str]:
@@ -34,9 +40,33 @@ def _out_of_range(node: Any, prefix: str) -> Iterator[str]:
         for below, each in value.items() if isinstance(value, dict) else [("", value)]:
             if is_dataclass(each):
                 yield from _out_of_range(each, f"{key}.{below}." if below else f"{key}.")
+        if found := [*_impossible(key, value)]:
+            yield from found
+            continue
+        if hint == list[str] and not all(isinstance(each, str) for each in value):
+            yield f"{key}={value}: must be a list of texts"
         for bound in _bounds(hint):
             if isinstance(value, int | float) and not _within(value, bound):
                 yield f"{key}={value}: must be {_said(bound)}"
+
+
+def _impossible(key: str, value: Any) -> Iterator[str]:
+    """What is nowhere a number or a text that can be used, in ``value`` and all below it."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from _impossible(f"{key}.{name}", inner)
+        case list():
+            for number, inner in enumerate(value):
+                yield from _impossible(f"{key}[{number}]", inner)
+        case float() if not math.isfinite(value):
+            yield f"{key}={value}: must be a finite number"
+        case float() if value == 0 and math.copysign(1, value) < 0:
+            yield f"{key}={value}: write 0, which is the same"
+        case int() if abs(value) > LARGEST:
+            yield f"{key}={hex(value):.24}…: must be a number of at most 64 bits"
+        case str() if UNUSABLE.search(value):
+            yield f"{key}: holds NUL or half a character, which no path and no text can"
 
 
 def _bounds(hint: Any) -> Iterator[Interval]:
@@ -74,6 +104,7 @@ def _choices(config: Config) -> Iterator[str]:
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
     yield from _money(config)
+    yield from _template_kwargs(config)
     yield from _metrics(config)
     yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
     yield from judges.faults(config)
@@ -87,9 +118,23 @@ def _metrics(config: Config) -> Iterator[str]:
             yield str(error)
 
 
+def _template_kwargs(config: Config) -> Iterator[str]:
+    given = config.model.template_kwargs
+    for name in given:
+        if not name.isidentifier() or name in ("messages", "add_generation_prompt"):
+            yield f"model.template_kwargs.{name}: cannot be given to a chat template"
+    engine = config.evaluation.engine
+    if given and engine.name is Engine.openai and engine.dialect is Dialect.openai:
+        yield (
+            "model.template_kwargs: a server is told them in the dialect vllm alone: set"
+            " evaluation.engine.dialect=vllm, or choose evaluation/engine=transformers"
+        )
+
+
 def _money(config: Config) -> Iterator[str]:
     for name, chat in config.chats().items():
-        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
+        found = (*chat.faults(), *chat.taken(), *address_faults(chat.base_url))
+        yield from (f"{name}.{fault}" for fault in found)
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
         yield from (f"prices.{model}{fault}" for fault in prices.faults())
@@ -127,6 +172,8 @@ def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     engine = config.evaluation.engine
+    found = (*key_variable_faults(engine.api_key_env), *address_faults(engine.base_url))
+    yield from (f"evaluation.engine.{fault}" for fault in found)
     if engine.name is Engine.transformers:
         return
     if (engine.base_url is None) == (engine.command is None):
@@ -141,6 +188,12 @@ def _engine(config: Config) -> Iterator[str]:
             )
 
 
+def _is_place(text: str) -> bool:
+    """Whether ``text`` is ``host:port``, the host of IPv6 in brackets."""
+    place = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    return place is not None and 0 < int(place[1]) < 65536
+
+
 def _is_command(text: str) -> bool:
     try:
         return bool(shlex.split(text))
@@ -150,6 +203,8 @@ def _is_command(text: str) -> bool:
 
 def _contrasts(config: Config) -> Iterator[str]:
     for text in config.contrasts:
+        if not isinstance(text, str):
+            continue  # is named among the values
         try:
             declared_contrasts.parse(text)
         except UserError as error:
@@ -183,10 +238,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
-    if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):
+    if config.launch.nodes > 1 and not _is_place(config.launch.rendezvous or ""):
         yield (
             f"launch.nodes={config.launch.nodes}: needs launch.rendezvous=host:port of this"
-            " machine, as the others reach it"
+            " machine, as the others reach it, with a port from 1 to 65535"
         )
     if config.deepspeed.zero_stage == 0 and config.sft.precision is Precision.bf16:
         yield (

@@ -19,6 +19,7 @@ cell. Where the hub does not answer, a branch is at the commit that it was at th
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError
 from mini_lima.files import replaced
 from mini_lima.store.fingerprint import content_hash
@@ -93,8 +95,13 @@ def local_file(source: str, revision: str = "main") -> Path:
             raise UserError(f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>")
         return _hub_file(named["id"], named["file"], named["revision"] or revision, "dataset")
     embedded = source.startswith("embedded:")
-    path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
-    if not path.exists():
+    try:
+        path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError) as error:  # too long, in a folder of others, of no user here
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{source}: no such file can be had ({reason})") from error
+    if not is_there:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
@@ -169,7 +176,7 @@ def model(source: str, revision: str) -> Path | HubModel:
     Raises:
         UserError: neither a folder with a model nor one that the hub, or its cache here, knows.
     """
-    if source.startswith(("embedded:", "/", "./", "../", "~")) or Path(source).is_dir():
+    if source.startswith(("embedded:", "/", "./", "../", "~")) or os.path.isdir(source):
         folder = local_file(source)
         if not (folder / "config.json").is_file():
             raise UserError(f"model {source}: no config.json there, so it is not a model's folder")
@@ -244,7 +251,7 @@ def _write_rows(
     """
     import datasets
 
-    from mini_lima.data.tables import plain
+    from mini_lima.tables import plain
 
     configs = datasets.get_dataset_config_names(where, revision=commit)
     config = _chosen("configuration", config, configs, "default")
@@ -290,6 +297,9 @@ def _reach(repository: str, commit: str, kind: str) -> None:
 def _reason(error: BaseException) -> str:
     """What stood between us and the hub, in a few words."""
     from huggingface_hub import errors
+
+    for fault in environment_faults():
+        return fault
 
     told = {
         errors.HFValidationError: "neither a path here nor a name on the hub",

@@ -8,7 +8,7 @@ a cell needs is not taken from it.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,18 +25,18 @@ from mini_lima.experiment import preflight, time_estimates
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
-from mini_lima.files import read_json
 from mini_lima.report import wandb_run
 from mini_lima.results import (
     CELL,
     RESULT,
     CellRecord,
+    Cost,
     Folders,
     cost_of,
     read_result,
     write_cell,
 )
-from mini_lima.store import index
+from mini_lima.store import contents, index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,11 @@ UP_TO: dict[Until | None, tuple[str, ...]] = {
 def stages_before(folder: Path) -> dict[str, str]:
     """Return the stages that the record in ``folder`` names, if there is one, of any version."""
     path = folder / CELL
-    return dict(read_json(path).get("stages", {})) if path.is_file() else {}
+    try:
+        return index.stages_in(path) if path.is_file() else {}
+    except UserError as error:
+        log.warning("%s: what it names is not kept from being pruned", error)
+        return {}
 
 
 def run(
@@ -145,10 +149,12 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
     try:
-        stages = walk(pipeline.build_cell(config, resolved).last)
+        cell = pipeline.build_cell(config, resolved)
+        stages = walk(cell.last)
         onto.add(name, stages, store)
         onto.budget_usd = config.budget_usd
-        onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
+        to_do = _to_do(stages, store)
+        onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, _checks(cell, store)))
     except UserError as error:
         _say(str(error), logged)
         onto.exit_code = 2
@@ -199,7 +205,12 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
         )
     record = _laid_out(record, cell, store)  # finished stages may have another label
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk(cell.last)}
-    costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}
+    costs: dict[str, Cost] = {}
+    for name, path in ledgers.items():
+        try:
+            costs |= {name: cost_of(path)} if path.is_file() else {}
+        except UserError as error:  # of a stage that nothing was made from just now
+            log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
         for stage in cell.last:
@@ -233,6 +244,7 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
     try:
         cell = pipeline.build_cell(config, resolved)
         to_do = _to_do(walk(cell.last), store)
+        lookups += _checks(cell, store)
         # Reads what the steps will read: files, seeds, prompts.
         lookups.append(partial(Forecasts(store).of, cell.parts["data"]))
     except UserError as error:  # the first of its faults; the lookups below name them all
@@ -248,6 +260,11 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         raise fault
     assert cell is not None
     return cell
+
+
+def _checks(cell: pipeline.Cell, store: Store) -> list[Callable[[], None]]:
+    """Calls that refuse what is damaged of the finished stages that the cell goes on from."""
+    return [partial(contents.check, folder) for folder in store.reads(cell.last)]
 
 
 def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:

@@ -6,6 +6,7 @@ chat template show here in a second instead of in the answers of a trained model
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.config import sources
+from mini_lima.data.examples import read_examples, row_of
 from mini_lima.errors import UserError
-from mini_lima.files import read_jsonl
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
+from mini_lima.store import contents
+from mini_lima.text import GREEN, as_line, visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BRACKETS = ("⟦", "⟧")
-GREEN = ("\x1b[32m", "\x1b[0m")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,6 +41,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--revision", default="main", help="of a model on the hub")
     parser.add_argument("--chat-template", help="file to use as model.chat_template")
+    parser.add_argument(
+        "--template-kwargs", type=json.loads, help="as model.template_kwargs, in JSON"
+    )
     parser.add_argument(
         "--data", type=Path, help="folder of the data set (default: the newest in the store)"
     )
@@ -58,9 +63,9 @@ def _run(options: argparse.Namespace) -> str:
     found = sources.model(options.model, options.revision)
     template = options.chat_template and sources.local_file(options.chat_template)
     if isinstance(found, sources.HubModel):
-        tokenizer = load_tokenizer(found.id, found.commit, template)
+        tokenizer = load_tokenizer(found.id, found.commit, template, options.template_kwargs)
     else:
-        tokenizer = load_tokenizer(found, None, template)
+        tokenizer = load_tokenizer(found, None, template, options.template_kwargs)
     return "\n".join(
         preview(
             options.data or _newest(options.store),
@@ -101,7 +106,9 @@ def preview(
     file = data / "examples.jsonl"
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    rows = read_jsonl(file)
+    if (data / contents.STAGE).exists():
+        contents.check(data)
+    rows = [row_of(example) for example in read_examples(data)]
     if missing := set(ids or ()) - {row["id"] for row in rows}:
         raise UserError(f"{data}: no example {min(missing)!r}")
     rendered = {row["id"]: batches.conversation(row, template, turns) for row in rows}
@@ -109,7 +116,7 @@ def preview(
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
         counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
-        yield f"example {name}: {counts}"
+        yield as_line(f"example {name}: {counts}")
         yield marked(each, template.tokenizer, marks)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
@@ -124,9 +131,7 @@ def marked(
     text = ""
     for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
-        shown = "".join(
-            c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in decoded
-        )
+        shown = visible(decoded)
         text += f"{marks[0]}{shown}{marks[1]}" if supervised else shown
     return text
 
@@ -148,7 +153,7 @@ def _summary(conversations: Sequence[Conversation], max_length: int) -> Iterator
 
 
 def _newest(store: Path) -> Path:
-    finished = list(store.glob("data/*/examples.jsonl"))
+    finished = [file for file in store.glob("data/*/examples.jsonl") if file.is_file()]
     if not finished:
         raise UserError(f"{store}: no finished data set there; give its folder with --data")
     return max(finished, key=lambda file: file.stat().st_mtime_ns).parent

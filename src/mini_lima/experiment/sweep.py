@@ -27,6 +27,7 @@ from mini_lima.results import (
     PairedDifference,
     Together,
 )
+from mini_lima.text import say
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
@@ -52,12 +53,12 @@ def compare(folders: Sequence[Path]) -> Comparison:
             or f"{', '.join(map(str, folders))}: no cell has been started there"
         )
     cells = with_distinct_judges(cells)
-    measures = measures_of(cells)
+    measures, damaged = measures_of(cells)
     asked, unknown = _declared(cells)
     found = contrasts(cells, measures, asked)
     against = contrasts(cells, measures) if asked else found
     together = over_seeds(cells, measures, against.contrasts)
-    return comparison.compare(cells, found, together, [*unknown, *notes])
+    return comparison.compare(cells, found, together, [*unknown, *notes, *damaged])
 
 
 def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:
@@ -78,11 +79,11 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
             f"{into}: no folder for the report can be made: {error.strerror}"
         ) from error
     table.write_report(into, found)
-    table.show(found)
     page.write_page(into, found)
-    print(f"{into / 'report.md'}\n{into / 'report.html'}")
+    table.show(found)
+    say(f"{into / 'report.md'}\n{into / 'report.html'}")
     if track and (said := comparison_run.track(found, into)):
-        print(said)
+        say(said)
 
 
 def finish(folder: Path, *, elsewhere: bool = False) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from mini_lima.text import as_line
+
 WORKER = "MINI_LIMA_WORKER"
 MARKER = "@progress "
 SECONDS_BETWEEN_LINES = 15.0
@@ -77,14 +79,14 @@ def _terminal_bar(label: str, total: int, done: int) -> Iterator[Bar]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Remaining(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(label, total=total, completed=done, figures="")
+        task = display.add_task(as_line(label), total=total, completed=done, figures="")
 
         class _TerminalBar:
             def advance(self, steps: int = 1, **figures: float) -> None:

@@ -27,6 +27,7 @@ from mini_lima.results import (
     Which,
     cost_of,
 )
+from mini_lima.store import contents
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,12 @@ def _trained(at: Place, steps: Sequence[dict[str, Any]], cell: CellRecord) -> Tr
 
 def _read(data: ReportData, path: Path) -> Any:
     """Return the document, or None and a note of its absence."""
+    if found := contents.damage(path.parent):
+        _lose(data, contents.refusal(path.parent, found))
+        return None
     try:
         return read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         _lose(data, f"{path}: {reason}")
         return None

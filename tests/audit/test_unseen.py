@@ -10,7 +10,7 @@ from mini_lima.audit.findings import as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
 from tests.audit import folders
-from tests.audit.audited import agrees_with_the_library, edit, preference_as, report
+from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
 from tests.audit.folders import Made, by_the_library
 
 STYLES = {
@@ -108,3 +108,52 @@ def test_names_cannot_command_a_terminal(tmp_path):
     found = report(folder)
     assert all(each.isprintable() for each in as_text([found], None).split("\n"))
     assert found.model == r"mine\x1b[2J\x07"
+
+
+def test_a_number_that_does_not_follow_is_an_alarm(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    board = folder / "leaderboard.csv"
+    header, figures = board.read_text().splitlines()
+    model, _, rest = figures.split(",", 2)
+    board.write_text(f"{header}\n{model},61.5,{rest}\n")
+    found = report(folder)
+    assert [s.figure for s in found.stated if not s.agrees] == ["win_rate"]
+    assert "says win_rate 61.5" in said(found, "alarm")
+
+
+def test_a_model_that_stands_as_output_1_is_turned(tmp_path):
+    folder = Made(loses=lambda *_: 0).into(tmp_path / "run")
+    usual = report(folder)
+
+    def turn(rows):
+        for row in rows:
+            for name in ("output", "generator"):
+                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
+            row["preference"] = 3 - row["preference"]
+
+    edit(folder, "annotations.json", turn)
+    found = report(folder)
+    assert (found.found, found.model) == (usual.found, "our model")
+    assert "output 1" in found.remarks[0]
+
+
+def test_rows_that_are_no_verdict_of_their_own_are_counted(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    edit(folder, "annotations.json", lambda rows: [*rows, *rows[:7]])
+    again = report(folder)
+    assert (usual.reuse.n_repeated, again.reuse.n_repeated) == (0, 7)
+    assert again.n_instructions == usual.n_instructions
+
+
+def test_files_that_do_not_belong_together_are_noticed(tmp_path):
+    folder = Made().into(tmp_path / "run")
+
+    def change(rows):
+        rows[0]["output"] = "written later"
+        rows[1]["instruction"] = "asked later"
+
+    edit(folder, "model_outputs.json", change)
+    remarks = " ".join(report(folder).remarks)
+    assert "1 of 120 instructions: was judged with another answer" in remarks
+    assert "1 of 120 instructions: was judged and is not in model_outputs.json" in remarks

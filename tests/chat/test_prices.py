@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 from mini_lima.chat import ChatModel, Prices, estimate
 from mini_lima.chat.prices import (
     TokenCount,
-    large_input,
-    least_input,
     most_output,
     reported,
 )
-from tests.chat.asked import MODEL
 
 PRICES = Prices(input=0.5, output=1.5, cached_input=0.25, as_of="2026-11-23")
 
@@ -51,18 +48,6 @@ def test_usage_is_read_as_servers_write_it():
         (usual | {"prompt_cache_hit_tokens": 6}, TokenCount(7, 5, 6)),
     ):
         assert reported(usage) == tokens
-
-
-def test_real_counts_lie_within_the_range():
-    for text, tokens in (
-        # Counts by the tokenizers of GPT-4, GPT-4o, Claude 2 and DeepSeek-V3, without frames.
-        ("The quick brown fox jumps over the lazy dog. " * 20, (201, 201, 201, 201)),
-        ("自然语言处理是人工智能和语言学领域的分支学科。" * 10, (250, 160, 240, 120)),
-        ('{"name": "x", "instances": [{"input": "", "output": "y"}]}', (20, 20, 20, 23)),
-    ):
-        request = MODEL.request([("user", text)])
-        assert least_input(request) - 6 <= min(tokens)
-        assert max(tokens) <= large_input(request)
 
 
 def test_cost_is_tokens_by_price_and_the_cached_part_is_cheaper():

@@ -1,6 +1,5 @@
 """What each filter objects to, and the good data beside it that it must let pass."""
 
-import random
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -16,15 +15,7 @@ from mini_lima.data.filters import (
     rewriting_objection,
 )
 from mini_lima.data.seeds import Instance, Task
-from tests.chat.server import completion
 from tests.composing import configured
-from tests.data.conftest import Study
-from tests.data.teachers import (
-    Asked,
-    Teacher,
-    jsonl,
-    seed_rows,
-)
 
 STORY = "Write a story about the sea and the people who live from it."
 SEED = Task("s", "story", STORY, (Instance("", "Once there was a fisherman, and he had no luck."),))
@@ -178,32 +169,3 @@ BAD = [
     "Ответ на этот вопрос довольно длинный и написан по-русски.",
     "It pours",
 ]
-
-
-def test_the_funnel_adds_up_whatever_is_rejected(study: Study) -> None:
-    seed = 0
-
-    def longer(prompt: str) -> Any:
-        draw = random.Random(f"{seed} {prompt}")
-        text = draw.choice([*BAD, "A long and quite ordinary answer that nobody objects to."])
-        return completion(text, finish_reason=draw.choice(["stop", "stop", "length"]))
-
-    def more(asked: Asked) -> str:
-        rows = [{"input": f"{n}", "output": BAD[(seed + n) % len(BAD)]} for n in range(4)]
-        return jsonl(asked.task | {"instances": rows})
-
-    study.set_seeds(seed_rows(6))
-    teacher = Teacher(more=more, longer=longer)
-    before = study.naive_by(teacher, filters=Filters())
-    with study.taught_by(teacher) as endpoint:
-        after = study.improved(before, endpoint)
-    for made in (before, after):
-        for prompt, row in made.stats["funnel"].items():
-            assert row["found"] == row["used"] + sum(row["rejected"].values())
-            items = [r for r in made.rejects if r["prompt"] == prompt and not r["is_note"]]
-            assert len(items) == sum(row["rejected"].values())
-        assert made.stats["rejected"] == made.reasons
-    assert after.stats["funnel"]["lengthen"]["found"] == len(before.examples)
-    assert len(after.examples) + len(after.rejects) == len(before.examples)
-    used = sum(before.stats["funnel"][prompt]["used"] for prompt in ("prompt 2", "prompt 3"))
-    assert used + 6 == len(before.examples)

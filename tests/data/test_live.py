@@ -177,14 +177,12 @@ def real_server(tmp_path_factory) -> Iterator[tuple[str, str]]:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 90
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
                 break
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 assert process.poll() is None, process.stdout.read()
-                assert time.monotonic() < deadline
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1", str(folder)
         process.kill()

@@ -42,30 +42,6 @@ def test_s_seeds_make_three_s_and_five_s_examples(study: Study) -> None:
     assert made.stats["rounds_of_prompt_1"] == 1
 
 
-def test_prompt_1_shows_every_seed_once_a_round_in_an_order_that_the_seed_draws(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(8))
-
-    def hands(shuffle_seed: int) -> list[list[str]]:
-        shown: list[list[str]] = []
-
-        def pairs(rows: list[dict[str, str]]) -> str:
-            shown.append([row["name"] for row in rows])
-            return good_pairs(rows)
-
-        study.naive_by(Teacher(pairs), shuffle_seed=shuffle_seed, cache=f"{len(orders)}")
-        return sorted(shown)
-
-    orders: list[list[list[str]]] = []
-    for shuffle_seed in (0, 0, 1):
-        orders.append(hands(shuffle_seed))
-    for order in orders:
-        assert sorted(name for hand in order for name in hand) == [f"task_{n}" for n in range(8)]
-        assert [len(hand) for hand in order] == [2] * 4
-    assert orders[0] == orders[1] != orders[2]
-
-
 def test_the_data_set_does_not_depend_on_the_order_of_replies(study: Study) -> None:
     shuffle_seed = 7
     study.set_seeds(seed_rows(7))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mini_lima.evaluation import length as lc
-from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths
+from mini_lima.evaluation.length import length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
 from tests.statistics.rows import row as verdict
 
@@ -93,13 +93,3 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
     assert found.low < found.win_rate < found.high
     assert found.undefined is None
     assert 2 < found.high - found.low < 12
-
-
-def test_for_any_other_list_it_is_not_defined(canonical, difficulties):
-    shuffled = [canonical[1], canonical[0], *canonical[2:]]
-    for rows in (canonical[:-1], shuffled, [*canonical, row("one more", "a", "b")]):
-        found = length_controlled(rows, difficulties, **few)
-        assert (found.win_rate, found.low, found.undefined) == (None, None, NOT_CANONICAL)
-    twice = [*canonical, row("instruction 3", "another", "answer")]
-    assert "several answers" in length_controlled(twice, difficulties, **few).undefined
-    assert "df_gamed.csv is not here" in length_controlled(canonical, None, **few).undefined

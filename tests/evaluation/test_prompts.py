@@ -1,7 +1,6 @@
 """What AlpacaEval's annotators are asked, and how their answers, and users' own, are read."""
 
 import logging
-import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,21 +58,6 @@ def test_no_completion_makes_reading_fail(completion):
     for name in ("chatgpt", "alpaca_eval_gpt4", "alpaca_eval_gpt4_fn", "lmsys_gpt4"):
         (preference,) = load_shipped(name).read(reply(completion))
         assert preference is None or 1 <= preference <= 2
-
-
-def test_every_shipped_annotator_is_followed():
-    assert len(prompts.shipped()) > 40
-    for name in prompts.shipped():
-        annotator = load_shipped(name)
-        assert annotator.name == name
-        for each in annotator.members or (annotator,):
-            content = "".join(content for _, content in each.prompt)
-            marks = ("{instruction}", "{output_1}", "{output_2}")
-            assert [content.count(mark) for mark in marks] == [each.batch] * 3
-            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
-            assert not content.startswith("\n\nHuman:")
-            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
-            assert each.prompt[-1][0] == "user"
 
 
 VISIBLE = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)

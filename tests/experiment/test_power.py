@@ -7,38 +7,9 @@ import pytest
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.experiment.power import (
-    Noise,
-    designs,
     noise_of_annotator,
 )
-from mini_lima.statistics import (
-    sign_flip_p,
-)
 from tests.statistics.known_judges import Judge
-
-
-def noise_of(judge):
-    """Of two models that share what makes an instruction hard: only orders and repeats differ."""
-    _, _, repeats = judge.variances
-    return Noise(0.0, 0.0, 2 * repeats, "a simulated judge")
-
-
-@pytest.mark.parametrize(("orders", "repeats", "bias"), [((1, 0), 2, 0.2)])
-def test_the_smallest_difference_it_names_is_found_four_times_in_five(orders, repeats, bias):
-    n, judge = 400, Judge(0.25, 0.55, bias)
-    (design,) = [
-        d
-        for d in designs(noise_of(judge), n=n, repeats=[repeats])
-        if d.orders == ("both" if len(orders) == 2 else "one")
-    ]
-    rng, found = np.random.default_rng(0), []
-    for seed in range(400):
-        shares = judge.shares(rng, n)
-        b = judge.verdicts(rng, shares, orders=orders, repeats=repeats)
-        a = judge.verdicts(rng, shares + design.difference / 100, orders=orders, repeats=repeats)
-        differences = np.nanmean(a.by_order(a.instructions) - b.by_order(b.instructions), axis=1)
-        found.append(sign_flip_p(differences, seed=seed, samples=400) <= 0.05)
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
 
 
 def test_the_librarys_table_of_annotators_is_read():

@@ -147,20 +147,6 @@ def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
     ]
 
 
-def test_seeds_that_failed_are_counted_and_said():
-    cells = seeded(1, 2, 3)
-    cells[1] = replace(cells[1], status="failed", reason="out of memory\nsomewhere", result=None)
-    cells[2] = replace(cells[2], status="unfinished", result=None)
-    two = compare(cells).rows["small, 3 seeds"]["naive"]
-    assert two[0] == "14.6 [9.6, 19.6]"
-    assert two[1].startswith(
-        "1 of 3 seeds; seed 2: failed: out of memory: somewhere; seed 3: unfin"
-    )
-    none = compare(cells[1:]).rows["small, 2 seeds"]["naive"]
-    assert none[0] == "0 seeds finished"
-    assert "seed 2: failed: out of memory: somewhere" in none
-
-
 def test_what_has_to_be_known_is_said():
     def notes(*cells):
         return "\n".join(compare(cells).notes)

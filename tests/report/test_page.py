@@ -8,7 +8,7 @@ import pytest
 
 from mini_lima.experiment.sweep import compare, summarise
 from mini_lima.files import read_json, write_json
-from mini_lima.report.page import as_page, write_page
+from mini_lima.report.page import as_page
 from mini_lima.report.page.data import gather
 from tests.report import finished
 
@@ -174,13 +174,3 @@ def test_what_is_not_known_is_no_number(sweep, tmp_path):
     assert said.count("the loss of 1 steps is not a number") == 4
     costs = Read(page.partition('id="cost"')[2].partition("</section>")[0]).said
     assert costs.count("–––not known") == 3
-
-
-def test_a_large_sweep_with_long_answers_stays_under_two_megabytes(tmp_path):
-    models = [f"model-{number}" for number in range(24)]
-    sweep = finished.build(tmp_path, models, questions=20, answer="<é" * 1500)
-    finished.with_every_text(sweep, lambda value: value + "&" * 400)
-    write_page(sweep, compare([sweep]))
-    page = sweep / "report.html"
-    assert 300_000 < page.stat().st_size < 2_000_000
-    assert "The first 20 of 24 are drawn." in page.read_text(encoding="utf-8"), "curves of losses"

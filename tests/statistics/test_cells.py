@@ -1,7 +1,5 @@
 """Cells that were trained several times: their mean, interval, p-value and what could be found."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mini_lima.statistics import (
-    Spread,
     bootstrap_interval,
     seed_error,
     spread,
@@ -18,7 +15,6 @@ from mini_lima.statistics import (
     win_rate,
 )
 from mini_lima.statistics import over_seeds as over_tables
-from mini_lima.statistics.cells import two_sided_p
 from tests.evaluation.asked import contrasts
 from tests.statistics.retrained import TRUE, Recipe, wins
 from tests.statistics.rows import row
@@ -41,16 +37,6 @@ def told(values):
 
 def over_seeds(values):
     return over_tables(dict(enumerate(map(tabulate, told(values)))), **few)
-
-
-@given(t=st.floats(0, 1e6), freedom=st.floats(1, 2000))
-def test_students_t_is_what_is_known_of_it(t, freedom):
-    assert two_sided_p(t, 1) == pytest.approx(2 / math.pi * math.atan2(1, t), rel=1e-6)
-    assert two_sided_p(t, 2) == pytest.approx(2 / (2 + t * t + t * math.sqrt(2 + t * t)), rel=1e-6)
-    # More degrees of freedom, lighter tails, down to the normal's.
-    assert two_sided_p(t, freedom + 1) <= two_sided_p(t, freedom) * (1 + 1e-6)
-    assert two_sided_p(t, math.inf) <= two_sided_p(t, freedom) * (1 + 1e-6)
-    assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
 
 
 def test_the_spread_by_hand():
@@ -96,18 +82,6 @@ def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values):
     assert (found.value, found.low, found.high) == (expected.win_rate, expected.low, expected.high)
     assert (found.n, found.failed) == (expected.n_total, expected.n_failed)
     assert (found.spread, found.values) == (None, {0: expected.win_rate})
-
-
-def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_show():
-    apart = Spread(seeds=3, between=0.03, noise=0.0)
-    both = seed_error([apart, apart])
-    assert (both.variance, both.freedom) == pytest.approx((0.02, 4))
-    lent = seed_error([apart], alone=1)
-    assert (lent.variance, lent.freedom) == pytest.approx((0.04, 2))
-    assert seed_error([], alone=2) is None
-    # What verdicts' noise explains is no spread of seeds, but two seeds cannot tell.
-    assert seed_error([Spread(3, 0.03, 0.03)]).variance == 0
-    assert seed_error([Spread(2, 0.03, 0.03)]).variance == pytest.approx(0.015)
 
 
 def test_a_seed_whose_verdicts_all_failed_takes_no_part_and_is_counted():

@@ -5,6 +5,8 @@ import random
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -106,6 +108,28 @@ def test_sampled_answers_depend_on_their_own_seed_alone(networks):
     twins = [Prompt(number, asked[0].ids, LIMIT, seed=str(number)) for number in range(6)]
     written = answers(network, twins, batch_size=6, temperature=1.0)
     assert len({tuple(ids) for ids, _ in written.values()}) > 4
+
+
+OTHERS = {
+    "mamba": {"state_size": 8},
+    "lfm2": {**ATTENTION, "layer_types": ["conv", "full_attention"], "initializer_range": 0.4},
+    # Learned positions that follow from the column, wherever a prompt begins.
+    "bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.4},
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_model_that_a_batch_would_disturb_answers_one_prompt_after_the_other(kind, caplog):
+    torch.manual_seed(1)
+    given = SMALL | {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | OTHERS[kind]
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **given)).eval()
+    network.generation_config.repetition_penalty = 2.0  # comes with the model, and does not count
+    asked = prompts(6)
+    found = answers(network, asked, batch_size=3)
+    assert "one at a time" in caplog.text
+    assert found == {each.number: alone(network, each) for each in asked}
+    sampled = answers(network, asked, batch_size=3, temperature=1.0)
+    assert sampled == answers(network, asked[::-1], batch_size=1, temperature=1.0) != found
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -21,7 +21,6 @@ from tests.harm import BAD
 from tests.report.records import (
     RECIPE,
     cell,
-    health,
     judged,
     judgement,
     result,
@@ -132,39 +131,16 @@ def test_cells_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(
     assert not any("trained once" in note for note in found.notes)
 
 
-def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
-    over = OverSeeds({1: 13.0, 2: 16.0}, 14.5, 1.5, 9.0, 20.0, n=76, failed=4)
-    difference = PairedDifference(6.5, -2.0, 15.0, 38)
-    together = Together("small, 2 seeds", "naive", MEASURE, "percent", over, difference)
-    found = compare(seeded(1, 2), together=[together])
-    entry = found.rows["small, 2 seeds"]["naive"]
-    assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
-    lines = [line for line in found.measures if line.measured.arm == "naive"]
-    assert [(line.arm, line.measured.value) for line in lines] == [
-        ("naive, seed 1", 14.55),
-        ("naive, seed 2", 14.55),
-        ("naive", 14.5),
-    ]
-
-
-def test_what_has_to_be_known_is_said():
+def test_a_data_set_with_less_than_was_asked_for_is_named_once():
     def notes(*cells):
         return "\n".join(compare(cells).notes)
 
-    assert "Each model was trained once" in notes(cell())
-    assert "Where a model was trained once" in notes(*seeded(1, 2), sized("large", "naive", 2))
-    assert "nothing about Qwen" in notes(cell(config={"model": {"weights": "random"}}))
-    assert "nothing about Qwen" not in notes(cell())
-    assert "no network" in notes(cell(not_tracked="tracking failed: no network"))
     short = [Shortfall("self_instruct", "prompt 1", 24, 20, {"echo": 4})]
     grid = [
         cell(arm=arm, result=result(arm=arm, data=DataSet(9, 9.0, short)))
         for arm in ("naive", "improved")
     ]
     assert notes(*grid).count("self_instruct, prompt 1: 20 of the 24") == 1
-    ill = {"baseline": health(warnings=["9 of 40 (22.5%) are empty", "and more"]), "sft": health()}
-    grid = [cell(arm=arm, result=result(arm=arm, health=ill)) for arm in ("naive", "improved")]
-    assert notes(*grid).count("small-baseline: 9 of 40 (22.5%) are empty; and more.") == 1
 
 
 METRICS = (("strict", "percent", (30.0, 34.5)), ("words", "words", (80.0, 120.0)))
@@ -214,3 +190,18 @@ def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_ta
     assert "<script>" not in report
     assert len(rows) == 2 + 3
     assert json.dumps(read_json(tmp_path / "report.json")).count("14.55") >= 4
+
+
+def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
+    over = OverSeeds({1: 13.0, 2: 16.0}, 14.5, 1.5, 9.0, 20.0, n=76, failed=4)
+    difference = PairedDifference(6.5, -2.0, 15.0, 38)
+    together = Together("small, 2 seeds", "naive", MEASURE, "percent", over, difference)
+    found = compare(seeded(1, 2), together=[together])
+    entry = found.rows["small, 2 seeds"]["naive"]
+    assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
+    lines = [line for line in found.measures if line.measured.arm == "naive"]
+    assert [(line.arm, line.measured.value) for line in lines] == [
+        ("naive, seed 1", 14.55),
+        ("naive, seed 2", 14.55),
+        ("naive", 14.5),
+    ]

@@ -15,6 +15,7 @@ SUMMARY = {
     "examples_dropped_as_too_long": 1,
     "tokens": 345,
     "supervised_tokens": 123,
+    "micro_batches": "flattened",
     "steps": 8,
     "first_loss": 8.27641,
     "last_loss": 6.09489,

@@ -143,7 +143,7 @@ def train(
         network.generation_config.pad_token_id = tokenizer.pad_token_id
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
-        evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer.model_wrapped)
+        evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer)
         record = TrainingLog(
             f"SFT of {sum(sizes) / 1e6:.3g}M parameters",
             tokens=[sum(lengths[i] for i in members) for members in steps],
@@ -183,6 +183,7 @@ def train(
                 "examples_dropped_as_too_long": rendered.dropped,
                 "tokens": sum(lengths),
                 "supervised_tokens": sum(each.supervised for each in rendered.conversations),
+                "micro_batches": str(trainer.layout),
             }
             if kept.ids:
                 figures["held_out_examples"] = len(kept.ids)

@@ -44,6 +44,15 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Bar]:
         yield _LogLines(label, total, done)
 
 
+def warn(text: str) -> None:
+    """Say ``text`` in the log that a person reads, from a worker too: there, of the first alone."""
+    if not os.environ.get(WORKER):
+        log.warning("%s", text)
+    elif os.environ.get("RANK", "0") == "0":
+        sys.stdout.write(f"{MARKER}{json.dumps({'warning': text})}\n")
+        sys.stdout.flush()
+
+
 class _MarkerLines:
     def __init__(self, label: str, total: int, done: int) -> None:
         self.same = {"label": label, "total": total, "done": done}
@@ -118,6 +127,9 @@ class WorkerOutput:
             return
         if text:
             self._log.debug("%s", text)
+        if "warning" in message:
+            self._log.warning("%s", message["warning"])
+            return
         label = message["label"]
         if label not in self._open:
             self.close()
@@ -138,5 +150,5 @@ def _read(text: str) -> dict[str, Any] | None:
         message = json.loads(text)
     except ValueError:
         return None
-    keys = {"label", "total", "done", "steps", "figures"}
-    return message if isinstance(message, dict) and message.keys() == keys else None
+    known = ({"label", "total", "done", "steps", "figures"}, {"warning"})
+    return message if isinstance(message, dict) and set(message) in known else None

@@ -107,7 +107,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
-    files += [
+    recordings = [
         chat.cassette
         for who, chat in config.chats().items()
         if chat.cassette and (who != "teacher" or last.wants("teacher"))
@@ -115,6 +115,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     found: list[Callable[[], object]] = [
         *(partial(resolve.seeds, config, step) for step in steps if "seeds" in step.target.wants),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
+        *(partial(resolve.recording, source) for source in dict.fromkeys(recordings)),
     ]
     if config.until is not Until.data:
         found += [

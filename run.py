@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
 from mini_lima.streams import make_lasting
+from mini_lima.text import say
 
 
 def start() -> None:
@@ -26,7 +28,7 @@ def start() -> None:
         composed = entry.named(composed, job.runtime.choices)
         config, resolved = entry.to_config(composed), entry.resolved(composed)
         folder = Path(job.runtime.output_dir)
-        return cell.run(config, resolved, list(job.overrides.task), folder, logged)
+        return cell.run(config, resolved, entry.as_typed(job.overrides.task), folder, logged)
 
     main()
 
@@ -47,11 +49,11 @@ if __name__ == "__main__":
         sys.exit(130)  # what a shell reports of a process that Ctrl-C has ended
     except (Exception, Refused) as error:
         if said := one_line(error, given):
-            print(f"mini-lima: {said}", file=sys.stderr)
+            say(f"mini-lima: {said}", error=True)
             sys.exit(2)
         if "submitit" not in sys.modules:
-            raise
+            say(traceback.format_exc(), error=True)
+            sys.exit(1)
         # Of Slurm, or of a job: the plugin raises on the first one that was killed.
-        said = " ".join(str(error).split())
-        print(f"mini-lima: {type(error).__name__}: {said}", file=sys.stderr)
+        say(f"mini-lima: {type(error).__name__}: {' '.join(str(error).split())}", error=True)
         sys.exit(1)

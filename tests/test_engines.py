@@ -1,15 +1,12 @@
 """How the choice of an engine, a reference and a template enters the stages of a cell."""
 
-import hashlib
 import json
-import re
 
 import pytest
 
 from mini_lima import pipeline
 from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
-from mini_lima.evaluation.length import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.experiment import preflight
 from mini_lima.files import read_json
@@ -75,31 +72,6 @@ def test_a_reference_that_is_another_file_than_meant_is_refused():
         )
 
 
-def test_difficulties_that_are_another_file_than_meant_are_refused(tmp_path):
-    file = tmp_path / "df_gamed.csv"
-    file.write_text("instruction_difficulty,annotator\n0.1,x\n")
-    own = ("experiment=embedded", f"evaluation.length_difficulties={file}")
-    right = hashlib.sha256(file.read_bytes()).hexdigest()
-    pipeline.build_cell(configured(*own, f"evaluation.length_difficulties_sha256={right}"), {})
-    config = configured(*own, f"evaluation.length_difficulties_sha256={'0' * 64}")
-    [line] = preflight.missing(config, set(), pipeline.lookups(config))
-    assert "evaluation.length_difficulties" in line
-    assert right in line
-    with pytest.raises(UserError, match="length_difficulties_sha256"):
-        configured(
-            "evaluation.length_difficulties=https://example.org/df_gamed.csv",
-            "evaluation.length_difficulties_sha256=null",
-        )
-
-
-@pytest.mark.parametrize("evaluation", ["alpaca_eval", "alpaca_eval_davinci"])
-def test_alpaca_eval_is_taken_at_one_commit_and_held_to_its_contents(evaluation):
-    given = configured(f"evaluation={evaluation}").evaluation
-    assert given.hub_revision == REVISIONS[0]
-    for sha256 in (given.reference_outputs_sha256, given.length_difficulties_sha256):
-        assert re.fullmatch("[0-9a-f]{64}", sha256)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -114,16 +86,6 @@ def test_alpaca_eval_is_taken_at_one_commit_and_held_to_its_contents(evaluation)
 def test_a_server_is_there_or_is_started(wrong):
     with pytest.raises(UserError, match=r"evaluation\.engine"):
         configured("evaluation/engine=openai", *wrong)
-
-
-def test_what_a_server_needs_is_found_beforehand(monkeypatch):
-    monkeypatch.delenv("MY_KEY", raising=False)
-    config = configured(*SERVED, "evaluation.engine.api_key_env=MY_KEY")
-    [line] = preflight.missing(config, {"outputs"}, [])
-    assert "MY_KEY" in line, "and no GPU, which the server has"
-    config = configured(*SERVED[:1], "evaluation/engine=vllm", "evaluation.engine.command=/no/vllm")
-    [line] = preflight.missing(config, {"outputs"}, [])
-    assert "/no/vllm" in line
 
 
 def test_a_reference_with_other_answers_than_meant_is_refused_whatever_its_layout(tmp_path):

@@ -1,6 +1,7 @@
 """``mini-lima``: looking into what runs have left behind. Runs themselves are started by run.py."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
 from mini_lima.store import contents
 from mini_lima.streams import make_lasting
+from mini_lima.text import LogFormatter, say
 
 
 def program() -> int:
@@ -35,15 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     power_command.add(commands)
     workspace.add(commands)
     options = parser.parse_args(arguments)
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(LogFormatter("%(message)s"))
+    logging.basicConfig(handlers=[warnings])
     try:
         if said := options.run(options):
-            print(said)
+            say(said)
+            sys.stdout.flush()
     except UserError as error:
-        print(f"mini-lima: {error}", file=sys.stderr)
+        say(f"mini-lima: {error}", error=True)
         return 2
     except OSError as error:  # a path that is too long, not ours to read or to write
         where = f"{error.filename}: " if error.filename else ""
-        print(f"mini-lima: {where}{error.strerror or error}", file=sys.stderr)
+        say(f"mini-lima: {where}{error.strerror or error}", error=True)
         return 2
     return 0
 

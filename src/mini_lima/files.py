@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from annotated_types import Predicate
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -27,8 +27,6 @@ def is_not_blank(text: str) -> bool:
 
 Text = Annotated[str, Predicate(is_not_blank)]
 Typed = TypeVar("Typed")
-MOST_TOLD = 10
-"""Faults of a file that are told one by one."""
 MOST_NESTED = 100
 """Levels of a document that somebody else may have written."""
 
@@ -51,6 +49,26 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
         yield file
+
+
+NOT_TEXT = {
+    b"version https://git-lfs.github.com/": "a pointer of Git LFS to the file: run git lfs pull",
+    b"\x1f\x8b": "packed with gzip: unpack it",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it",
+    b"BZh": "packed with bzip2: unpack it",
+    b"\xfd7zXZ": "packed with xz: unpack it",
+    b"PAR1": "in Parquet: where a Parquet file is read, its name ends with .parquet",
+    b"ARROW1": "in Arrow: write it as JSON Lines",
+    b"SQLite format": "an SQLite database: write its rows as JSON Lines",
+    b"%PDF": "a PDF",
+    b"\xff\xfe": "a text in UTF-16: save it in UTF-8",
+    b"\xfe\xff": "a text in UTF-16: save it in UTF-8",
+    b"<!DOCTYPE": "an HTML page: download the file itself",
+    b"<!doctype": "an HTML page: download the file itself",
+    b"<html": "an HTML page: download the file itself",
+}
+"""How files begin that are taken for a text by mistake, and what is said of them."""
 
 
 def read_json(path: Path) -> Any:
@@ -108,19 +126,48 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each non-empty line of a text file that a person may have written, after its place.
+def check_is_text(path: Path) -> None:
+    """Look at the beginning of a file that a person may have given.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is plainly not a text in UTF-8.
     """
     try:
-        # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-        lines = read_text(path, "utf-8-sig").split("\n")
+        with open_regular(path) as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+    for beginning, what in NOT_TEXT.items():
+        if head.startswith(beginning):
+            raise UserError(f"{path}: it is {what}")
+    if b"\0" in head:
+        raise UserError(f"{path}: it is not a text in UTF-8")
+
+
+def read_given_text(path: Path) -> str:
+    """Return a text that a person may have given, without a byte order mark; lines end with LF.
+
+    Raises:
+        UserError: as `check_is_text`.
+    """
+    check_is_text(path)
+    try:
+        text = read_text(path, "utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: it is not a text in UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each non-empty line of a text file that a person may have written, after its place.
+
+    Raises:
+        UserError: as `check_is_text`.
+    """
+    # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
+    lines = read_given_text(path).split("\n")
     return ((f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip())
 
 
@@ -166,9 +213,8 @@ def problems(error: "ValidationError") -> list[str]:
 def refuse(path: Path, faults: Sequence[str]) -> None:
     """Raise a UserError that tells the first of ``faults``, with how many there are, if any."""
     if faults:
-        more = [f"and {len(faults) - MOST_TOLD} more"] if len(faults) > MOST_TOLD else []
         head = f"{path}: {len(faults)} faults in it, correct them and start again:"
-        raise UserError("\n".join([head, *faults[:MOST_TOLD], *more]))
+        raise UserError("\n".join([head, *listed(faults)]))
 
 
 def typed(path: Path, kind: type[Typed]) -> Typed:
@@ -187,9 +233,7 @@ def read_document(path: Path) -> Any:
         UserError: it cannot be read.
     """
     try:
-        return parse(read_text(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        return parse(read_given_text(path))
     except ValueError as error:
         raise UserError(f"{path}: cannot be read: is damaged ({error})") from error
 

@@ -38,7 +38,7 @@ class _Lasting(io.TextIOWrapper):
         os.dup2(null, self.fileno())
         os.close(null)
         if error.errno != errno.EPIPE and self is sys.stdout:
-            print(f"mini-lima: the output cannot be written: {error.strerror}", file=sys.stderr)
+            sys.stderr.write(f"mini-lima: the output cannot be written: {error.strerror}\n")
 
 
 def make_lasting() -> None:

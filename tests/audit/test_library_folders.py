@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import random
 import shutil
 
@@ -15,7 +14,6 @@ from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
 from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
-from mini_lima.evaluation.library import undisturbed
 from tests.audit.alpaca import Run
 from tests.audit.audited import edit
 from tests.audit.audited import report as read
@@ -72,7 +70,7 @@ def test_figures_and_order_are_the_librarys(
     assert all(stated.agrees for stated in report.stated)
     assert {"win_rate", "n_total", "n_draws", "avg_length"} <= {s.figure for s in report.stated}
     assert report.found.n_total + report.missing.n == n
-    assert report.reuse.n_batches == report.reuse.n_stretches
+    assert (report.reuse.n_passes <= 1, report.reuse.n_of_others) == (True, 0)
 
     order, rows = find_order(found)
     if order.seed == seed:
@@ -105,12 +103,6 @@ def folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "run")
 
 
-def test_what_is_wrong_with_a_run_is_said(folder):
-    said = " ".join(alarms(read(folder)))
-    assert "the place decides" in said
-    assert "are missing" in said
-
-
 def test_a_number_that_does_not_follow_is_an_alarm(folder):
     board = folder / "leaderboard.csv"
     rows = list(csv.reader(board.open(newline="")))
@@ -120,17 +112,6 @@ def test_a_number_that_does_not_follow_is_an_alarm(folder):
     report = read(folder)
     assert [s.figure for s in report.stated if not s.agrees] == ["win_rate"]
     assert any("says win_rate 61.5" in text for text in alarms(report))
-
-
-def null_as(value):
-    return lambda row: {
-        **row,
-        "preference": value if row["preference"] is None else row["preference"],
-    }
-
-
-def without_prefix(row):
-    return {name.removeprefix("preference_"): value for name, value in row.items()}
 
 
 def turned(row):
@@ -144,27 +125,6 @@ def turned(row):
     return {**row, **sides, "preference": verdict and 3 - verdict}
 
 
-VARIANTS = {
-    "ties as 0": lambda r: {**r, "preference": 0 if r["preference"] == 1.5 else r["preference"]},
-    "missing as -1": null_as(-1),
-    "older columns": without_prefix,
-    "no outputs": lambda r: {k: v for k, v in r.items() if not k.startswith("output_")},
-}
-
-
-def test_the_form_of_the_files_changes_nothing(folder):
-    usual, rows = read(folder), json.loads((folder / "annotations.json").read_text())
-    for name, change in VARIANTS.items():
-        (folder / "annotations.json").write_text(json.dumps([change(row) for row in rows]))
-        assert read(folder) == usual, name
-    (folder / "annotations.json").write_text(json.dumps(rows))
-    for name in ("annotations.json", "model_outputs.json", "reference_outputs.json"):
-        rows = json.loads((folder / name).read_text())
-        lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-        (folder / name).write_text(f"\ufeff{lines}\n\n")
-    assert read(folder) == usual
-
-
 def test_a_model_that_stands_as_output_1_is_turned(folder):
     usual = read(folder)
     edit(folder, "annotations.json", lambda rows: [turned(row) for row in rows])
@@ -173,37 +133,6 @@ def test_a_model_that_stands_as_output_1_is_turned(folder):
     assert report.model == "our model"
     assert (report.consistency, report.order) != (usual.consistency, usual.order)  # other seats
     assert "output 1" in report.remarks[0]
-
-
-def test_a_turned_file_with_its_order_given_is_the_same_run(folder):
-    def switched(rows):
-        _, found = find_order(read_folder(folder))
-        pairs = zip(rows, found, strict=True)
-        return [{**row, "is_switched_outputs": each.model_first} for row, each in pairs]
-
-    edit(folder, "annotations.json", switched)
-    usual = read(folder)
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [
-            {**turned(row), "is_switched_outputs": not row["is_switched_outputs"]} for row in rows
-        ],
-    )
-    report = read(folder)
-    assert report.consistency == usual.consistency
-    assert report.order.source == usual.order.source == "given"
-
-
-def test_without_anything_but_annotations_the_rest_is_still_said(folder):
-    usual = read(folder)
-    for path in folder.iterdir():
-        if path.is_file() and path.name != "annotations.json":
-            path.unlink()
-    report = read(folder)
-    assert report.found == usual.found
-    assert report.stated == []
-    assert "no leaderboard" in report.remarks[0]
 
 
 def test_without_raw_completions_the_order_is_assumed_and_it_says_so(folder):
@@ -217,23 +146,6 @@ def test_without_raw_completions_the_order_is_assumed_and_it_says_so(folder):
     assert (usual.order.source, report.order.source) == ("seed", "assumed")
     assert report.consistency == usual.consistency
     assert any("is assumed" in finding.text for finding in findings(report))
-
-
-@pytest.mark.parametrize(("seed", "shuffled"), [(2, True), (0, False), (77, True)])
-def test_another_order_is_recognised_by_what_the_annotator_said(tmp_path, seed, shuffled):
-    seats = {}
-
-    def prefers(instruction, first, second):
-        seats[instruction] = first.startswith("a")
-        return 1 + (len(first) + len(second)) % 2
-
-    folder = Run(answers(80), prefers, seed=seed, shuffled=shuffled).into(tmp_path / "run")
-    found = read_folder(folder)
-    order, rows = find_order(found)
-    source = "not shuffled" if not shuffled else "seed" if seed == 2 else "read"
-    assert (order.source, order.seed) == (source, seed if source == "seed" else None)
-    for row in rows:
-        assert row.model_first == seats.get(row.instruction, row.model_first)
 
 
 def test_mixed_back_ends_are_told_apart(folder):
@@ -253,57 +165,6 @@ def test_mixed_back_ends_are_told_apart(folder):
     assert any("by reported usage, and they differ" in text for text in alarms(read(folder)))
 
 
-def test_without_any_usage_nobody_knows_who_answered(folder):
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [{**row, "preference_price_per_example": 0.0} for row in rows],
-    )
-    report = read(folder)
-    assert report.usage == {"none reported": report.found.n_total}
-    assert report.parts == []
-    assert any("no verdict came with any reported usage" in f.text for f in findings(report))
-
-
-def test_weights_that_the_file_rounded_to_ties_are_no_false_alarm(folder):
-    """The library counts 1.50000000001 as a win and writes 1.5."""
-
-    def weigh(rows):
-        for row in rows:
-            row["preference"] = row["preference"] and 1.5 + 0.9 * (row["preference"] - 1.5)
-
-    edit(folder, "annotations.json", weigh)
-    rounded = [r.preference for r in read_folder(folder).rows if r.preference is not None]
-    ties = rounded.count(1.5)
-    assert ties > 1
-    exact = [1.5 + 1e-12 if p == 1.5 else p for p in rounded]
-    with undisturbed():
-        from alpaca_eval.metrics import get_winrate
-
-        board = get_winrate([{"preference": p} for p in exact])
-    with (folder / "leaderboard.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["", *board], ["our model", *board.values()]])
-    assert board["n_draws"] == 0
-    assert all(stated.agrees for stated in read(folder).stated)
-
-
-def test_verdicts_missing_in_one_order_or_on_long_answers_are_no_accident(folder):
-    first = {row.instruction: row.model_first for row in find_order(read_folder(folder))[1]}
-
-    def lose(rows):
-        for row in rows:
-            if first[row["instruction"]] and len(row["output_2"]) > 150:
-                row["preference"] = None
-
-    edit(folder, "annotations.json", lose)
-    report = read(folder)
-    assert report.is_incomplete
-    assert report.missing.percent_first > 30 > report.missing.percent_second
-    assert report.missing.order_p < 0.01
-    assert report.missing.length_p < 0.01
-    assert report.missing.median_length > 150
-
-
 def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
     usual = read(folder)
     edit(folder, "annotations.json", lambda rows: [*rows, *rows[:7]])
@@ -311,24 +172,19 @@ def test_rows_that_are_no_verdict_of_their_own_are_counted(folder):
     assert (usual.reuse.n_repeated, again.reuse.n_repeated) == (0, 7)
     assert again.n_instructions == usual.n_instructions
 
-    def interleave(rows):
-        for row in rows[::3]:
-            row["preference_time_per_example"] = 0.7712345
+    def interleave(every):
+        def change(rows):
+            for row in rows[:240:every]:
+                row["preference_time_per_example"] = 0.7712345
+            return rows[:240]
 
-    edit(folder, "annotations.json", interleave)
-    assert any("several passes" in finding.text for finding in findings(read(folder)))
+        return change
 
-
-def test_wordy_verdicts_are_shown(folder):
-    def talk(rows):
-        for row in rows[:4]:
-            row["preference_raw_completion"] = "Output (b) is not related to the <question>."
-
-    edit(folder, "annotations.json", talk)
-    report = read(folder)
-    assert report.readings.n_wordy >= 3
-    assert report.readings.n_doubtful >= 3
-    assert report.readings.examples[0] == "Output (b) is not related to the <question>."
+    # A few that failed at first and were asked again are no mixture.
+    for every, is_mixed in ((24, False), (3, True)):
+        edit(folder, "annotations.json", interleave(every))
+        told = [finding.text for finding in findings(read(folder))]
+        assert any("several passes" in text for text in told) is is_mixed
 
 
 def test_files_that_do_not_belong_together_are_noticed(folder):
@@ -350,43 +206,6 @@ def test_files_that_do_not_belong_together_are_noticed(folder):
     assert "model_outputs.json has nothing in common" in " ".join(report.remarks)
 
 
-def test_rows_that_were_dropped_are_missing_verdicts(folder):
-    usual = read(folder)
-    edit(folder, "annotations.json", lambda rows: [r for r in rows if r["preference"] is not None])
-    report = read(folder)
-    assert usual.missing.n == report.missing.n == report.missing.n_absent > 0
-    assert report.found == usual.found
-    assert report.missing.percent_first == usual.missing.percent_first
-    assert report.missing.median_length == usual.missing.median_length
-    assert all(stated.agrees for stated in report.stated)
-
-
-def test_ill_answers_are_counted_beside_the_references(folder):
-    ill = {
-        "empty": "  ",
-        "starts_with_role": "assistant\nWell, yes.",
-        "leaks_turns": "Yes.\nuser\nAnd now?\nassistant\nNo.",
-        "repeats_itself": "very " * 100 + ".",
-        "ends_mid_sentence": " ".join(map(str, range(100))),
-    }
-
-    def sicken(rows):
-        for row in rows:
-            row["output"] = "A dialogue: they said that AI is fine. Assistant professors agree."
-        for row, text in zip(rows, ill.values(), strict=False):
-            row["output"] = text
-
-    edit(folder, "model_outputs.json", sicken)
-    answers = [row["output"] for row in json.loads((folder / "model_outputs.json").read_text())]
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [{**r, "output_2": a} for r, a in zip(rows, answers, strict=True)],
-    )
-    health = read(folder).health
-    assert {name: getattr(health, name) for name in ill} == dict.fromkeys(ill, 1)
-
-
 def test_several_models_in_one_file_have_to_be_named(folder):
     usual = read(folder)
     edit(
@@ -402,29 +221,3 @@ def test_several_models_in_one_file_have_to_be_named(folder):
     assert read(folder, model="another").found.win_rate == 100
     with pytest.raises(UserError, match="no verdicts on 'nobody'"):
         read(folder, model="nobody")
-
-
-def test_a_leaderboard_of_many_gives_the_row_of_this_model(folder):
-    board = folder / "leaderboard.csv"
-    header, ours = board.read_text().splitlines()
-    other = ours.replace("our model", '"a ""model"", quoted"')
-    board.write_text("\n".join([header, other, ours, other.replace("quoted", "again")]) + "\n")
-    assert all(stated.agrees for stated in read(folder).stated)
-    board.write_text("\n".join([header, other, other.replace("quoted", "again")]) + "\n")
-    report = read(folder)
-    assert report.stated == []
-    assert any("no row for our model" in remark for remark in report.remarks)
-    board.write_text(f"{header}\n{other}\n")  # the run's own, under another name
-    assert read(folder).stated
-    nameless = [line.split(",", 1)[1] for line in (header, ours)]
-    board.write_text("\n".join(nameless) + "\n")
-    assert [s.figure for s in read(folder).stated if s.agrees][:2] == ["win_rate", "standard_error"]
-
-
-@pytest.mark.parametrize(
-    ("decimals", "off", "agrees"), [(2, 0, True), (2, 0.01, False), (14, 0, True)]
-)
-def test_a_leaderboard_that_rounds_is_no_false_alarm(folder, decimals, off, agrees):
-    rate = round(read(folder).found.win_rate + off, decimals)
-    (folder / "leaderboard.csv").write_text(f",win_rate\nour model,{rate}\n")
-    assert [stated.agrees for stated in read(folder).stated] == [agrees]

@@ -27,10 +27,10 @@ def fault(answer):
     http = openai.DefaultHttpxClient(
         transport=httpx2.MockTransport(respond), follow_redirects=False
     )
-    client = openai.OpenAI(api_key="sk-1", max_retries=0, http_client=http)
+    client = openai.OpenAI(api_key="sk-123", max_retries=0, http_client=http)
     with client, pytest.raises(openai.APIError) as caught:
         client.post("/chat/completions", cast_to=httpx2.Response, body={})
-    return fault_of(caught.value, DEFAULT, "sk-1", "model 'gpt-x'")
+    return fault_of(caught.value, DEFAULT, "sk-123", "model 'gpt-x'")
 
 
 def error(status, message, code=None, **changes):
@@ -63,7 +63,7 @@ def test_what_concerns_one_request_alone_is_told_from_the_rest():
 
 def test_what_no_request_can_pass_says_what_to_do():
     for answer, advice in (
-        (refusal(401, "invalid_api_key", "Incorrect API key: sk-1"), "check the key in KEY"),
+        (refusal(401, "invalid_api_key", "Incorrect API key: sk-123"), "check the key in KEY"),
         (refusal(403, "forbidden"), "may not use model 'gpt-x'"),
         (refusal(405, None), "check base_url"),
         (Answer(307, b"", {"Location": "http://127.0.0.1:9/v1"}), "no redirect is followed"),
@@ -79,7 +79,7 @@ def test_what_no_request_can_pass_says_what_to_do():
         found = fault(answer)
         assert found.meaning is Meaning.hopeless
         assert advice in found.remedy
-        assert "sk-1" not in found.text
+        assert "sk-123" not in found.text
 
 
 NO_MAX_TOKENS = (
@@ -125,27 +125,6 @@ def test_refusals_of_a_parameter_are_understood_and_others_left_to_the_caller():
         assert refused_parameter(status, code, parameter, message) is None
 
 
-def all_pauses(chance, asked_for=None):
-    found = []
-    while (
-        seconds := pause(
-            endpoint=DEFAULT,
-            retries=len(found),
-            elapsed=sum(found),
-            asked_for=asked_for,
-            chance=chance,
-        )
-    ) is not None:
-        found.append(seconds)
-    return found
-
-
-def test_the_defaults_outlast_a_storm_of_several_minutes_and_grow_past_advice_that_did_not_help():
-    for chance in (0.0, 0.5, 1.0):
-        assert 240 <= sum(all_pauses(chance)) <= DEFAULT.total_timeout
-    assert all_pauses(chance=0.0, asked_for=1.0)[:5] == [1.0, 1.0, 2.0, 4.0, 8.0]
-
-
 @given(
     retries=st.integers(0, 2000),
     elapsed=st.floats(0, 2000),
@@ -174,7 +153,7 @@ def test_both_forms_of_retry_after_are_read():
         ({"retry-after-ms": "soon", "retry-after": "20"}, 20),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, float("inf")),
+        ({"retry-after": "inf"}, None),
         ({"retry-after": then}, 0),
         ({"retry-after": then, "date": now}, 30),
         ({"retry-after": "Wed, 99 Oct 2015 07:28:30 GMT"}, None),

@@ -91,7 +91,7 @@ def test_processes_with_the_same_work_share_it_and_send_each_request_once(cache,
     def reply(call):
         if server.connections > 4:  # two per process: the third has come
             all_are_here.set()
-        all_are_here.wait(60)
+        all_are_here.wait()
         return call.last_message
 
     with FakeOpenAI(reply) as server:
@@ -112,7 +112,7 @@ def test_who_waits_for_a_process_that_is_killed_takes_over(cache, start, when_wa
     def reply(call):
         asked.set()
         if call.last_message == "a" and not killed.is_set():
-            killed.wait(60)
+            killed.wait()
             return None
         return call.last_message
 
@@ -123,7 +123,7 @@ def test_who_waits_for_a_process_that_is_killed_takes_over(cache, start, when_wa
 
     with FakeOpenAI(reply) as server:
         process = start(server, cache, ["a"])
-        assert asked.wait(60)
+        assert asked.wait()
         when_waiting(kill)
         replies = complete(questions(*"abc"), endpoint=endpoint_of(server), cache=cache, label="x")
     assert [reply.text for reply in replies] == list("abc")
@@ -138,12 +138,12 @@ def test_who_waits_gets_the_answer_or_asks_what_the_other_could_not_get(
 
     def reply(call):
         asked.set()
-        waiting.wait(60)
+        waiting.wait()
         return "ours" if call.number else first
 
     with FakeOpenAI(reply) as server:
         process = start(server, cache, ["a"])
-        assert asked.wait(60)
+        assert asked.wait()
         when_waiting(waiting.set)
         (found,) = complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
         process.join()

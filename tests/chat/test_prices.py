@@ -11,10 +11,8 @@ from mini_lima.chat.prices import (
     TokenCount,
     large_input,
     least_input,
-    most_input,
     most_output,
     reported,
-    usual_input,
 )
 from tests.chat.asked import MODEL
 
@@ -56,14 +54,6 @@ def test_usage_is_read_as_servers_write_it():
         assert reported(usage) == tokens
 
 
-@given(requests)
-def test_the_figures_for_a_prompt_are_in_order(request):
-    figures = [least_input(request), usual_input(request), large_input(request)]
-    assert figures == sorted(figures)
-    # The last two meet only for a prompt without text.
-    assert large_input(request) <= most_input(request)
-
-
 def test_real_counts_lie_within_the_range():
     for text, tokens in (
         # Counts by the tokenizers of GPT-4, GPT-4o, Claude 2 and DeepSeek-V3, without frames.
@@ -81,22 +71,6 @@ def test_cost_is_tokens_by_price_and_the_cached_part_is_cheaper():
     assert PRICES.cost(TokenCount(1_000_000, 0, cached_input=400_000)) == 0.6 * 0.5 + 0.4 * 0.25
     without = Prices(input=0.5, output=1.5)
     assert without.cost(TokenCount(1_000_000, 0, cached_input=400_000)) == 0.5
-
-
-def test_a_batch_has_its_own_prices_where_they_are_known():
-    half = Prices(input=1, output=2, cached_input=0.1, batch_input=0.5, batch_output=1)
-    tokens = TokenCount(1_000_000, 1_000_000, cached_input=500_000)
-    assert half.cost(tokens, batch=True) == 1.5
-    assert Prices(input=1, output=2).cost(tokens, batch=True) == 3
-
-
-def test_prices_that_cannot_be_are_named_field_by_field():
-    wrong = Prices(input=-1, output=math.inf, batch_input=math.nan, as_of="last week")
-    named = [fault.partition("=")[0] for fault in wrong.faults()]
-    assert named == [".input", ".output", ".batch_input", ".as_of"]
-    assert len(list(Prices(input=1).faults())) == 1
-    assert list(Prices().faults()) == list(PRICES.faults()) == []
-    assert (Prices().are_known, PRICES.are_known) == (False, True)
 
 
 @settings(max_examples=40)
@@ -127,16 +101,3 @@ def test_estimates_add_up(one, other, price):
     assert (both.output_low, both.output_high) == (parts.output_low, parts.output_high)
     assert both.usd_low == pytest.approx(parts.usd_low)
     assert both.usd_high == (None if parts.usd_high is None else pytest.approx(parts.usd_high))
-
-
-def test_without_a_length_limit_there_is_no_upper_end():
-    endless = ChatModel("m").request([("user", "hello")])
-    assert estimate([endless], PRICES).usd_high is None
-    assert PRICES.most(endless) == math.inf
-    assert Prices(input=1, output=0).most(endless) < math.inf
-
-
-def test_without_prices_tokens_are_estimated_all_the_same():
-    found = estimate([MODEL.request([("user", "hello")])], None)
-    assert found.usd_low is found.usd_high is None
-    assert found.output_high == 64

@@ -29,7 +29,6 @@ from mini_lima.store.stages import Store, walk
 from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 from tests.data.teachers import Teacher
-from tests.data.test_recorded_teacher import CASSETTE
 
 MODEL = ChatModel("recorded", temperature=1.0)
 (HELLO,) = [MODEL.request([("user", "hello")], sample=2)]
@@ -172,6 +171,7 @@ def data_sets(store, server_url):
         *("experiment=embedded", "teacher=local", "teacher.model=fake", f"store={store}"),
         *(f"teacher.base_url={server_url}", "tracking=disabled"),
         "data.steps.self_instruct.filters.near_duplicate=false",
+        "data.least_used=0",
     )
     return [each for each in walk(pipeline.build_cell(config, {}).last) if each.name == "data"]
 
@@ -202,36 +202,3 @@ def test_a_run_is_replayed_elsewhere_byte_for_byte_under_the_same_fingerprints(r
     export_cassette(folders, elsewhere / "responses.sqlite", again)
     assert again.read_bytes() == cassette.read_bytes()
     assert import_cassette(cassette, cache)["new"] == 0
-
-
-def test_a_cell_stands_for_all_of_its_stages(ran, tmp_path):
-    folders, cache = ran
-    (tmp_path / "sweep" / "cell").mkdir(parents=True)
-    record = {"stages": {str(number): str(folder) for number, folder in enumerate(folders)}}
-    (tmp_path / "sweep" / "cell" / "cell.json").write_text(json.dumps(record))
-    named = (folders, [tmp_path / "sweep"], [tmp_path / "sweep" / "cell"])
-    counts = {export_cassette(each, cache, tmp_path / "c.jsonl") for each in named}
-    assert len(counts) == 1
-
-
-def test_what_cannot_be_exported_whole_is_not_exported(ran, tmp_path):
-    folders, cache = ran
-    part = tmp_path / "part.sqlite"
-    export_cassette(folders[:1], cache, tmp_path / "part.jsonl")
-    import_cassette(tmp_path / "part.jsonl", part)
-    for asked, store, to, complaint in (
-        ([tmp_path], cache, "c.jsonl", "no model was asked"),
-        ([tmp_path / "nowhere"], cache, "c.jsonl", "nowhere: no such folder"),
-        (folders, cache, "part.sqlite/c.jsonl", "cannot be written"),
-        (folders, tmp_path / "nothing", "c.jsonl", "no such response cache"),
-        (folders, part, "c.jsonl", "no answer of 'local' to request"),
-    ):
-        with pytest.raises(UserError, match=complaint):
-            export_cassette(asked, store, tmp_path / to)
-    assert not (tmp_path / "c.jsonl").exists()
-
-
-def test_answers_of_nobody_in_particular_need_a_name(tmp_path):
-    with pytest.raises(UserError, match="--endpoint"):
-        import_cassette(CASSETTE, tmp_path / "cache")
-    assert import_cassette(CASSETTE, tmp_path / "cache", "somebody")["new"] == 243

@@ -63,14 +63,6 @@ def test_every_format_says_the_same(tmp_path, suffix):
     assert found[0].task == found[1].task != found[2].task
 
 
-def test_json_may_hold_its_rows_under_data_or_line_by_line(tmp_path):
-    plainly = examples_of(tmp_path, ALPACA, "a.json")
-    assert examples_of(tmp_path, {"data": ALPACA}, "b.json") == plainly
-    lines = tmp_path / "c.json"
-    write_jsonl(lines, ALPACA)
-    assert from_file(file=lines).examples == plainly
-
-
 def messages(*texts: str, system: str = ""):
     said = [("system", system)] if system else []
     said += [(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
@@ -159,6 +151,20 @@ def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout
             from_file(file=file, layout=layout)
 
 
+def test_every_column_is_a_part_of_the_conversation_or_named_with_how_many_rows_have_it(
+    tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    rows = [
+        {"prompt": "Q", "response": "A", "input": "I", "history": [["q", "a"]], "score": n or None}
+        for n in range(3)
+    ]
+    (*_, last) = examples_of(tmp_path, rows)
+    assert (last.input, last.history, last.fields) == ("I", (("q", "a"),), {"score": 2})
+    (line,) = caplog.messages
+    assert line.endswith(": score (2)")
+
+
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
@@ -188,25 +194,17 @@ def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
         assert f"{file}: line 2: {told}" in str(found.value)
 
 
-def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
-    parts = [{"type": "text", "text": "Name "}, {"type": "text", "text": "a river."}]
-    rows = [{"messages": [{**Q, "content": parts}, {**A, "model": "m", "tool_calls": None}]}]
-    [found] = examples_of(tmp_path, rows)
-    assert found.instruction == "Name a river."
-    assert found.fields == {"turn_fields": [{}, {"model": "m"}]}
-
-
 def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
-    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
+    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 8
     told = complaint(tmp_path, [*ALPACA, *bad])
-    assert "8 of 11 rows" in told
+    assert "16 of 19 rows" in told
     assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: must not be blank"
-    assert len(told.splitlines()) == 7
-    assert told.endswith("and 3 more")
+    assert len(told.splitlines()) == 12
+    assert told.endswith("and 6 more")
     file = tmp_path / "rows.jsonl"
     report = from_file(file=file, unreadable="drop")
     assert len(report.examples) == 3
-    assert [each.reason for each in report.rejects].count("output: must not be blank") == 4
+    assert [each.reason for each in report.rejects].count("output: must not be blank") == 8
     assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 
@@ -232,15 +230,6 @@ def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):
         assert told in str(found.value)
 
 
-def test_columns_of_other_names_are_named(tmp_path):
-    rows = [{"instruction": "Sum up.", "context": "a b c", "response": "abc", "input": "7"}]
-    named = {"input": "context", "output": "response"}
-    [found] = examples_of(tmp_path, rows, columns=named)
-    assert (found.input, found.output, found.fields) == ("a b c", "abc", {"input": "7"})
-    assert "columns.output=reply" in complaint(tmp_path, rows, columns={"output": "reply"})
-    assert "columns.answer" in complaint(tmp_path, rows, columns={"answer": "response"})
-
-
 def test_ids_are_the_files_own_where_they_tell_the_rows_apart(tmp_path):
     def ids(*values):
         rows = [{**row, "id": id} for row, id in zip(ALPACA, values, strict=False)]
@@ -263,12 +252,3 @@ def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
     assert [each["asked_for"] for each in read_jsonl(made / "rejects.jsonl")] == [None]
     foreseen = forecast("mini_lima.data.from_file", keywords, {}, file=file).examples
     assert [each.output for each in foreseen] == [each.output for each in found]
-
-
-def test_system_messages_may_be_left_out_and_are_counted(tmp_path):
-    rows = [{"messages": messages("Q", "A", system="Be brief.")}]
-    file = write(tmp_path / "rows.jsonl", rows)
-    report = from_file(file=file, system="drop")
-    [found] = report.examples
-    assert (found.system, found.fields["system"]) == ("", "Be brief.")
-    assert report.figures["systems_dropped"] == 1

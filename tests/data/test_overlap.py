@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mini_lima.data import contamination, decontaminate
 from mini_lima.data.examples import Example, write_examples
-from mini_lima.data.overlap import overlap, read_instructions
+from mini_lima.data.overlap import overlap
 from mini_lima.data.rouge import rouge_l, words
 from mini_lima.errors import UserError
 from mini_lima.results.contamination import read_contamination, write_contamination
@@ -81,13 +81,6 @@ def test_it_is_found_wherever_it_stands(example, part, reason):
     assert why.startswith(reason)
 
 
-def test_common_words_are_no_sign():
-    assert (
-        reasons(Example("a", "Explain why the sea is salty.", "Hi there, rivers bring it.")) == []
-    )
-    assert reasons(Example("a", "?", "!")) == []
-
-
 def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     rows = [Example("a", LONG, "Light."), Example("b", "Sing.", "La."), Example("c", SHORT, "Mars")]
     write_examples(tmp_path, rows)
@@ -108,20 +101,3 @@ def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     assert report.figures == {"checked": 3, "removed": 1, "instructions_found": 1}
     with pytest.raises(UserError, match="nothing is left to look at"):
         decontaminate(rows, evaluation_set=asked, rouge_l=None, ngram=None)
-
-
-def test_evaluation_sets_are_read_in_both_layouts_or_refused_with_the_row(tmp_path: Path):
-    file = tmp_path / "set.jsonl"
-    file.write_text('{"key": 1, "prompt": "Write."}\n\n{"key": 2, "prompt": "Sing."}\n')
-    assert read_instructions(file) == ["Write.", "Sing."]
-    for text, said in (('[{"prompt": 1}]', "row 1"), ("[", "JSON"), ("[]", "no instruction")):
-        file.write_text(text)
-        with pytest.raises(UserError, match=said):
-            read_instructions(file)
-
-
-def test_a_check_that_is_none_is_refused(tmp_path: Path):
-    for text in ("{}", "[", '{"checked": "many"}'):
-        (tmp_path / "contamination.json").write_text(text)
-        with pytest.raises(UserError, match="contamination"):
-            read_contamination(tmp_path)

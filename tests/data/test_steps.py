@@ -1,18 +1,22 @@
 """Steps of one's own: what an arm makes of them, and what is said about mistakes."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mini_lima import pipeline
+from mini_lima.chat import Chat, ChatModel, Endpoint
 from mini_lima.config import arms
+from mini_lima.data import run_step
 from mini_lima.data.examples import Earlier, read_examples
 from mini_lima.data.trace import trace
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.store.stages import Stage, Store, walk
+from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
 OURS = "tests.data.steps_of_ours"
@@ -159,6 +163,37 @@ def test_what_is_wrong_with_steps_is_said_in_one_line(steps: dict[str, Any], sai
         arms.last_step({"steps": whole})
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_step_of_ones_own_fails_too_if_its_teacher_says_too_little(
+    tmp_path: Path, lines: Path
+) -> None:
+    data = built(tmp_path, {"bare": {"file": str(lines)}})
+    for silent, least in ((1, 0.5), (1, 0.6), (2, 0.5)):
+        folder = tmp_path / f"{silent} {least}"
+        folder.mkdir()
+        with FakeOpenAI(
+            lambda call, silent=silent: "" if call.number < silent else "fine"
+        ) as server:
+            endpoint = Endpoint("fake", server.base_url, concurrency=1, max_retries=0)
+            made = partial(
+                run_step,
+                folder,
+                step=f"{OURS}.polish",
+                name="polish",
+                keywords={},
+                teacher=Chat(ChatModel("fake"), endpoint, folder / "cache"),
+                inputs=["data"],
+                least_used=least,
+                data=data,
+            )
+            if (silent, least) == (1, 0.5):
+                made()
+                (short,) = read_json(folder / "stats.json")["shortfalls"]
+                assert (short["used"], short["asked_for"]) == (1, 2)
+            else:
+                with pytest.raises(UserError, match=f"polish: {2 - silent} of the 2 .*empty reply"):
+                    made()
 
 
 def test_only_arms_that_ask_a_teacher_or_read_seeds_need_them(tmp_path: Path, lines: Path) -> None:

@@ -7,10 +7,9 @@ import pytest
 from mini_lima.data.examples import Earlier
 from mini_lima.data.trace import newest_data_set, trace
 from mini_lima.errors import UserError
-from mini_lima.files import write_json
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher
-from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
+from tests.data.test_prompts import PROMPT_1, PROMPT_3
 
 
 @pytest.fixture
@@ -70,24 +69,6 @@ def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
         "reply of fake-1",
         example.output,
     )
-
-
-def test_a_naive_example_of_a_seed_task_begins_with_it(before: DataSet) -> None:
-    own, grown = before.examples[0], before.examples[1]
-    told = trace(before.folder, own.id, before.cache)
-    assert in_order(told, "task seed_task_0", own.instruction, own.output)
-    assert "request " not in told
-    told = trace(before.folder, grown.id, before.cache)
-    assert in_order(told, "task seed_task_0", PROMPT_2, "reply of", grown.output)
-
-
-def test_replies_of_another_endpoint_are_not_mixed_in(study: Study) -> None:
-    made = study.naive_by(Teacher())
-    asked_elsewhere = made.stats | {"endpoints": ["someone else"]}
-    write_json(made.folder / "stats.json", asked_elsewhere)
-    told = trace(made.folder, made.examples[1].id, made.cache)
-    assert "not in the response cache" in told
-    assert made.examples[1].output in told
 
 
 def test_what_is_not_there_is_said(after: DataSet) -> None:

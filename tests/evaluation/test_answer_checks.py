@@ -72,13 +72,6 @@ def test_what_only_looks_like_a_fault_is_none(text, asked):
     assert found(text, **asked) == []
 
 
-def test_what_the_engine_tells_is_counted():
-    assert found("Yes.", cut=True) == ["cut_at_limit"]
-    assert found("Yes.", room=99) == ["shortened"]
-    assert found("", error="context_length") == ["failed"]
-    assert found("user\n", cut=True) == ["cut_at_limit", "starts_with_role"]
-
-
 def test_warnings_begin_above_their_thresholds_and_lengths_are_described():
     outputs = [
         AnsweredInstruction(ENGLISH, "x" * length, None, length // 2, False, {})

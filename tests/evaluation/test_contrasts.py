@@ -58,14 +58,6 @@ def test_the_grid_is_asked_every_question_once():
     json.dumps([asdict(c) for c in found], allow_nan=False)
 
 
-def test_what_is_not_there_is_not_asked():
-    cells = grid(np.random.default_rng(0), 30, small=(0.5,) * 3, large=(0.5,) * 3)
-    del cells["large", "naive"]
-    assert [c.kind for c in contrasts(cells, **few)] == ["sft", "sft", "sft", "data"]
-    assert contrasts({}, **few) == []
-    assert contrasts({("small", "naive"): cells["small", "naive"]}, **few) == []
-
-
 def test_what_is_there_is_found_and_what_is_not_is_not():
     cells = grid(np.random.default_rng(1), 400, small=(0.3, 0.3, 0.6), large=(0.5, 0.2, 0.2))
     found = named(contrasts(cells, **few))
@@ -105,18 +97,6 @@ def test_failures_can_undo_a_verdict_and_it_says_so():
     assert "failed could undo it" in only.words
 
 
-def test_equal_cells_differ_in_nothing():
-    cells = {("m", "baseline"): rows([1, 2] * 20), ("m", "naive"): rows([1, 2] * 20)}
-    (found,) = contrasts(cells, **few)
-    assert (found.difference, found.p_value, found.verdict) == (0, 1, "cannot tell")
-    assert found.detectable is None
-
-
-def test_a_cell_without_any_verdict_is_not_compared():
-    cells = {("m", "baseline"): rows([None] * 3), ("m", "naive"): rows([2] * 3)}
-    assert contrasts(cells, **few) == []
-
-
 def scored(values, metric="words", failed=()):
     """A row of scores.jsonl on each of the instructions 0, 1, …"""
     return [
@@ -151,18 +131,6 @@ def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction(
     assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
 
 
-def test_what_a_metric_does_not_apply_to_is_neither_counted_nor_failed():
-    cells = {
-        ("m", "baseline"): scored([1.0, None, 1.0, None], failed=(1,)),
-        ("m", "naive"): scored([1.0, 0.0, 0.0, None]),
-    }
-    measure = of_scores("words", Unit("percent", "higher"), cells)
-    (contrast,) = found([measure], cells, **few).contrasts
-    assert (contrast.difference, contrast.n) == (-50, 2)
-    # The one that failed could have been anything; the last instruction plays no part.
-    assert (contrast.lowest, contrast.highest) == pytest.approx((-200 / 3, -100 / 3))
-
-
 def test_each_measure_has_a_family_that_says_how_large_it_is():
     both = {("m", "baseline"): rows([1, 2, 1]), ("m", "naive"): rows([2, 2, 1])}
     only = {**both, ("m", "improved"): rows([2, 1, 1])}
@@ -190,17 +158,6 @@ def test_a_contrast_is_left_out_for_what_its_own_cells_do_not_share_and_the_othe
     assert "orders" in b_c
 
 
-def test_what_was_trained_on_is_taken_from_all_cells_alike():
-    cells = {("m", arm): rows([1, 1, 2, 1, 1]) for arm in ARMS} | {
-        ("m", "improved"): rows([2, 2, 2, 1, 1])
-    }
-    told = found([of_verdicts("judge", cells)], cells, hits={"improved": {"0", "1"}}, **few)
-    clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
-    assert clean["naive − baseline"] is None
-    for name in ("improved − baseline", "improved − naive"):
-        assert (clean[name].difference, clean[name].n) == (0, 3)
-
-
 def test_only_what_is_declared_is_asked_if_anything_is():
     cells = {
         ("m", arm): rows([1 + (k % n == 0) for k in range(40)]) for n, arm in enumerate(ARMS, 2)
@@ -218,15 +175,6 @@ def test_only_what_is_declared_is_asked_if_anything_is():
     assert second.difference == pytest.approx(effects[0] - effects[1])
 
 
-@given(st.lists(st.from_regex(r"[a-z][a-z_.-]{0,8}[a-z]", fullmatch=True), min_size=4, max_size=4))
-def test_declarations_are_read_as_they_are_written(arms):
-    a, b, c, d = arms
-    if len(set(arms)) == 4:
-        assert parse(f"{a} - {b}").terms == {a: 1, b: -1}
-        assert parse(f" ({a} − {b}) -({c}  -  {d})").terms == {a: 1, b: -1, c: -1, d: 1}
-        assert unknown([f"{a} - {b}"], [a, b]) == unknown([f"{a} - baseline"], [a]) == []
-
-
 def test_what_is_no_contrast_is_refused_in_a_line():
     for text in ("", "naive", "a-b", "a - b - c", "(a - b)", "a - a", "(a - b) - (a - b)", "a -"):
         with pytest.raises(UserError, match=r"^contrasts: [^\n]*$"):
@@ -238,16 +186,6 @@ def test_what_is_no_contrast_is_refused_in_a_line():
 def test_an_arm_that_is_not_there_is_named_with_the_one_that_is_meant():
     (line,) = unknown(["improvd - baseline"], ["naive", "improved"])
     assert "no arm improvd; did you mean improved?" in line
-
-
-def test_length_alone_goes_through_the_same_contrasts():
-    def answered(length):
-        texts = [{"output_1": "a" * 10, "output_2": "b" * (length + k % 3)} for k in range(40)]
-        return [[row(k, 1, first=True, **each) for k, each in enumerate(texts)]]
-
-    cells = {("m", "baseline"): answered(4), ("m", "improved"): answered(20)}
-    (asked,) = contrasts(cells, **few)
-    assert (asked.difference, asked.by_length.difference) == (0, 100)
 
 
 preferences = st.lists(st.sampled_from([1, 1.5, 2, None]), min_size=6, max_size=6)

@@ -10,7 +10,7 @@ import pytest
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
-from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths, under_longest
+from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
 from tests.statistics.rows import row as verdict
 
@@ -35,12 +35,6 @@ def test_lengths_are_of_pairs_and_matched_by_their_ratio():
     assert found.win_rate_matched.win_rate == pytest.approx(100 / 3)
     with pytest.raises(ValueError, match=r"within a factor 0\.9"):
         lengths(rows, ratio=0.9, **few)
-
-
-def test_longest_gives_each_pair_one_verdict():
-    rows = [row("i", "aa", "b", 2), row("i", "aa", "b", 1), row("j", "a", "bb"), row("k", "a", "b")]
-    found = under_longest(rows)
-    assert [(r.instruction, r.preference) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]
 
 
 @pytest.fixture(scope="module")
@@ -100,28 +94,6 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
     assert found.low < found.win_rate < found.high
     assert found.undefined is None
     assert 2 < found.high - found.low < 12
-
-
-def test_several_verdicts_on_an_instruction_are_averaged(canonical, difficulties):
-    import sklearn
-
-    with undisturbed():
-        import alpaca_eval
-
-    def shipped():
-        library = alpaca_eval.constants.CURRENT_DIR
-        return {path for path in library.rglob("*") if "__pycache__" not in path.parts}
-
-    before = (sklearn.get_config(), shipped())
-    once = length_controlled(canonical, difficulties, seed=0, samples=1)
-    split = [
-        replace(each, preference=each.preference and each.preference + step)
-        for each in canonical
-        for step in (0.1, -0.1)
-    ]
-    twice = length_controlled(split, difficulties, seed=0, samples=1)
-    assert twice.win_rate == pytest.approx(once.win_rate, abs=0.01)
-    assert (sklearn.get_config(), shipped()) == before, "the library leaves no trace"
 
 
 def test_for_any_other_list_it_is_not_defined(canonical, difficulties):

@@ -61,12 +61,6 @@ def test_no_completion_makes_reading_fail(completion):
         assert preference is None or 1 <= preference <= 2
 
 
-def test_no_odd_log_probabilities_make_reading_fail():
-    judge = load_shipped("weighted_alpaca_eval_gpt4_turbo")
-    for odd in ([], [{}], [{"top_logprobs": []}], [{"top_logprobs": [{"token": "x"}]}], [None]):
-        assert judge.read(reply("m", logprobs=odd)) == [None]
-
-
 def test_every_shipped_annotator_is_followed():
     assert len(prompts.shipped()) > 40
     for name in prompts.shipped():
@@ -100,20 +94,6 @@ def test_as_many_votes_as_pairs_or_none():
         ("", [None] * 5),
     ):
         assert load_shipped("alpaca_farm_greedy_gpt4").read(reply(said)) == votes
-
-
-def test_answers_to_a_users_prompt_are_read_as_the_configuration_says():
-    for how, said, finish, preference in (
-        ("named", "Output (b)", "stop", 2),
-        ("exact", " B\n", "stop", 2),
-        ("exact", "B.", "stop", None),
-        ("last", "B is wrong, A is right: A", "stop", 1),
-        ("last", "It is a tie: C.", "stop", 1.5),
-        ("last", "BA", "stop", None),
-        ("last", "A is good, but", "length", None),
-    ):
-        read = prompts.votes_by(how, () if how == "named" else ("A", "B", "C"))
-        assert read(reply(said, finish)) == [preference], said
 
 
 VISIBLE = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)

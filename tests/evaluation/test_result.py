@@ -147,15 +147,6 @@ def contrasts(cells):
     return sweep.contrasts(cells, measures_of(cells)[0])
 
 
-def test_each_judge_has_its_own_figures_and_their_agreement_is_told(cell):
-    first, other = cell("m", "naive", 80).result.judges
-    assert (first.baseline.win_rate, first.sft.win_rate) == (0, 100)
-    assert (first.name, other.name) == ("longest", "coin")
-    assert 0 < other.sft.win_rate < 100
-    assert other.agreement.agreement == pytest.approx(50, abs=20)
-    assert other.agreement.n > 0
-
-
 def test_every_number_is_a_row_with_its_interval_n_and_failures(cell):
     result = cell("m", "naive", 80).result
     rows = {(row.measure, row.arm): row for row in result.measurements}
@@ -255,31 +246,3 @@ def test_cells_that_were_judged_under_other_settings_are_left_out_with_the_setti
     [left] = found.left_out
     assert left.name == "m: improved − naive"
     assert "annotator.orders: both and random" in left.reason
-
-
-def test_contrasts_are_made_again_without_what_an_arm_was_trained_on(cell):
-    hits = [f"Question {k}" for k in range(4)]
-    cells = [cell("m", "naive", 40), cell("m", "improved", 80, hits=hits)]
-    found = contrasts(cells)
-    for each in found.contrasts:
-        if "improved" in each.name and each.measure != "short":
-            assert (each.n, each.without_hits.n) == (N, N - 4)
-        elif "improved" not in each.name:
-            assert each.without_hits is None
-    notes = " ".join(compare(cells, found).notes)
-    assert "improved 4 of 30" in notes
-
-
-def test_nobody_need_judge_and_nothing_need_be_measured(cell):
-    alone = cell("m", "naive", 40, judges={})
-    assert {row.measure for row in alone.result.measurements} == {"short", "characters"}
-    assert {each.measure for each in contrasts([alone]).contrasts} == {"short", "characters"}
-    neither = cell("n", "naive", 40, judges={}, metrics={})
-    assert neither.result.measurements == []
-    assert contrasts([neither]).contrasts == []
-
-
-def test_two_judges_of_one_name_in_a_cell_keep_apart(cell):
-    judges = {"annotator": "coin", "other_annotators.again": "coin"}
-    found = cell("m", "naive", 40, judges=judges)
-    assert [judge.name for judge in found.result.judges] == ["coin", "coin (again)"]

@@ -1,6 +1,5 @@
 """Answers by servers: one on loopback whose replies a test decides, and one that is started."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from mini_lima.evaluation import served
 from mini_lima.evaluation.served import serving
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
-from tests.chat.server import FakeOpenAI, completion, refusal
+from tests.chat.server import FakeOpenAI, refusal
 
 TINY = Path(mini_lima.__file__).parent / "assets" / "qwen-tiny"
 ROWS = [
@@ -110,22 +109,6 @@ def test_a_server_is_asked_for_this_model_sampled_as_configured(generate):
     assert seeds == {3, 4}, "the same instruction is not answered the same twice"
 
 
-def test_what_cannot_be_answered_or_is_cut_is_counted(generate):
-    def reply(call):
-        if call.last_message == "And why?":
-            return refusal(400, "context_length_exceeded", "maximum context length is 9 tokens")
-        return completion("I am", finish_reason="length")
-
-    with FakeOpenAI(reply) as server:
-        folder = generate(server.base_url)
-    assert [row["output"] for row in read_json(folder / "model_outputs.json")] == [
-        *("I am", "", "I am"),
-    ]
-    facts = read_jsonl(folder / "answers.jsonl")
-    assert [fact["cut"] for fact in facts] == [True, False, True]
-    assert [fact.get("error") for fact in facts] == [None, "context_length", None]
-
-
 def test_answers_that_came_are_kept_when_the_server_goes(generate):
     def reply(call):
         return "Me." if call.last_message == "Who are you?" else refusal(500, "down")
@@ -174,19 +157,3 @@ def test_a_command_starts_a_server_which_ends_with_the_work(tmp_path):
     unnamed = command.replace("{name}", "other")
     with serving(unnamed, None, model="/m", revision=None, folder=tmp_path) as server:
         assert server.model == "/m", "without a name of its own, a model is called by its folder"
-
-
-@pytest.mark.parametrize(
-    ("command", "named"),
-    [
-        (json.dumps(sys.executable) + " -c 'print(1); raise SystemExit(\"no GPU\")'", "no GPU"),
-        ("/no/such/vllm serve {model}", "/no/such/vllm"),
-    ],
-)
-def test_a_server_that_does_not_start_says_why(tmp_path, command, named):
-    with (
-        pytest.raises(UserError, match=named) as told,
-        serving(command, None, model="/m", revision=None, folder=tmp_path),
-    ):
-        pass
-    assert "\n" not in str(told.value)

@@ -71,16 +71,6 @@ def test_the_calls_of_a_plan_are_those_that_are_then_made_and_their_cost_is_with
         assert len(server.calls) - most == now["lengthen"].requests
 
 
-def test_examples_to_come_are_planned_one_by_one_whatever_a_prompt_shows_of_them(
-    laid_out, tmp_path
-):
-    prompt = tmp_path / "shorten.txt"
-    prompt.write_text("Say it shorter: {output}")
-    with FakeOpenAI(Teacher()) as server:
-        _, calls = planned(*laid_out(server, f"data.steps.lengthen.prompt={prompt}"))
-    assert calls["lengthen"].requests == SEEDS * (1 + 2) + SEEDS * 5
-
-
 def test_what_is_answered_already_is_not_planned_again(laid_out):
     with FakeOpenAI(Teacher(new=lambda asked: Answer(503))) as server:
         stages, store = laid_out(server, "data.steps.self_instruct.filters.near_duplicate=false")
@@ -98,16 +88,6 @@ def test_a_plan_says_whether_the_budget_is_enough(laid_out, budget, said):
     with FakeOpenAI(Teacher()) as server:
         plan, _ = planned(*laid_out(server), budget=budget)
     assert said in plan_table.notes(plan)[-1]
-
-
-def test_costs_that_are_not_known_are_not_made_up(laid_out):
-    with FakeOpenAI(Teacher()) as server:
-        stages, store = laid_out(
-            server, "teacher.prices={input: null, output: null}", "teacher.model=unheard-of"
-        )
-        plan, _ = planned(stages, store)
-    assert plan_table.lines(plan)[-1][-1] == "not known"
-    assert any("not known" in note for note in plan_table.notes(plan))
 
 
 def test_arms_that_take_one_data_set_apart_pay_for_it_once(tmp_path):

@@ -2,7 +2,6 @@
 
 from mini_lima import pipeline
 from mini_lima.experiment.recipe import one_step_apart, recipe_of, steps_of
-from mini_lima.store.stages import Stage
 from tests.composing import configured
 
 
@@ -36,24 +35,6 @@ def test_models_judges_and_templates_have_their_keys_names(tmp_path):
         own = {key for key in differing if not key.startswith("other_annotators.second.")}
         assert own == keys, overrides
         assert (own != differing) == (not keys)
-
-
-def measure(output_dir, *, metrics, limit, reference_outputs):
-    """Stands for the stage of the metrics, whose parameters alone count here."""
-
-
-def test_what_a_metric_is_asked_is_named_as_it_is_configured(tmp_path):
-    (tmp_path / "set.json").write_text("[]")
-    stage = Stage(
-        *("metrics", "small-naive", measure),
-        params={"metrics": {"chrf": {"keywords": {"order": 6}, "unit": "percent"}}, "limit": 8},
-        files={"reference_outputs": tmp_path / "set.json"},
-    )
-    found = recipe_of({"sft_metrics": stage})
-    assert found["metrics.chrf.order"] == 6
-    assert set(found) == {
-        *("metrics.chrf.order", "metrics.chrf.unit", "evaluation.reference_outputs"),
-    }
 
 
 def test_arms_are_told_apart_by_their_steps(tmp_path):

@@ -1,5 +1,6 @@
 """The chat template's contract: the tokenizer that ships, and templates as they are out there."""
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -143,10 +144,45 @@ CHATML = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
 LOOP = "{% for m in messages %}" + CHATML + "{% endfor %}"
 
 
+NO_THOUGHT = "<think>\n\n</think>\n\n"
+HYBRID = (  # as Qwen3's: it thinks unless it is told not to
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    f"{NO_THOUGHT}{{% endif %}}{{{{ m.content }}}}<|im_end|>\n{{% endfor %}}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is false %}"
+    f"{NO_THOUGHT}{{% endif %}}{{% endif %}}"
+)
+OPENED = LOOP + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+
+
+def test_a_template_that_thinks_is_told_not_to_and_the_trained_model_s_keeps_to_it(tmp_path):
+    file = tmp_path / "template.jinja"
+    file.write_text(HYBRID, encoding="utf-8")
+    for name in ("enable_thinking", "date"):
+        with pytest.raises(UserError, match=r"think before" if name == "enable_thinking" else name):
+            ChatTemplate(load_tokenizer(TINY, None, file, {name: True}))
+    tokenizer = load_tokenizer(TINY, None, file, {"enable_thinking": False})
+    tokenizer.save_pretrained(tmp_path / "trained")
+    for found in (tokenizer, load_tokenizer(tmp_path / "trained", None)):
+        asked = ChatTemplate(found).conversation("Hi", "", "Hello.").prompt
+        assert found.decode(asked).endswith(f"<|im_start|>assistant\n{NO_THOUGHT}")
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 2.5, 'a "b" \\ é \U0001f600', ["x", None, {"y": [1]}]]
+)
+def test_what_a_template_is_called_with_arrives_as_it_was_given(tmp_path, value):
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ given | tojson }}", encoding="utf-8")
+    tokenizer = load_tokenizer(TINY, None, file, {"given": value})
+    assert json.loads(tokenizer.apply_chat_template([{}], tokenize=False)) == value
+
+
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
         (None, "no chat template"),
+        (HYBRID, "think before it answers"),
+        (OPENED, "think before it answers"),
         # The header asks for something else than what then follows.
         (LOOP + "{% if add_generation_prompt %}<|im_start|>bot\n{% endif %}", "does not begin"),
         # No header, as in the study.
@@ -171,16 +207,6 @@ def test_a_template_that_training_could_not_rely_on_is_refused(template, complai
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=complaint):
         ChatTemplate(tokenizer)
-
-
-def test_an_end_of_turn_counts_as_special_though_the_tokenizer_gives_it_no_role():
-    tokenizer = tokenizer_with(HEADER_AFTER_USER.replace("<|im_end|>", "<|end|>"))
-    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False)])
-    template = ChatTemplate(tokenizer)
-    assert template.end_of_turn == tokenizer.convert_tokens_to_ids("<|end|>")
-    found = template.conversation("Say <|end|>.", "", "<|end|>!")
-    assert found.prompt.count(template.end_of_turn) == 2  # of the system message and the question
-    assert found.response.count(template.end_of_turn) == 1
 
 
 def test_text_that_cannot_be_kept_from_becoming_a_control_token_is_refused():
@@ -243,22 +269,7 @@ def test_every_answer_of_a_conversation_stands_after_the_prompt_that_asks_for_it
     assert roles == len(said) + 1 + has_system
 
 
-@several
-@patient
-@given(instruction=harmless, output=harmless, history=st.lists(st.tuples(harmless, harmless)))
-def test_a_conversation_is_tokenised_as_its_template_writes_it(
-    template, instruction, output, history
-):
-    found = template.conversation(instruction, "", output, history=history)
-    said = [text for turn in history for text in (turn[0], turn[1].strip())] + [instruction]
-    whole = template.tokenizer.encode(asked(template, *said), add_special_tokens=False)
-    assert found.prompt == whole
-    last = template.conversation(instruction, "", output, history=history, turns="last")
-    assert (last.prompt, last.response, last.earlier) == (whole, found.response, ())
-
-
 THINKING = TRIMMING.replace("(m.content | trim)", "(m.content.split('</think>')[-1] | trim)")
-LAST_TURN = HEADER_AFTER_USER.replace("in messages", "in messages[-2:]")
 
 
 def test_a_template_that_changes_earlier_answers_serves_for_the_last_answer_alone():
@@ -269,22 +280,3 @@ def test_a_template_that_changes_earlier_answers_serves_for_the_last_answer_alon
         template.conversation("And 2 + 2?", "", "4", history=history)
     found = template.conversation("And 2 + 2?", "", "4", history=history, turns="last")
     assert "Two" not in tokenizer.decode(found.prompt)
-
-
-@pytest.mark.parametrize(
-    ("template", "complaint"),
-    [
-        (HEADER_AFTER_USER.replace("{%- else %}", "{%- elif m.role != 'system' %}"), "leaves one"),
-        ("{% if messages[0].role == 'system' %}{{ raise_exception('No.') }}{% endif %}"
-         + HEADER_AFTER_USER, r"fails: No\."),
-    ],
-)  # fmt: skip
-def test_a_system_message_that_the_template_does_not_take_is_refused(template, complaint):
-    with pytest.raises(UserError, match=rf"no system message \(.*{complaint}.*chat_template"):
-        ChatTemplate(tokenizer_with(template)).conversation("a", "", "b", system="Be brief.")
-
-
-def test_a_template_that_leaves_out_turns_is_refused():
-    template = ChatTemplate(tokenizer_with(LAST_TURN))
-    with pytest.raises(UserError, match="several turns"):
-        template.conversation("a", "", "b", history=[("c", "d"), ("e", "f")], turns="last")

@@ -67,31 +67,6 @@ def test_all_of_it_is_content_whichever_way_round_the_contrasts_are():
     assert "the other way: a liking for length does not explain the difference" in told
 
 
-def test_what_the_correction_takes_back_is_not_claimed_and_the_reason_is_said():
-    (told,) = sentences([contrast("improved_cut", "naive", 5.0, verdict="cannot tell")])
-    assert "[+3.0, +7.0], cannot tell, as one of 6 contrasts (p 0.5)" in told
-
-
-def test_a_row_and_judge_has_a_paragraph_of_what_contrasts_tell_and_no_more():
-    assert sentences([]) == []
-    assert sentences([contrast("improved", "naive", 12.0, alone=30.0)]) == []
-    metric = contrast("improved_cut", "naive", 5.0, measure="strict", judged=False)
-    assert sentences([metric]) == []
-    one, other = (contrast("improved_cut", "naive", 5.0, row=row) for row in ("small", "large"))
-    (alone,) = sentences([one])
-    assert "A judge" not in alone
-    assert "improved − naive" not in alone
-    second = contrast("improved_cut", "naive", 5.0, measure="by length")
-    told = [each.partition(": ")[0] for each in sentences([one, second, other])]
-    assert told == [
-        "Length, small, win rate by judge",
-        "Length, small, by length",
-        "Length, large, win rate by judge",
-    ]
-    assert "looks at nothing but length" in sentences([second], {"by length"})[0]
-    assert "looks at" not in sentences([second], {"by another"})[0]
-
-
 @settings(max_examples=30)
 @given(
     pair=st.sampled_from(

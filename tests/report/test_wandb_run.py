@@ -1,6 +1,5 @@
 """Runs while training goes on, and when the server fails: the real client against a recorder."""
 
-import json
 import logging
 import sys
 import threading
@@ -107,11 +106,3 @@ def test_a_login_that_is_refused_is_a_line_without_the_key(
         assert "API key" in line
         assert "far-too-short" not in line
     assert server.history == {}
-
-
-def test_an_artifact_that_is_refused_leaves_the_run_offline(server, finished):
-    server.refuse = "CreateArtifact"
-    track(finished)
-    assert "not in this project" in not_sent(finished["output"])
-    assert list(finished["output"].glob("wandb/run-*")) == []
-    assert KEY not in json.dumps(read_json(finished["output"] / RUN_FILE))

@@ -56,14 +56,6 @@ def test_flattening_keeps_every_token_and_supervises_the_answers_where_they_stan
     assert sum(expected) == sum(each.supervised for each in given)
 
 
-def test_a_process_without_examples_still_has_a_batch_without_anything_supervised() -> None:
-    batch = flatten([])
-
-    assert batch["sequence_lengths"] == [1]
-    assert [batch[name].shape for name in ("input_ids", "position_ids")] == [(1, 1), (1, 1)]
-    assert batch["labels"].tolist() == [[IGNORED]]
-
-
 def test_an_answer_is_supervised_up_to_and_including_its_end_of_turn(
     template: ChatTemplate,
 ) -> None:
@@ -111,14 +103,6 @@ def test_the_longest_example_that_fits_is_kept_and_one_token_less_drops_it(
     assert (len(whole.conversations), whole.dropped) == (2, 0)
     assert (len(dropping.conversations), dropping.dropped) == (1, 1)
     assert dropping.conversations == whole.conversations[:1]
-
-
-@pytest.mark.parametrize("rows", [[], [row("The Nile.")]], ids=["empty data set", "all too long"])
-def test_a_data_set_of_which_nothing_is_left_is_refused(
-    template: ChatTemplate, rows: list[dict[str, str]]
-) -> None:
-    with pytest.raises(UserError, match="no example fits"):
-        render(rows, template, max_length=4, overlong="drop")
 
 
 @pytest.mark.parametrize("response", [[], [5, 6]], ids=["no response", "no terminator"])

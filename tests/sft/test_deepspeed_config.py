@@ -102,21 +102,3 @@ def test_a_scheduler_is_told_the_highest_rate_and_the_length_of_the_training(
     assert found["scheduler"]["params"].items() >= given.items()
     assert found["optimizer"]["params"]["lr"] == 3e-4
     assert Parsed(found).scheduler_params == found["scheduler"]["params"]
-
-
-def test_the_global_batch_is_the_product_of_its_parts() -> None:
-    found = config(batches=Batches(micro=3, accumulation=5, processes=2))
-
-    assert found["train_batch_size"] == 30
-
-
-@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
-def test_host_memory_is_pinned_where_there_is_a_gpu_to_copy_to(device: str, pinned: bool) -> None:
-    sharding = config("zero3_offload", device=device)["zero_optimization"]
-
-    assert sharding["offload_optimizer"] == {"device": "cpu", "pin_memory": pinned}
-    assert sharding["offload_param"] == {"device": "cpu", "pin_memory": pinned}
-
-
-def test_fp32_asks_for_no_half_precision() -> None:
-    assert config(precision="fp32")["bf16"]["enabled"] is False

@@ -80,11 +80,6 @@ def test_a_gpu_out_of_memory_is_told_in_the_same_words() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
-def test_other_failures_pass_as_they_are() -> None:
-    with pytest.raises(ZeroDivisionError), as_user_errors(SETTINGS):
-        raise ZeroDivisionError
-
-
 @pytest.mark.parametrize(
     ("changes", "ways"),
     [

@@ -62,16 +62,6 @@ def loads(parts: list[list[int]], tokens: list[int]) -> list[int]:
     return [sum(tokens[i] for i in part) for part in parts]
 
 
-@given(lengths, sizes, sizes)
-def test_dealing_out_is_independent_of_the_order_within_a_global_batch(
-    tokens: list[int], micro: int, processes: int
-) -> None:
-    batches = Batches(micro, accumulation=1, processes=processes)
-    members = list(range(len(tokens)))
-
-    assert balanced(members, tokens, batches) == balanced(members[::-1], tokens, batches)
-
-
 @given(lengths, sizes)
 def test_processes_side_by_side_differ_by_no_more_than_an_example(
     tokens: list[int], processes: int

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, TrainingArguments
+from transformers import AutoModelForCausalLM, TrainingArguments
 
 from mini_lima import sft
 from mini_lima.errors import UserError
@@ -17,8 +17,7 @@ from mini_lima.files import read_json
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import render
-from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
-from mini_lima.sft.optimizers import Choice
+from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.trainer import SftTrainer
 from tests.sft.attempts import (
@@ -55,7 +54,7 @@ IN_FP32 = {
     "zero3 of pretrained weights on two": Case("zero3", 2),
     "zero3_offload": Case("zero3_offload"),
 }
-IN_BF16 = ["zero1", "zero2_offload", "zero3"]
+IN_BF16 = ["zero2_offload", "zero3"]
 LAUNCHED = "launched, on two"
 FILES = {
     *("model.safetensors", "config.json", "generation_config.json"),
@@ -165,28 +164,6 @@ def test_transformers_loads_what_is_saved_and_the_tied_head_is_stored_once(
     size = (folder / "model.safetensors").stat().st_size
     assert 4 * parameters < size < 4 * parameters + 10_000
     assert {path.name for path in folder.iterdir()} == FILES
-
-
-def test_generation_stops_at_the_end_of_turn(runs: Runs) -> None:
-    folder = runs["zero2_offload"].result().output_dir
-    tokenizer = load_tokenizer(folder, None)
-
-    settings = GenerationConfig.from_pretrained(folder)
-    assert [ChatTemplate(tokenizer).end_of_turn] == settings.eos_token_id
-    assert settings.pad_token_id == tokenizer.pad_token_id
-
-
-def test_what_deepspeed_was_given_is_kept(runs: Runs) -> None:
-    assert read_json(runs[LAUNCHED].result().output_dir / "deepspeed.json") == deepspeed_config(
-        optimizer=Choice(**SETTINGS["optimizer"]),
-        scheduler=Choice(**SETTINGS["scheduler"]),
-        total_steps=STEPS,
-        zero=SETTINGS["deepspeed"],
-        batches=Batches(micro=2, accumulation=2, processes=2),
-        precision="fp32",
-        gradient_clipping=1.0,
-        device="cpu",
-    )
 
 
 def test_data_parallelism_without_deepspeed_is_refused_at_the_start(attempts: Attempts) -> None:

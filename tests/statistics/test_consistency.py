@@ -65,11 +65,6 @@ def test_two_annotators_agree_on_what_both_judged_in_the_same_order():
     assert found.kappa == pytest.approx((2 / 3 - chance) / (1 - chance))
 
 
-def test_annotators_that_always_say_the_same_agree_by_chance():
-    (found,) = by_hand([verdict("a", 1), verdict("a", 1, annotator="other")]).agreements
-    assert (found.agreement, found.kappa) == (100, None)
-
-
 @settings(max_examples=40)
 @given(found=rows, data=st.data())
 def test_figures_are_numbers_or_none_and_know_no_order_and_no_side(found, data):

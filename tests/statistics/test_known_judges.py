@@ -76,37 +76,6 @@ def test_the_variance_is_split_into_its_parts(bias):
     assert parts == pytest.approx(judge.variances, abs=0.004)
 
 
-def test_parts_that_were_not_measured_are_within_the_others():
-    judge, rng = Judge(), np.random.default_rng(6)
-    shares = judge.shares(rng, 20_000)
-    instructions, orders, repeats = judge.variances
-    once = split_variance(judge.verdicts(rng, shares))
-    assert once.repeats is None
-    found = (once.instructions, once.orders)
-    assert found == pytest.approx((instructions + repeats / 2, orders + repeats / 2), abs=0.006)
-    first = split_variance(judge.verdicts(rng, shares, orders=(1,), repeats=2))
-    assert first.orders is None
-    assert first.instructions == pytest.approx(instructions, abs=0.006)
-
-
-def test_the_variance_of_a_difference_loses_what_both_models_share():
-    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
-    shares = judge.shares(rng, 20_000)
-    a, b = (judge.verdicts(rng, shares, repeats=2) for _ in range(2))
-    found = split_variance(a, b)
-    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
-    assert found.repeats == pytest.approx(2 * judge.variances[2], abs=0.006)
-
-
-def test_disagreement_and_flips_are_those_of_the_judge():
-    judge, rng = Judge(0.4, 0.4, bias=0.2), np.random.default_rng(8)
-    verdicts = judge.verdicts(rng, judge.shares(rng, 20_000), repeats=2)
-    found = consistency(verdicts, seed=0, samples=100)
-    assert found.order_disagreement == pytest.approx(100 * (0.6 * 0.8 + 0.4 * 0.2), abs=1)
-    assert found.flip_rate == pytest.approx(100 * (0.6 * 0.4 + 0.2 * 0.8), abs=1)
-    assert (found.n_both_orders, found.n_repeated) == (20_000, 40_000)
-
-
 P_VALUES = {
     "sign flips": lambda runs, **chance: sign_flip_p(runs[0] - runs[1], **chance),
     "two groups": lambda runs, **chance: two_groups_p(runs[0], np.arange(60) < 25, **chance),

@@ -14,11 +14,9 @@ from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.experiment import cell
 from mini_lima.experiment.time_estimates import Experience
-from mini_lima.files import read_json
 from mini_lima.store import index
 from mini_lima.store.lock import locked
 from mini_lima.store.stages import Stage, Store, walk
-from tests.composing import configured
 from tests.harm import BAD
 
 
@@ -69,13 +67,6 @@ def test_a_list_says_of_every_stage_who_uses_it(study, capsys):
     assert "runs/first, runs/second" in users["shared"], "it is an input of what they name"
     assert "runs/first" in users["first"]
     assert "runs/" not in users["nobody-s"]
-
-
-def test_a_stage_can_be_looked_at_by_a_part_of_its_name(study, capsys):
-    told = study.ask(capsys, "show", "second")
-    assert "made from write shared-" in told
-    assert f"used by {study.root / 'runs/second'}" in told
-    assert main(["store", "show", "nothing", "--store", str(study.store.root)]) == 2
 
 
 def test_what_is_in_use_is_never_pruned_and_nothing_without_being_asked(study, capsys):
@@ -173,22 +164,6 @@ def test_a_checkpoint_that_a_cell_goes_on_from_stays_until_the_cell_goes(study, 
     shutil.rmtree(folder)
     study.ask(capsys, "prune", "--yes")
     assert not checkpoint.exists()
-
-
-def test_a_cell_that_gets_nowhere_when_it_is_run_again_keeps_what_it_had(study, capsys):
-    folder = study.cell("third", "finished", [stage("nobody's")])
-    config = configured(
-        "experiment=embedded", "data.seeds=/nowhere.jsonl", f"store={study.store.root}"
-    )
-    assert cell.run(config, {}, [], folder, set()) is None
-    assert "/nowhere.jsonl" in read_json(folder / "cell.json")["reason"]
-    study.ask(capsys, "prune", "--yes")
-    assert "nobody-s" in study.left()
-
-
-def test_a_store_that_is_not_there_is_said(tmp_path, capsys):
-    assert main(["store", "list", "--store", str(tmp_path / "none")]) == 2
-    assert "no store" in capsys.readouterr().err
 
 
 def test_a_store_that_nothing_can_be_written_into_is_said(tmp_path):

@@ -7,9 +7,10 @@ filled it. Rows are only ever added: the first answer to a request is its answer
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
 parameters, batch), which a ledger wants to know and a reply does not; ``checksums``, the sha256 of
-the response; and the batches (`batch_table`). Who is asking at this moment stands in a file beside
-it (`in_flight`). A row whose request or response is not what was written is no answer: that is
-said, and the request is asked again.
+the response; ``failed``, why a request has no answer, with what came in place of one; and the
+batches (`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`). A row
+whose request or response is not what was written is no answer: that is said, and the request is
+asked again.
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -34,7 +35,8 @@ from typing import Any, NamedTuple, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
+from mini_lima.chat.replies import CassetteEntry, Reply
+from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,18 @@ CREATE TABLE IF NOT EXISTS responses (
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS checksums (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL)",
+    """
+CREATE TABLE IF NOT EXISTS failed (
+    key         TEXT PRIMARY KEY,
+    endpoint    TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    error       TEXT NOT NULL,
+    detail      TEXT,
+    received    TEXT,
+    failed_at   REAL NOT NULL
+)
+""",
     *batch_table.TABLES,
 )
 KEPT = """
@@ -204,9 +218,34 @@ class ResponseCache:
                 }
                 for values, each in of_key.items():
                     self._database.execute(f"INSERT OR REPLACE INTO {values}", each)
-            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
+            for table in ("batched", "failed"):
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
         self._in_flight.release(key)
         return added
+
+    def keep_failure(self, request: ChatRequest, reply: Reply, received: str | None) -> None:
+        """Keep why ``request`` has no answer; it may be asked again.
+
+        Args:
+            request: What was asked.
+            reply: Says why.
+            received: What came in place of an answer.
+        """
+        row = (self._key(request.key), self._endpoint, request.key, canonical_json(request.body))
+        with self._writing():
+            self._database.execute(
+                "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, reply.error, reply.detail, received, time.time()),
+            )
+
+    def set_aside(self, request: ChatRequest, reply: Reply) -> None:
+        """Take what was kept for the answer to ``request``, and is none, for a failure."""
+        key = self._key(request.key)
+        kept = self._database.execute("SELECT response FROM responses WHERE key = ?", (key,))
+        received = kept.fetchone()
+        self.keep_failure(request, reply, received[0] if received else None)
+        with self._writing():
+            self._database.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -12,10 +12,12 @@ from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
 
+from mini_lima.chat import address_faults, key_variable_faults
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
+    Dialect,
     Engine,
     Precision,
     Weights,
@@ -105,6 +107,7 @@ def _choices(config: Config) -> Iterator[str]:
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
     yield from _money(config)
+    yield from _template_kwargs(config)
     yield from _metrics(config)
     yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
     yield from judges.faults(config)
@@ -118,9 +121,23 @@ def _metrics(config: Config) -> Iterator[str]:
             yield str(error)
 
 
+def _template_kwargs(config: Config) -> Iterator[str]:
+    given = config.model.template_kwargs
+    for name in given:
+        if not name.isidentifier() or name in ("messages", "add_generation_prompt"):
+            yield f"model.template_kwargs.{name}: cannot be given to a chat template"
+    engine = config.evaluation.engine
+    if given and engine.name is Engine.openai and engine.dialect is Dialect.openai:
+        yield (
+            "model.template_kwargs: a server is told them in the dialect vllm alone: set"
+            " evaluation.engine.dialect=vllm, or choose evaluation/engine=transformers"
+        )
+
+
 def _money(config: Config) -> Iterator[str]:
     for name, chat in config.chats().items():
-        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
+        found = (*chat.faults(), *chat.taken(), *address_faults(chat.base_url))
+        yield from (f"{name}.{fault}" for fault in found)
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
         yield from (f"prices.{model}{fault}" for fault in prices.faults())
@@ -158,6 +175,8 @@ def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     engine = config.evaluation.engine
+    found = (*key_variable_faults(engine.api_key_env), *address_faults(engine.base_url))
+    yield from (f"evaluation.engine.{fault}" for fault in found)
     if engine.name is Engine.transformers:
         return
     if (engine.base_url is None) == (engine.command is None):

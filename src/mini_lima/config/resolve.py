@@ -5,6 +5,7 @@ configuration gives them; nothing is read by a stage that was not found first.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -20,7 +21,7 @@ from mini_lima.config.schema import (
     AnnotatorConfig,
     ChatConfig,
     Config,
-    EngineConfig,
+    EvaluationConfig,
     Weights,
 )
 from mini_lima.errors import UserError
@@ -129,13 +130,15 @@ def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
     return optimizers.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
-def server(engine: EngineConfig) -> dict[str, Any]:
+def server(evaluation: EvaluationConfig) -> dict[str, Any]:
     """How a server of models is started or reached."""
+    engine = evaluation.engine
     connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
     return {
         "command": engine.command,
         "base_url": engine.base_url,
-        "connection": {key: getattr(engine, key) for key in connection},
+        "connection": {key: getattr(engine, key) for key in connection}
+        | {"most_failed": evaluation.most_failed},
     }
 
 
@@ -181,6 +184,8 @@ def chat(config: Config, given: ChatConfig) -> Chat:
     """
     sampling = {each.name: getattr(given, each.name) for each in fields(ChatModel)}
     connection = {each.name: getattr(given, each.name) for each in fields(Connection)}
+    if not given.cassette and os.environ.get("OPENAI_BASE_URL", given.base_url) != given.base_url:
+        _not_redirected()
     prices = given.prices if given.prices.are_known else config.prices.get(given.model, Prices())
     return Chat(
         model=ChatModel(**sampling),
@@ -205,6 +210,14 @@ def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
     if given.chat and not given.asks_model:
         _unused(f"{key}.chat")
     return chat(config, given.chat) if given.chat and given.asks_model else None
+
+
+@cache
+def _not_redirected() -> None:
+    log.warning(
+        "OPENAI_BASE_URL is set and not used: teacher.base_url and annotator.chat.base_url say"
+        " who is asked"
+    )
 
 
 @cache

@@ -151,6 +151,9 @@ class ModelConfig:
     init_seed: Seed = 0
     chat_template: str | None = None
     """File with a Jinja chat template. None: the tokenizer's own."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """What the chat template is called with, such as {enable_thinking: false}; the trained model's
+    has it in itself."""
     micro_batch_size_per_gpu: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
     baseline_template: str | None = None
@@ -179,9 +182,11 @@ class DataConfig:
     steps: dict[str, Any] = field(default_factory=dict)
     """In order, by name: ``_target_``, the function, and its keywords; null leaves one out."""
     seeds: str | None = None
-    """Seed tasks: a JSONL file, ``embedded:<file>``, or the http(s) address of one."""
+    """Seed tasks: a JSON or JSONL file, ``embedded:<file>``, or the http(s) address of one."""
     seeds_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
+    least_used: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of what a step's teacher was asked for that must be usable, or the step fails."""
     others: dict[str, Any] = field(default_factory=dict)
     """Other arms that a step reads, by name: ``/data@others.naive: naive`` in the defaults."""
 
@@ -282,6 +287,9 @@ class EvaluationConfig:
     max_new_tokens: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Answers that transformers writes side by side: memory and speed, not what is written."""
+    most_failed: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Share of answers that may be missing: refused by a server, or thoughts alone. With more the
+    stage does not finish."""
     temperature: Annotated[float, Ge(0)] = 0.0
     """0 is greedy."""
     seed: Seed = 0

@@ -27,6 +27,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError
 from mini_lima.files import replaced
 from mini_lima.store.fingerprint import content_hash
@@ -250,7 +251,7 @@ def _write_rows(
     """
     import datasets
 
-    from mini_lima.data.tables import plain
+    from mini_lima.tables import plain
 
     configs = datasets.get_dataset_config_names(where, revision=commit)
     config = _chosen("configuration", config, configs, "default")
@@ -296,6 +297,9 @@ def _reach(repository: str, commit: str, kind: str) -> None:
 def _reason(error: BaseException) -> str:
     """What stood between us and the hub, in a few words."""
     from huggingface_hub import errors
+
+    for fault in environment_faults():
+        return fault
 
     told = {
         errors.HFValidationError: "neither a path here nor a name on the hub",

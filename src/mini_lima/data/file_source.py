@@ -23,13 +23,19 @@ from mini_lima.data.layouts import (
     read_row,
 )
 from mini_lima.data.steps import Forecast, forecast_by
-from mini_lima.data.tables import HALF_A_CHARACTER, Malformed, Row, plain, plain_text, read_rows
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
+from mini_lima.tables import (
+    HALF_A_CHARACTER,
+    Malformed,
+    Row,
+    name_unused,
+    plain,
+    plain_text,
+    read_rows,
+)
 
 FIRST = 100
 """Rows in which the layout is looked for."""
-TOLD = 5
-"""Faults that are told one by one."""
 
 
 def _expect_file(**options: Any) -> Forecast:
@@ -109,6 +115,8 @@ def from_file(
                 fields=fields,
             )
         )
+    kept = "columns that are no part of a conversation, kept as fields of the examples"
+    name_unused(file, [each.fields for each in examples], what=kept)
     rejects = [
         Reject(fault.reason, None, None, _as_written(row, fault), f"{row.place}: {fault.detail}")
         for row, fault in faults
@@ -180,9 +188,7 @@ def _summary(
     ways = ["correct them"]
     if unreadable == "refuse" and len(faults) < rows:
         ways.append("leave them out with unreadable=drop")
-    told = [f"{file}: {row.place}: {fault.detail}" for row, fault in faults[:TOLD]]
-    if len(faults) > TOLD:
-        told.append(f"and {len(faults) - TOLD} more")
+    told = listed([f"{file}: {row.place}: {fault.detail}" for row, fault in faults])
     summary = f"{file}: {len(faults)} of {rows} rows cannot be read ({reasons})"
     return "\n".join([f"{summary}: {' or '.join(ways)}", *told])
 

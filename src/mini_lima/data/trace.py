@@ -15,6 +15,7 @@ from mini_lima.chat import CassetteEntry, ResponseCache
 from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
 from mini_lima.errors import UserError
 from mini_lima.files import typed
+from mini_lima.text import as_line
 
 log = logging.getLogger(__name__)
 Lookup = Callable[[str], CassetteEntry | None]
@@ -66,7 +67,7 @@ def chain(example: Example, look_up: Lookup) -> Iterator[str]:
         look_up: Finds what was asked and answered under a request's key.
     """
     of_task = f" ({example.name})" if example.name else ""
-    yield f"example {example.id}: task {example.task}{of_task}"
+    yield as_line(f"example {example.id}: task {example.task}{of_task}")
     if example.task_request is None:
         yield f"\n1. task {example.task}, as it was given"
     else:
@@ -81,7 +82,7 @@ def chain(example: Example, look_up: Lookup) -> Iterator[str]:
     last = Earlier(example.output, example.source, example.request)
     for number, each in enumerate((*example.earlier, last), start=2):
         shown = f", which showed {example.shown} as its example" if example.shown else ""
-        yield f"\n{number}. output, from {each.source}{shown if number == 2 else ''}"
+        yield f"\n{number}. output, from {as_line(each.source)}{shown if number == 2 else ''}"
         if each.request is None:
             yield "   no model was asked for it"
         else:
@@ -134,4 +135,4 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
 
 def _quoted(label: str, text: str) -> Sequence[str]:
     lines = text.split("\n") if text else ["(empty)"]
-    return [f"   {label}:", *(f"   │ {line}" for line in lines)]
+    return [f"   {as_line(label)}:", *(f"   │ {line}" for line in lines)]

@@ -27,6 +27,7 @@ from mini_lima.config.mistakes import Refused
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
+from mini_lima.text import redacted
 
 log = logging.getLogger("mini_lima.experiment")
 RUN = ("hydra.run.dir",)
@@ -86,6 +87,14 @@ def _summarise(folder: Path, *, elsewhere: bool = False) -> None:
 
 
 def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None:
+    for overrides in (cell.hydra.overrides for cell in cells):
+        for typed in (*entry.as_typed(overrides.task), *entry.as_typed(overrides.hydra)):
+            if redacted(typed) != typed:
+                raise UserError(
+                    f"{typed.partition('=')[0]}=…: the command line holds the value of a secret,"
+                    " and is written into records: write '${oc.env:NAME}' in its place, in single"
+                    " quotes"
+                )
     composed = [entry.without_hydra(cell) for cell in cells]
     configs = [entry.to_config(each) for each in composed]
     _check_arms(configs)
@@ -146,7 +155,10 @@ def _choices(config: DictConfig) -> dict[str, list[str]]:
         UserError: it cannot choose from them.
     """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    asked = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    asked = [
+        *(f"{key}={value}" for key, value in params.items()),
+        *entry.as_typed(config.hydra.overrides.task),
+    ]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     searching = _other_than_basic(config, "sweeper")
     choices: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib.util import find_spec
 
-from mini_lima.chat import ChatMode
+from mini_lima.chat import ChatMode, environment_faults
 from mini_lima.config.checks import global_batch_fault
 from mini_lima.config.schema import (
     AdapterMethod,
@@ -65,11 +65,14 @@ def _key(who: str, chat: ChatConfig) -> Iterator[str]:
     variable = None if needs_none else chat.api_key_env
     if variable and not os.environ.get(variable, "").strip():
         yield f"the {who}'s key: set the environment variable {variable}"
+    if not needs_none:
+        yield from environment_faults()
 
 
 def _server(engine: EngineConfig) -> Iterator[str]:
     if engine.api_key_env and not os.environ.get(engine.api_key_env, "").strip():
         yield f"the key of evaluation.engine: set the environment variable {engine.api_key_env}"
+    yield from environment_faults()
     program = shlex.split(engine.command)[0] if engine.command else None
     if program and shutil.which(os.path.expanduser(program)) is None:
         yield (
@@ -97,5 +100,7 @@ def _peft(config: Config) -> Iterator[str]:
 
 
 def _tracker(config: Config) -> Iterator[str]:
-    if config.tracking.mode is TrackingMode.online and (lacking := missing_login()):
-        yield f"{lacking}, or tracking=offline"
+    if config.tracking.mode is TrackingMode.online:
+        if lacking := missing_login():
+            yield f"{lacking}, or tracking=offline"
+        yield from environment_faults()

@@ -6,6 +6,7 @@ chat template show here in a second instead of in the answers of a trained model
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -19,12 +20,12 @@ from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
 from mini_lima.store import contents
+from mini_lima.text import GREEN, as_line, visible
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BRACKETS = ("⟦", "⟧")
-GREEN = ("\x1b[32m", "\x1b[0m")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,6 +41,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--revision", default="main", help="of a model on the hub")
     parser.add_argument("--chat-template", help="file to use as model.chat_template")
+    parser.add_argument(
+        "--template-kwargs", type=json.loads, help="as model.template_kwargs, in JSON"
+    )
     parser.add_argument(
         "--data", type=Path, help="folder of the data set (default: the newest in the store)"
     )
@@ -59,9 +63,9 @@ def _run(options: argparse.Namespace) -> str:
     found = sources.model(options.model, options.revision)
     template = options.chat_template and sources.local_file(options.chat_template)
     if isinstance(found, sources.HubModel):
-        tokenizer = load_tokenizer(found.id, found.commit, template)
+        tokenizer = load_tokenizer(found.id, found.commit, template, options.template_kwargs)
     else:
-        tokenizer = load_tokenizer(found, None, template)
+        tokenizer = load_tokenizer(found, None, template, options.template_kwargs)
     return "\n".join(
         preview(
             options.data or _newest(options.store),
@@ -112,7 +116,7 @@ def preview(
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
         counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
-        yield f"example {name}: {counts}"
+        yield as_line(f"example {name}: {counts}")
         yield marked(each, template.tokenizer, marks)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
@@ -127,9 +131,7 @@ def marked(
     text = ""
     for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
-        shown = "".join(
-            c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in decoded
-        )
+        shown = visible(decoded)
         text += f"{marks[0]}{shown}{marks[1]}" if supervised else shown
     return text
 

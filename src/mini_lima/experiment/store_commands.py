@@ -7,8 +7,7 @@ from pathlib import Path
 from mini_lima.chat import LEDGER
 from mini_lima.chat.cache import damage as damage_of_cache
 from mini_lima.data.trace import RESPONSES
-from mini_lima.errors import UserError
-from mini_lima.files import MOST_TOLD
+from mini_lima.errors import UserError, listed
 from mini_lima.results import cost_of
 from mini_lima.store import contents, index
 
@@ -65,7 +64,7 @@ def _list(options: argparse.Namespace) -> str:
 
 def _passed_over(found: index.Inventory) -> list[str]:
     """What stands below a list that is not of everything."""
-    told = [f"passed over: {line}" for line in found.passed_over[:MOST_TOLD]]
+    told = [f"passed over: {line}" for line in listed(found.passed_over)]
     return [*told, f"{len(found.passed_over)} passed over"] if told else []
 
 
@@ -105,8 +104,8 @@ def _verify(options: argparse.Namespace) -> str:
     if unproved:
         said.append(f"{unproved} cached answers likewise")
     if faults:
-        lines = [*faults[:MOST_TOLD], *(["…"] if len(faults) > MOST_TOLD else [])]
-        raise UserError("\n".join([f"{len(faults)} faults ({', '.join(said)}):", *lines]))
+        head = f"{len(faults)} faults ({', '.join(said)}):"
+        raise UserError("\n".join([head, *listed(faults)]))
     return ", ".join([*said, "no damage found"])
 
 
@@ -158,7 +157,7 @@ def _unneeded(store: Path) -> tuple[list[index.Item], list[Path]]:
                 [
                     f"nothing is removed, for what {len(found.unknown_users)} runs use is not known:"
                     " make these files readable, or remove them:",
-                    *found.unknown_users[:MOST_TOLD],
+                    *listed(found.unknown_users),
                 ]
             )
         )

@@ -27,6 +27,7 @@ from mini_lima.results import (
     PairedDifference,
     Together,
 )
+from mini_lima.text import say
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
@@ -80,9 +81,9 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
     table.write_report(into, found)
     page.write_page(into, found)
     table.show(found)
-    print(f"{into / 'report.md'}\n{into / 'report.html'}")
+    say(f"{into / 'report.md'}\n{into / 'report.html'}")
     if track and (said := comparison_run.track(found, into)):
-        print(said)
+        say(said)
 
 
 def finish(folder: Path, *, elsewhere: bool = False) -> int:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mini_lima.errors import UserError
-from mini_lima.files import MOST_TOLD
+from mini_lima.errors import UserError, listed
 from mini_lima.report import measures
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import MEASURE, NOTHING, Cell, Table, Word, figure, interval
@@ -142,11 +141,8 @@ def read_cells(folder: Path) -> tuple[list[CellRecord], list[str]]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, UserError) as error:
-            passed_over.append(f"Passed over: {error}.")
-    if len(passed_over) > MOST_TOLD:
-        more = len(passed_over) - MOST_TOLD
-        passed_over[MOST_TOLD:] = [f"Passed over: {more} more in {folder}."]
-    return sorted(found, key=_size), passed_over
+            passed_over.append(str(error))
+    return sorted(found, key=_size), [f"Passed over: {each}." for each in listed(passed_over)]
 
 
 def compare(

@@ -48,6 +48,8 @@ def notes_of(cells: Sequence[CellRecord], found: Found) -> Iterator[str]:
         for which, health in result.health.items()
         if health.warnings
     )
+    # Arms that begin with the same steps have these in common.
+    yield from dict.fromkeys(f"Data of {each}." for r in results for each in r.data.shortfalls)
     yield from _contamination(results)
     for cell in cells:
         if cell.not_tracked is not None:

@@ -10,6 +10,7 @@ from mini_lima.files import read_json, write_json, write_jsonl, write_text
 from mini_lima.sft import lora
 from mini_lima.sft.resuming import ResumingTrainer
 from mini_lima.sft.training_log import METRICS
+from mini_lima.text import as_code, as_markdown
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 LIBRARIES = ("torch", "transformers", "deepspeed")
@@ -79,12 +80,17 @@ def model_card(
         engine_config: What DeepSpeed was given.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     stage = Path(settings["data"]) / "stage.json"
     made = read_json(stage) if stage.exists() else None
     environment = Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else as_markdown(value),
     )
+    environment.filters["code"] = lambda text: Markup(as_code(text))
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     return template.render(
         base=settings["model"] if settings["revision"] else Path(settings["model"]).name,
@@ -92,6 +98,6 @@ def model_card(
         fingerprint=made and made["identity"]["fingerprint"],
         settings=settings,
         summary=summary,
-        deepspeed=json.dumps(engine_config, indent=2),
+        deepspeed=Markup(json.dumps(engine_config, indent=2)),
         versions={library: version(library) for library in LIBRARIES},
     )

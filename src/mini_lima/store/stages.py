@@ -41,6 +41,7 @@ from mini_lima.store.atomic import whole_directory
 from mini_lima.store.fingerprint import content_hash, digest, dotted_name, plain
 from mini_lima.store.lock import locked
 from mini_lima.store.provenance import provenance
+from mini_lima.text import LogFormatter, redacted
 
 logger = logging.getLogger(__name__)
 WORK_DIR = "work_dir"
@@ -288,6 +289,7 @@ class Store:
             "identity": {**stage.identity, "fingerprint": stage.fingerprint},
             "provenance": {"label": stage.label, **self.circumstances, **circumstances},
         }
+        record = redacted(record)
         record["contents"] = contents.describe(output_dir, record, without=stage.unchecked)
         assert not (output_dir / contents.STAGE).exists(), "stage.json belongs to the store"
         write_json(output_dir / contents.STAGE, record)
@@ -303,7 +305,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _LogFile(path, encoding="utf-8")
     file.setLevel(logging.DEBUG)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(file)
     try:

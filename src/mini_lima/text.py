@@ -7,8 +7,9 @@ Markdown through `as_markdown`, `as_code` or `as_block`; records, and what is se
 
 A secret is the value of a variable of the environment whose name ends as those of keys do
 (``…KEY``, ``…TOKEN``, ``…SECRET``, ``…PASSWORD``) or stands in ``MINI_LIMA_HIDE``; a password in
-``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has fewer than six characters is
-none, nor are plain words (``localhost``, ``not-needed``): hidden, they would spoil every text.
+``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has
+fewer than six characters is none, nor are plain words (``localhost``, ``not-needed``): hidden, they
+would spoil every text.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from mini_lima.cli import main
 from mini_lima.errors import UserError
@@ -132,6 +133,26 @@ def test_text_stays_text_in_elements_and_attributes(said):
     printable = UNPRINTABLE.sub("\ufffd", said)
     assert seen.said.count(f"Audit of {printable}") == 2
     assert not seen.tags["b"]
+
+
+def test_nothing_of_it_is_obeyed_by_a_terminal_or_by_markdown(tmp_path, capsys):
+    hostile = "\x1b]0;t\x07\x08\r\n# head\n|x|[y](http://evil)![z](http://evil)<img src=x>`\u202e"
+    sweep = finished.build(tmp_path)
+    finished.with_every_text(tmp_path, lambda value: value + hostile)
+    summarise([sweep], into=sweep, track=False)
+    report = (sweep / "report.md").read_text(encoding="utf-8")
+    for shown in (capsys.readouterr().out, report):
+        assert [c for c in shown if not c.isprintable() and c != "\n"] == []
+    read = MarkdownIt("gfm-like", {"linkify": False}).parse(report)
+    kinds = {each.type for block in read for each in block.children or ()}
+    assert kinds <= {"text", "text_special", "html_inline", "softbreak"}
+    assert {each.content for b in read for each in b.children or () if "html" in each.type} == {
+        "<br>"
+    }
+    assert not {each.type for each in read} & {"heading_open", "html_block", "fence", "hr"}
+    for is_row, lines in itertools.groupby(report.split("\n"), lambda line: line[:2] == "| "):
+        if is_row:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
 def test_only_the_models_of_the_study_have_the_studys_figures_beside_them(sweep):

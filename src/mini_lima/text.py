@@ -8,8 +8,8 @@ Markdown through `as_markdown`, `as_code` or `as_block`; records, and what is se
 A secret is the value of a variable of the environment whose name ends as those of keys do
 (``…KEY``, ``…TOKEN``, ``…SECRET``, ``…PASSWORD``) or stands in ``MINI_LIMA_HIDE``; a password in
 ``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has
-fewer than six characters is none, nor are plain words (``localhost``, ``not-needed``): hidden, they
-would spoil every text.
+fewer than six characters is none, nor are numbers and plain words (``localhost``, ``not-needed``):
+hidden, they would spoil every text.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ NAMES_A_SECRET = re.compile(
 )
 SHORTEST = 6
 """Characters of a secret."""
-WORDS = re.compile(r"(?!(?:sk|hf|pk)[-_])(?:[a-z]+(?:[-_ .][a-z]+)*|[A-Z]+|[A-Z][a-z]+)")
+WORDS = re.compile(r"(?!(?:sk|hf|pk)[-_])(?:[a-z]+(?:[-_ .][a-z]+)*|[A-Z]+|[A-Z][a-z]+|[\d.,]+)")
 LONGEST_WORDS = 15
 """What has more characters is a passphrase."""
 BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")

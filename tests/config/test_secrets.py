@@ -47,6 +47,7 @@ def environment(monkeypatch):
         f"data.seeds='https://host/seeds.jsonl?X-Amz-Signature={SECRET}'",
         f"evaluation.reference_outputs='https://u:{SECRET}@host/f.json'",
         "+teacher.extra_body.header='${oc.env:GATEWAY}'",
+        f"+teacher.extra_body.options.api-key={SECRET}",
     ],
 )
 def test_what_would_be_written_into_records_is_refused_and_not_repeated(override):

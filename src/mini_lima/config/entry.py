@@ -17,7 +17,7 @@ from mini_lima.config import mistakes, names
 from mini_lima.config.checks import faults
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
-from mini_lima.text import has_credentials, hide_values_of, redacted
+from mini_lima.text import NAMES_A_SECRET, has_credentials, hide_values_of, redacted
 
 NAMES_AND_PLACES = (
     *("model", "name", "endpoint", "source", "revision", "project", "entity", "group", "store"),
@@ -176,10 +176,12 @@ def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:
                 f"{leaf.key}: holds the value of a secret, and would be written into records: write"
                 " '${oc.env:NAME}' in its place, with the name of its variable"
             )
-        elif "extra_body" in leaf.path and leaf.variables:
+        elif "extra_body" in leaf.path and (
+            leaf.variables or NAMES_A_SECRET.fullmatch(str(leaf.path[-1]).replace("-", "_"))
+        ):
             yield (
-                f"{leaf.key}: is made of the environment, and would be kept with every answer: what"
-                " is asked must stand in the configuration, and a key in api_key_env"
+                f"{leaf.key}: looks like a key, and what is asked is kept with every answer: name"
+                " the variable that has it in api_key_env"
             )
         elif isinstance(leaf.value, str) and has_credentials(leaf.value):
             yield (

@@ -61,9 +61,9 @@ BEGINS_A_BLOCK = re.compile(r"^(\d*)([-+#.)])(?=[\s#-]|$)")
 
 
 def hide_values_of(names: Iterable[str]) -> None:
-    """Take the values of these variables for secrets from now on, in workers too."""
+    """Take the values of those variables that there are for secrets from now on, in workers too."""
     known = os.environ.get(HIDE, "").split(",")
-    if listed := {*filter(None, known), *names}:
+    if listed := {*filter(None, known), *filter(os.environ.__contains__, names)}:
         os.environ[HIDE] = ",".join(sorted(listed))
 
 
@@ -183,7 +183,7 @@ def _cores_in_base64(secret: str) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Return ``text`` with all that a terminal would obey written out, such as ESC as x1b.
+    r"""Return ``text`` with all that a terminal would obey written out, such as ``\x1b``.
 
     Escape sequences, backspaces, marks that turn the order of writing round. Newlines and tabs stay.
     """

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from mini_lima.files import read_json, write_json
 from mini_lima.sft.saving import model_card
@@ -41,6 +42,21 @@ def front_matter(text: str) -> dict[str, Any]:
     _, front, _ = text.split("---\n", 2)
     found: dict[str, Any] = yaml.safe_load(front)
     return found
+
+
+def test_names_of_models_and_data_sets_are_shown_and_not_obeyed(data: Path) -> None:
+    name = "evil`\n---\n# head|<img src=x>![x](http://evil)\x1b[2J\u202e"
+    write_json(
+        data / "stage.json", {"identity": {"fingerprint": "0"}, "provenance": {"label": name}}
+    )
+    text = card(data, model=name, revision="main")
+    assert front_matter(text)["base_model"] == name
+    body = text.split("---\n", 2)[2]
+    assert not {*body} & {*"\x1b\u202e"}
+    read = MarkdownIt("gfm-like", {"linkify": False}).parse(body)
+    kinds = {each.type for block in read for each in block.children or ()}
+    assert kinds <= {"text", "text_special", "softbreak", "code_inline"}
+    assert [each.tag for each in read if each.type == "heading_open"] == ["h1", "h2", "h2"]
 
 
 def test_the_lineage_names_commit_data_set_and_figures(data: Path) -> None:

@@ -105,6 +105,8 @@ def test_as_many_votes_as_pairs_or_none():
 def test_answers_to_a_users_prompt_are_read_as_the_configuration_says():
     for how, said, finish, preference in (
         ("named", "Output (b)", "stop", 2),
+        ("named", "\nOutput (b)\n\nIt is more", "length", 2),
+        ("named", "At first sight\nOutput (b)\nis better, but", "length", None),
         ("exact", " B\n", "stop", 2),
         ("exact", "B.", "stop", None),
         ("last", "B is wrong, A is right: A", "stop", 1),

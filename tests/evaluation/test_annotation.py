@@ -173,7 +173,7 @@ def test_every_failed_verdict_is_kept_and_counted_by_cause(run):
     assert board["high_if_failures_win"] - board["low_if_failures_lose"] == pytest.approx(600 / 7)
     thought = "<think>\nOutput (a)\n\nNo.\n</think>\n\nOutput (b)"
     with FakeOpenAI(lambda call: thought) as server:
-        rows, _ = run(says(3), refers(3), server, orders="model_second")
+        rows, _ = run(says(3), answers(["other"] * 3), server, orders="model_second")
     assert {(row.preference, row.raw_completion) for row in rows} == {(2, "Output (b)")}
     with FakeOpenAI(lambda call: "no idea") as server:
         _, board = run(says(3), refers(3), server)

@@ -72,7 +72,11 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         return Cell((tuned,), parts)
 
     template = config.model.baseline_template or config.model.chat_template
-    asked = replace(base_model, files={**base_model.files, **resolve.file("template", template)})
+    asked = replace(
+        base_model,
+        files={**base_model.files, **resolve.file("template", template)},
+        params={**base_model.params, **({} if config.model.baseline_template else _kwargs(config))},
+    )
     outputs = {
         "baseline": _outputs(config, asked, label=f"{config.model.name}-baseline"),
         "sft": _outputs(config, resolve.Model(inputs={"model": tuned}), label=tuned.label),
@@ -172,6 +176,7 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
         function=sft.train,
         params={
             **base_model.params,
+            **_kwargs(config),
             **recipe,
             "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
@@ -186,17 +191,24 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
     )
 
 
+def _kwargs(config: Config) -> dict[str, Any]:
+    """What the model's chat template is called with; the trained model's has it in itself."""
+    given = config.model.template_kwargs
+    return {"template_kwargs": given} if given else {}
+
+
 def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
     engine = config.evaluation.engine
     function: Callable[..., None] = evaluation.generate
     how: dict[str, Any] = {"precision": config.sft.precision}
     settings = {key: getattr(config.launch, key) for key in ("device", "processes", "threads")}
     settings["batch_size"] = config.evaluation.batch_size
+    settings["most_failed"] = config.evaluation.most_failed
     if engine.name is Engine.openai:
         function, how, settings = (
             evaluation.generate_by_server,
             {"dialect": engine.dialect},
-            resolve.server(engine),
+            resolve.server(config.evaluation),
         )
     decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
@@ -252,7 +264,7 @@ def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
             **({"prompt": judge.prompt} if judge.prompt else {}),
             **resolve.difficulties(config),
         },
-        version=3,
+        version=4,
     )
 
 

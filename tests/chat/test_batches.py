@@ -99,6 +99,7 @@ def test_a_file_holds_one_model(server, batches, cache):
 
 
 DEEP = json.loads("[" * 150 + "]" * 150)
+HALF_MAY_FAIL = {"most_failed": 0.5}
 FAILURES = {
     "a": refusal(400, "context_length_exceeded", "too long"),
     "b": Answer(500, {"error": {"message": "The server had an error"}}),
@@ -116,15 +117,16 @@ def test_odd_lines_and_those_without_an_answer_cost_their_own_request_alone(
         FAILURES.get(call.last_message, "ok") if in_a_batch(call) else "live"
     )
     ledger = Ledger()
-    replies = ask(server, cache, "abcdefg", ledger=ledger, prices=PRICES)
-    assert [reply.text for reply in replies] == ["live"] * 4 + ["ok", "live", "counted wrong"]
-    assert sorted(server.asked) == list("abcdf")
+    replies = ask(server, cache, "abcdefg", ledger=ledger, prices=PRICES, changes=HALF_MAY_FAIL)
+    expected = ["live", "live", "", "live", "ok", "live", "counted wrong"]
+    assert [reply.text for reply in replies] == expected
+    assert sorted(server.asked) == list("abdf")
     assert batches.asked == list("abcdefg")
-    assert ledger.retries == {"batch_error": 3, "batch_missing": 2}
-    assert (ledger.sent, ledger.spent.replies) == (12, 7)
-    assert ledger.spent.usd == ledger.value.usd == pytest.approx(USUAL + 5 * 2 * USUAL)
+    assert ledger.retries == {"batch_error": 2, "batch_missing": 2}
+    assert ledger.failed == {"no_completion": 1}
+    assert (ledger.sent, ledger.spent.replies) == (11, 7)
     (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert "5 of 7 requests" in said
+    assert "4 of 7 requests" in said
 
 
 def test_what_fails_live_too_is_reported_and_never_put_into_a_batch_again(server, batches, cache):
@@ -133,7 +135,7 @@ def test_what_fails_live_too_is_reported_and_never_put_into_a_batch_again(server
     with pytest.raises(ConnectionError, match=r"4 of 5 .*flagged"):
         ask(server, cache)
     ledger = Ledger()
-    replies = ask(server, cache, failures="return", ledger=ledger)
+    replies = ask(server, cache, changes=HALF_MAY_FAIL, ledger=ledger)
     assert [reply.error for reply in replies] == [None, "content_filter", None, None, None]
     assert ledger.failed == {"content_filter": 1}
     assert batches.asked == list("abcde")

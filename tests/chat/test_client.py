@@ -123,7 +123,7 @@ def test_after_failures_only_what_is_missing_is_asked(cache):
         "f": None,
     }
     with FakeOpenAI(lambda call: bad.get(call.last_message, "ok")) as server:
-        endpoint = endpoint_of(server, concurrency=1)
+        endpoint = endpoint_of(server, concurrency=1, most_failed=0.5)
         with pytest.raises(ConnectionError, match=r"4 of 7 .* 3 failed .*run the same command"):
             complete(questions(*"abcdefg"), endpoint=endpoint, cache=cache, label="x")
         server.calls.clear()
@@ -181,18 +181,21 @@ def test_the_key_is_found_nowhere(cache, secret, tmp_path, capfd, caplog):
         "wrong": refusal(401, "invalid_api_key", f"Incorrect API key: {SECRET}"),
         "long": refusal(400, "bad", f"{'x' * 190}{SECRET}"),
         "never": refusal(400, "content_filter", f"flagged for {SECRET}"),
+        "odd": Answer(200, SECRET.encode()),
     }
-    leaks = [refusal(500, "x", SECRET), Answer(200, SECRET.encode()), refusal(429, "x", SECRET)]
+    leaks = [refusal(500, "x", SECRET), Answer(200, {"error": SECRET}), refusal(429, "x", SECRET)]
     stormy = storm(lambda call: "ok", share=1.0, at_most=3, faults=leaks)
     told = ""
     with FakeOpenAI(lambda call: ends.get(call.last_message) or stormy(call)) as server:
-        endpoint = endpoint_of(server, api_key_env="FAKE_KEY", max_retries=9)
+        endpoint = endpoint_of(server, api_key_env="FAKE_KEY", max_retries=9, most_failed=0.5)
         for text in ("wrong", "long"):
             with pytest.raises((UserError, ConnectionError)) as caught:
                 complete(questions(text), endpoint=endpoint, cache=cache, label="x")
             told += "".join(traceback.format_exception(caught.value)) + repr(caught.value)
         with Chat(MODEL, endpoint, cache).session(tmp_path) as session:
-            replies = session.ask([[("user", text)] for text in ("a", "never")], label="x")
+            replies = session.ask(
+                [[("user", text)] for text in ("a", "never", "odd", "b")], label="x"
+            )
     export_cassette([tmp_path], cache, tmp_path / "c.jsonl")
     told += repr(endpoint) + repr(replies) + "".join(capfd.readouterr()) + caplog.text
     assert SECRET[:10] not in told

@@ -49,6 +49,12 @@ def test_each_kind_of_fault_is_sat_out(cache):
 NESTED = b'{"choices": [{"message": {"content": "x"}}], "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}"
 MANY = {"prompt_tokens": 10**400, "completion_tokens": 5}
 UNREADABLE = {
+    "a page": Answer(200, b"<html>gateway</html>"),
+    "nothing": Answer(200, b""),
+    "a list": Answer(200, [{"choices": [{"message": {"content": "x"}}]}]),
+    "half": Answer(200, b'{"choices": [{"message": {"con'),
+    "refused inside": Answer(200, {"error": {"message": "no system role", "code": 400}}),
+    "a large number": Answer(200, b'{"choices": [{"message": {"content": ' + b"1" * 5000 + b"}}]}"),
     "no choices": Answer(200, {"object": "chat.completion", "choices": []}),
     "no text": Answer(200, {"choices": [{"message": {"content": {"a": 1}}}]}),
     "a stream": Answer(200, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
@@ -61,11 +67,11 @@ def test_one_odd_reply_costs_that_request_alone_and_is_not_asked_for_again(cache
     odd = {**UNREADABLE, "many tokens": completion("ok", usage=MANY)}
     texts = [*odd, *map(str, range(8))]
     with FakeOpenAI(lambda call: odd.get(call.last_message, "ok")) as server:
-        changes = {"max_retries": 5, "concurrency": 8}
-        replies = ask(server, cache, texts, changes=changes, failures="return", ledger=ledger)
-    assert [reply.error for reply in replies] == ["no_completion"] * 4 + [None] * 9
+        changes = {"max_retries": 5, "concurrency": 20, "most_failed": 1}
+        replies = ask(server, cache, texts, changes=changes, ledger=ledger)
+    assert [reply.error for reply in replies] == ["no_completion"] * len(UNREADABLE) + [None] * 9
     assert len(server.calls) == len(texts)
-    assert ledger.failed == {"no_completion": 4}
+    assert ledger.failed == {"no_completion": len(UNREADABLE)}
     assert ledger.usage_missing == 1
 
 
@@ -146,7 +152,7 @@ def test_a_request_that_fails_on_its_own_gets_a_reply_that_says_why(cache):
         with FakeOpenAI(reply) as server:
             asked = ["a", text, "e", text]
             replies = ask(
-                server, cache, asked, changes={"max_retries": 2}, failures="return", ledger=ledger
+                server, cache, asked, changes={"max_retries": 2, "most_failed": 0.4}, ledger=ledger
             )
             assert [reply.error for reply in replies] == [None, code, None, code]
             assert replies[1].request_key == questions(text)[0].key
@@ -160,7 +166,7 @@ def test_a_request_that_fails_on_its_own_gets_a_reply_that_says_why(cache):
 def test_any_number_of_refused_contents_in_a_row_is_no_endpoint_that_is_down(cache):
     texts = [str(number) for number in range(20)]
     with FakeOpenAI(lambda call: FILTERED) as server:
-        replies = ask(server, cache, texts, changes={"concurrency": 1}, failures="return")
+        replies = ask(server, cache, texts, changes={"concurrency": 1, "most_failed": 1})
     assert {reply.error for reply in replies} == {"content_filter"}
     assert len(server.calls) == 20
 
@@ -174,16 +180,16 @@ def test_an_endpoint_that_is_down_is_not_asked_for_everything(cache, bad):
         FakeOpenAI(lambda call: bad) as server,
         pytest.raises(ConnectionError, match=r"0 of 100 .* were not tried"),
     ):
-        ask(server, cache, texts, failures="return")
+        ask(server, cache, texts, changes={"most_failed": 1})
     assert len(server.calls) < 10
 
 
 @pytest.mark.parametrize("bad", [refusal(500, "server_error"), None])
 def test_a_request_that_brings_down_its_server_fails_on_its_own_if_others_do_not(cache, bad):
     with FakeOpenAI(lambda call: bad if call.last_message == "poison" else "ok") as server:
-        changes = {"max_retries": 3, "concurrency": 2, "backoff": 0.02}
+        changes = {"max_retries": 3, "concurrency": 2, "backoff": 0.02, "most_failed": 0.1}
         texts = ["poison", *map(str, range(12))]
-        replies = ask(server, cache, texts, changes=changes, failures="return")
+        replies = ask(server, cache, texts, changes=changes)
     assert replies[0].error == ("server_error" if bad else "connection_lost")
     assert {reply.text for reply in replies[1:]} == {"ok"}
 

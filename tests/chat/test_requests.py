@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.chat import ChatModel, ChatRequest, completion_body
-from mini_lima.chat.requests import UnreadableError, parse, read_reply
+from mini_lima.chat.replies import UnreadableError, parse, read_reply
 
 PLAIN = ChatModel("m")
 HELLO = PLAIN.request([("user", "hello")])
@@ -79,7 +79,7 @@ def test_text_parts_log_probabilities_and_the_arguments_of_a_called_function_are
 
 
 def nested(levels):
-    return b"[" * levels + b"]" * levels
+    return "[" * levels + "]" * levels
 
 
 @given(
@@ -104,16 +104,13 @@ def test_what_is_no_completion_is_refused_and_never_crashes(document):
 
 
 def test_what_would_be_no_better_if_asked_again_is_told_from_what_may_pass():
-    for content in (nested(200), nested(100_000), b'data: {"choices": []}\n\n'):
+    for content in (nested(200), nested(100_000), 'data: {"choices": []}\n\n', "<html>", ""):
         with pytest.raises(UnreadableError):
             parse(content)
-    with pytest.raises(ValueError, match="not JSON") as caught:
-        parse(b"<html>gateway</html>")
-    assert not isinstance(caught.value, UnreadableError)
     assert parse(nested(50))
 
 
 def test_half_a_surrogate_pair_becomes_a_character_that_files_can_hold():
-    content = json.dumps(completion_body("cut \ud83d and whole \U0001f600", model="m")).encode()
+    content = json.dumps(completion_body("cut \ud83d and whole \U0001f600", model="m"))
     reply = read_reply("k", parse(content), cached=False)
     assert reply.text == "cut \ufffd and whole \U0001f600"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
-from mini_lima.chat.requests import read_reply
+from mini_lima.chat.replies import read_reply
 from mini_lima.data import run_step
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters

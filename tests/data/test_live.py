@@ -114,8 +114,10 @@ def test_what_cannot_be_had_is_counted_by_its_reason_and_the_rest_is_made(study,
         return Teacher()(call)
 
     with FakeOpenAI(reply) as server:
-        made = study.naive(patient(server), pairs_per_prompt=1)
-        again = study.naive(patient(server, concurrency=1), pairs_per_prompt=1, cache="again")
+        some = {"most_failed": 0.5}
+        made = study.naive(patient(server, **some), pairs_per_prompt=1)
+        slowly = patient(server, concurrency=1, **some)
+        again = study.naive(slowly, pairs_per_prompt=1, cache="again")
     assert made.files == again.files
     assert made.reasons["prompt 2: no reply: content_filter"] == 1
     assert {example.task for example in made.examples} >= {"seed_task_0", "seed_task_2"}

@@ -15,6 +15,7 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 import mini_lima
 from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
+from mini_lima.evaluation.decoding import Generation
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
@@ -102,6 +103,7 @@ def keywords(model, output_dir, work_dir):
         "precision": "fp32",
         "generator": "mine",
         "device": "cpu",
+        "most_failed": 0.1,
     }
 
 
@@ -168,6 +170,32 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run):
     assert {row["generator"] for row in outputs} == {"mine"}
     assert [row["dataset"] for row in outputs] == [row["dataset"] for row in references]
     assert [fact["row"] for fact in facts] == list(range(1, 9))
+
+
+def test_a_thought_is_no_part_of_an_answer_and_alone_it_is_none(run, tmp_path):
+    tokenizer = load_tokenizer(TINY, None)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+
+    def written(text, cut):
+        return generation._output(tokenizer, Generation(0, tokenizer.encode(text), cut))
+
+    whole = written("[THINK]Hm, so[/THINK]It is four.<|im_start|>", cut=False)
+    assert (whole.text, whole.error) == ("It is four.", None)
+    assert whole.tokens == len(tokenizer.encode("It is four."))
+    alone = written("[THINK]Hm, it is four.", cut=True)
+    assert (alone.text, alone.error) == ("", "only_thought")
+
+
+def test_a_model_that_comes_to_no_answer_has_no_outputs(run, ending, monkeypatch):
+    def thinking(network, prompts, **more):
+        ids = load_tokenizer(ending, None).encode("<think>\nHm.")
+        yield from (Generation(each.number, ids, cut=True) for each in prompts)
+
+    monkeypatch.setattr(generation, "decode", thinking)
+    with pytest.raises(UserError, match=r"12 of 12 .*thoughts .*max_new_tokens"):
+        run(ending)
+    _, facts = run(ending, most_failed=1.0)
+    assert {fact["error"] for fact in facts} == {"only_thought"}
 
 
 def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):

@@ -1,5 +1,6 @@
 """The chat template's contract: the tokenizer that ships, and templates as they are out there."""
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -143,10 +144,45 @@ CHATML = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
 LOOP = "{% for m in messages %}" + CHATML + "{% endfor %}"
 
 
+NO_THOUGHT = "<think>\n\n</think>\n\n"
+HYBRID = (  # as Qwen3's: it thinks unless it is told not to
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    f"{NO_THOUGHT}{{% endif %}}{{{{ m.content }}}}<|im_end|>\n{{% endfor %}}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is false %}"
+    f"{NO_THOUGHT}{{% endif %}}{{% endif %}}"
+)
+OPENED = LOOP + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+
+
+def test_a_template_that_thinks_is_told_not_to_and_the_trained_model_s_keeps_to_it(tmp_path):
+    file = tmp_path / "template.jinja"
+    file.write_text(HYBRID, encoding="utf-8")
+    for name in ("enable_thinking", "date"):
+        with pytest.raises(UserError, match=r"think before" if name == "enable_thinking" else name):
+            ChatTemplate(load_tokenizer(TINY, None, file, {name: True}))
+    tokenizer = load_tokenizer(TINY, None, file, {"enable_thinking": False})
+    tokenizer.save_pretrained(tmp_path / "trained")
+    for found in (tokenizer, load_tokenizer(tmp_path / "trained", None)):
+        asked = ChatTemplate(found).conversation("Hi", "", "Hello.").prompt
+        assert found.decode(asked).endswith(f"<|im_start|>assistant\n{NO_THOUGHT}")
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 2.5, 'a "b" \\ é \U0001f600', ["x", None, {"y": [1]}]]
+)
+def test_what_a_template_is_called_with_arrives_as_it_was_given(tmp_path, value):
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ given | tojson }}", encoding="utf-8")
+    tokenizer = load_tokenizer(TINY, None, file, {"given": value})
+    assert json.loads(tokenizer.apply_chat_template([{}], tokenize=False)) == value
+
+
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
         (None, "no chat template"),
+        (HYBRID, "think before it answers"),
+        (OPENED, "think before it answers"),
         # The header asks for something else than what then follows.
         (LOOP + "{% if add_generation_prompt %}<|im_start|>bot\n{% endif %}", "does not begin"),
         # No header, as in the study.

@@ -6,8 +6,8 @@ key); it holds request and response whole, so that a cache can be exported witho
 filled it. Rows are only ever added: the first answer to a request is its answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; and the batches
-(`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
+parameters, batch), which a ledger wants to know and a reply does not; ``failed``, why a request has
+no answer, with what came in place of one, as it came; and the batches (`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -31,7 +31,8 @@ from typing import Any, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
+from mini_lima.chat.replies import CassetteEntry, Reply
+from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
 LAYOUT = 1
@@ -56,6 +57,18 @@ CREATE TABLE IF NOT EXISTS responses (
 )
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
+    """
+CREATE TABLE IF NOT EXISTS failed (
+    key         TEXT PRIMARY KEY,
+    endpoint    TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    error       TEXT NOT NULL,
+    detail      TEXT,
+    received    TEXT,
+    failed_at   REAL NOT NULL
+)
+""",
     *batch_table.TABLES,
 )
 
@@ -152,9 +165,34 @@ class ResponseCache:
                 self._database.execute(
                     "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
                 )
-            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
+            for table in ("batched", "failed"):
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
         self._in_flight.release(key)
         return bool(added)
+
+    def keep_failure(self, request: ChatRequest, reply: Reply, received: str | None) -> None:
+        """Keep why ``request`` has no answer; it may be asked again.
+
+        Args:
+            request: What was asked.
+            reply: Says why.
+            received: What came in place of an answer.
+        """
+        row = (self._key(request.key), self._endpoint, request.key, canonical_json(request.body))
+        with self._writing():
+            self._database.execute(
+                "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, reply.error, reply.detail, received, time.time()),
+            )
+
+    def set_aside(self, request: ChatRequest, reply: Reply) -> None:
+        """Take what was kept for the answer to ``request``, and is none, for a failure."""
+        key = self._key(request.key)
+        kept = self._database.execute("SELECT response FROM responses WHERE key = ?", (key,))
+        received = kept.fetchone()
+        self.keep_failure(request, reply, received[0] if received else None)
+        with self._writing():
+            self._database.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -46,6 +46,9 @@ class Connection:
     short by it, because it may be paid for."""
     max_retries: int = 14
     """Attempts beyond the first: with their pauses they outlast a storm of four minutes."""
+    most_failed: float = 0.1
+    """Share of a stage's requests that may fail for good; with more it does not finish, and the
+    same command asks them again. One alone may, unless it is all."""
     requests_per_minute: float | None = None
     """Attempts sent at most; null leaves it to the endpoint."""
     tokens_per_minute: float | None = None
@@ -58,6 +61,8 @@ class Connection:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 yield f"{name}={value}: must be greater than 0"
+        if not 0 <= self.most_failed <= 1:
+            yield f"most_failed={self.most_failed}: must be a share, from 0 to 1"
         if self.max_retries < 0:
             yield f"max_retries={self.max_retries}: must be 0 or greater"
 

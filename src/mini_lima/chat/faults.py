@@ -17,26 +17,26 @@ A parameter that a model does not take is read out of its refusal. OpenAI's newe
 it the other way round.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from typing import Any
 
 import httpx2
 import openai
 
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.requests import UnreadableError
+from mini_lima.chat.replies import NO_COMPLETION, Reply, UnreadableError
 
 RATE_LIMIT = "rate_limit"
 SERVER_ERROR = "server_error"
 TIMEOUT = "timeout"
 DROPPED = "connection_lost"
 UNREACHABLE = "no_connection"
-NO_COMPLETION = "no_completion"
-"""What came with status 200 is not a chat completion: a gateway's page, JSON without choices."""
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 BAD_REQUEST = "bad_request"
@@ -116,6 +116,8 @@ class Fault:
         refused: The parameter that the model does not take, if it is that.
         may_be_billed: Whether an answer may have been made that never arrived.
         remedy: What a person can do, if it is hopeless.
+        reply: What came, if it could be read and is no answer.
+        received: What came with status 200, as it came.
     """
 
     code: str
@@ -126,6 +128,8 @@ class Fault:
     refused: str | None = None
     may_be_billed: bool = False
     remedy: str = ""
+    reply: Reply | None = None
+    received: str | None = None
 
     @property
     def is_own(self) -> bool:
@@ -137,8 +141,8 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
     """Read the exception that an attempt ended with.
 
     Args:
-        error: From the client (`openai.APIError`), a `TimeoutError`, or what says that the response
-            is no completion.
+        error: From the client (`openai.APIError`), a `TimeoutError`, what says that the response
+            is no completion, or whatever else it made a reader raise.
         endpoint: Where the attempt went.
         credential: Is not repeated.
         what: Was asked, such as ``model 'gpt-x'``.
@@ -158,13 +162,19 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
         if isinstance(error.__cause__, httpx2.ConnectError):
             return Fault(UNREACHABLE, Meaning.passes, text)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
-    text = cleaned(str(error), endpoint, credential)
-    meaning = Meaning.own if isinstance(error, UnreadableError) else Meaning.passes
+    if isinstance(error, httpx2.RequestError):  # while a file came, where the client does not look
+        return Fault(
+            DROPPED, Meaning.passes, cleaned(f"no connection: {error}", endpoint, credential)
+        )
+    may_pass = isinstance(error, ValueError) and not isinstance(error, UnreadableError)
+    meaning = Meaning.passes if may_pass else Meaning.own
+    text = cleaned(str(error) or type(error).__name__, endpoint, credential)
     return Fault(NO_COMPLETION, meaning, text, may_be_billed=True)
 
 
 def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: str) -> Fault:
-    status, told = error.status_code, f"{error} {error.code} {error.type}"
+    code, parameter, kind = map(_word, (error.code, error.param, error.type))
+    status, told = error.status_code, f"{error} {code} {kind}"
     if status == 403 and _FILTERED.search(told):  # OpenRouter's way of moderating
         return Fault(CONTENT_FILTER, Meaning.own, text, status)
     no_quota = _NO_QUOTA.search(told)
@@ -180,7 +190,7 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: 
     if status >= 500 or status in (408, 409, 425):
         return Fault(SERVER_ERROR, Meaning.passes, text, status, asked_for)
     whole = f"{told} {error.response.text}"
-    if refused := refused_parameter(status, error.code, error.param, whole):
+    if refused := refused_parameter(status, code, parameter, whole):
         return Fault(BAD_REQUEST, Meaning.own, text, status, refused=refused)
     if _FILTERED.search(told):
         return Fault(CONTENT_FILTER, Meaning.own, text, status)
@@ -188,11 +198,19 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: 
     return Fault(code, Meaning.own, text, status)
 
 
+def _word(told: Any) -> str | None:
+    """What should be a word in an error, if it is one."""
+    return told if isinstance(told, str) else None
+
+
 def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
     """What a server told, as one short line without the credential."""
-    if endpoint.api_key_env is not None:
-        text = text.replace(credential, "[key]")
-    return " ".join(text.split())[:200]
+    return " ".join(redacted(text, endpoint, credential).split())[:200]
+
+
+def redacted(text: str, endpoint: Endpoint, credential: str) -> str:
+    """What a server told, without the credential."""
+    return text if endpoint.api_key_env is None else text.replace(credential, "[key]")
 
 
 def refused_parameter(
@@ -247,7 +265,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(headers.get(name, "")) / unit
         except ValueError:
             continue
-        return max(seconds, 0.0) if seconds == seconds else None
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     then = _date(headers.get("retry-after"))
     if then is None:
         return None

@@ -19,15 +19,8 @@ from typing import Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.requests import (
-    METHOD,
-    URL,
-    CassetteEntry,
-    ChatRequest,
-    canonical_json,
-    parse,
-    read_reply,
-)
+from mini_lima.chat.replies import CassetteEntry, parse, read_reply
+from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_text
 
@@ -82,7 +75,7 @@ def read_entries(path: Path) -> list[CassetteEntry]:
         if not line.strip():
             continue
         try:
-            entry = _entry(parse(line))
+            entry = _entry(parse(line.decode()))
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from error
         key = entry.request.key

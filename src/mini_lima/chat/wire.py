@@ -24,7 +24,7 @@ import openai
 from aiolimiter import AsyncLimiter
 
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of, pause
+from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of, pause, redacted
 from mini_lima.chat.prices import most_output, usual_input
 from mini_lima.chat.requests import ChatRequest
 
@@ -81,7 +81,7 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 found = await call()
-        except (openai.APIError, httpx2.TransportError, TimeoutError, ValueError) as error:
+        except Exception as error:  # whatever one response does, it costs its own request alone
             fault = fault_of(error, self._endpoint, self._credential, what)
             self._was_met = self._was_met or fault.code != UNREACHABLE
             return fault
@@ -120,6 +120,10 @@ class Wire:
     def cleaned(self, text: str) -> str:
         """What the endpoint told, as one short line without the key."""
         return cleaned(text, self._endpoint, self._credential)
+
+    def redacted(self, text: str) -> str:
+        """What the endpoint told, without the key."""
+        return redacted(text, self._endpoint, self._credential)
 
     async def __aenter__(self) -> Self:
         """Return the wire itself."""

@@ -12,6 +12,7 @@ from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
+    Dialect,
     Engine,
     Precision,
     Weights,
@@ -74,6 +75,7 @@ def _choices(config: Config) -> Iterator[str]:
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
     yield from _money(config)
+    yield from _template_kwargs(config)
     yield from _metrics(config)
     yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
     yield from judges.faults(config)
@@ -85,6 +87,19 @@ def _metrics(config: Config) -> Iterator[str]:
             metrics.resolve({name: given})
         except UserError as error:
             yield str(error)
+
+
+def _template_kwargs(config: Config) -> Iterator[str]:
+    given = config.model.template_kwargs
+    for name in given:
+        if not name.isidentifier() or name in ("messages", "add_generation_prompt"):
+            yield f"model.template_kwargs.{name}: cannot be given to a chat template"
+    engine = config.evaluation.engine
+    if given and engine.name is Engine.openai and engine.dialect is Dialect.openai:
+        yield (
+            "model.template_kwargs: a server is told them in the dialect vllm alone: set"
+            " evaluation.engine.dialect=vllm, or choose evaluation/engine=transformers"
+        )
 
 
 def _money(config: Config) -> Iterator[str]:

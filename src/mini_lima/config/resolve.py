@@ -20,7 +20,7 @@ from mini_lima.config.schema import (
     AnnotatorConfig,
     ChatConfig,
     Config,
-    EngineConfig,
+    EvaluationConfig,
     Weights,
 )
 from mini_lima.errors import UserError
@@ -129,13 +129,15 @@ def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
     return optimizers.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
-def server(engine: EngineConfig) -> dict[str, Any]:
+def server(evaluation: EvaluationConfig) -> dict[str, Any]:
     """How a server of models is started or reached."""
+    engine = evaluation.engine
     connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
     return {
         "command": engine.command,
         "base_url": engine.base_url,
-        "connection": {key: getattr(engine, key) for key in connection},
+        "connection": {key: getattr(engine, key) for key in connection}
+        | {"most_failed": evaluation.most_failed},
     }
 
 

@@ -147,6 +147,9 @@ class ModelConfig:
     init_seed: int = 0
     chat_template: str | None = None
     """File with a Jinja chat template. None: the tokenizer's own."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """What the chat template is called with, such as {enable_thinking: false}; the trained model's
+    has it in itself."""
     micro_batch_size_per_gpu: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
     baseline_template: str | None = None
@@ -278,6 +281,9 @@ class EvaluationConfig:
     max_new_tokens: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Answers that transformers writes side by side: memory and speed, not what is written."""
+    most_failed: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Share of answers that may be missing: refused by a server, or thoughts alone. With more the
+    stage does not finish."""
     temperature: Annotated[float, Ge(0)] = 0.0
     """0 is greedy."""
     seed: int = 0

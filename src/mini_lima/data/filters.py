@@ -177,7 +177,7 @@ def rewriting_objection(
     """
     output = reply.text.strip()
     if reply.error is not None:
-        return Objection(f"no reply: {reply.error}")
+        return Objection(f"no reply: {reply.error}", reply.detail or "")
     if not output:
         return Objection("empty reply")
     if on.cut_off and reply.finish_reason == "length":
@@ -285,7 +285,7 @@ def _read(
     reply: Reply, parse: Callable[[str], tuple[list[Parsed], list[Fault]]]
 ) -> tuple[list[Parsed], list[Fault]]:
     if reply.error is not None:
-        return [], [Fault(f"no reply: {reply.error}", "", is_note=True)]
+        return [], [Fault(f"no reply: {reply.error}", "", reply.detail or "", is_note=True)]
     return parse(reply.text)
 
 

@@ -70,7 +70,7 @@ class Fault:
 
 
 FAULTS = {
-    "failed": Fault(0.0, "could not be had and count as empty"),
+    "failed": Fault(0.0, "could not be had"),
     "shortened": Fault(0.0, "had less room in the model's context than evaluation.max_new_tokens"),
     "cut_at_limit": Fault(0.05, "ran into the length limit"),
     "empty": Fault(0.01, "are empty"),

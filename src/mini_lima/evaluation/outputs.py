@@ -18,6 +18,8 @@ from mini_lima.evaluation.pairs import EvaluationRow, read_rows
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.models.rendering import ChatTemplate
 
+ANSWERS = "answers.jsonl"
+
 
 @dataclass(frozen=True)
 class Question:
@@ -45,12 +47,14 @@ class Output:
         tokens: Its length, without the token that ends it.
         cut: Whether its length limit ended it.
         error: Why there is no answer, as a reason code; None if there is one.
+        detail: The same in one line for people.
     """
 
     text: str
     tokens: int
     cut: bool
     error: str | None = None
+    detail: str | None = None
 
 
 def read_questions(
@@ -120,8 +124,8 @@ def write_outputs(
     ]
     answers = [
         {"row": row, "tokens": output.tokens, "room": question.room, "cut": output.cut}
-        | ({} if output.error is None else {"error": output.error})
+        | ({} if output.error is None else {"error": output.error, "detail": output.detail})
         for row, (question, output) in enumerate(asked, start=1)
     ]
     write_json(output_dir / "model_outputs.json", model_outputs)
-    write_jsonl(output_dir / "answers.jsonl", answers)
+    write_jsonl(output_dir / ANSWERS, answers)

@@ -56,15 +56,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pair:
-    """The two answers to one instruction."""
+    """The two answers to one instruction.
+
+    Attributes:
+        reference: With which the model's is compared.
+        model: The model's.
+        missing: Why the model has none, in one line; None if it has.
+    """
 
     reference: Answer
     model: Answer
+    missing: str | None = None
 
     @property
     def differs(self) -> bool:
         """Whether there is anything to judge: equal outputs are a tie."""
-        return self.reference.output != self.model.output
+        return self.missing is None and self.reference.output != self.model.output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,7 @@ class Annotation:
             a verdict that failed.
         is_failed: Whether it did.
         failure: Why.
+        detail: Why a request has failed, in one line for people.
         model_first: Whether output_2 was shown first; None if nobody was asked or nobody knows.
         repeat: How many times the same was asked before.
         raw_completion: What the judge said.
@@ -105,6 +113,7 @@ class Annotation:
     preference: float | None
     is_failed: bool = False
     failure: str | None = None
+    detail: str | None = None
     model_first: bool | None = None
     repeat: int = 0
     raw_completion: str | None = None
@@ -118,10 +127,10 @@ class Annotation:
 
 
 def write_annotations(folder: Path, rows: Iterable[Annotation]) -> None:
-    """Write annotations.json, without what only pools and prompts about several pairs have."""
+    """Write annotations.json, without what only few rows have: pools, several pairs, failures."""
     documents = [asdict(row) for row in rows]
     for document in documents:
-        for name, usual in (("member", None), ("judged_together", 1)):
+        for name, usual in (("member", None), ("judged_together", 1), ("detail", None)):
             if document[name] == usual:
                 del document[name]
     write_json(folder / ANNOTATIONS, documents)

@@ -316,7 +316,10 @@ def _names_outputs(settings: Mapping[str, Any]) -> bool:
 
 
 def _named(reply: Reply) -> list[float | None]:
-    return [reading.chosen(reply.text)]
+    text = reply.text.strip()
+    if reply.finish_reason == "length":  # what comes before a verdict may name what it then rejects
+        text = text.partition("\n")[0]
+    return [reading.chosen(text)]
 
 
 def _token(reply: Reply, *, first: str, known: Sequence[str]) -> list[float | None]:

@@ -65,6 +65,7 @@ def generate(
     command: str | None,
     base_url: str | None,
     connection: dict[str, Any],
+    template_kwargs: dict[str, Any] | None = None,
 ) -> None:
     """Write the files of `write_outputs`, and ``ledger.json``: what asking took.
 
@@ -85,12 +86,13 @@ def generate(
         command: Starts a server for the model, see `serving`; None if there is one.
         base_url: Of the server that is there.
         connection: Other fields of `Endpoint`.
+        template_kwargs: What the template in the model's folder is called with.
 
     Raises:
         UserError: the instructions do not fit, or the server refuses; says how to start one.
         ConnectionError: some answers are missing; the others are kept.
     """
-    tokenizer = load_tokenizer(model, revision)
+    tokenizer = load_tokenizer(model, revision, None, template_kwargs)
     if init_seed is not None:
         folder = work_dir / f"{Path(model).name}-seed{init_seed}"
         load_model(model, revision, init_seed, torch.float32).save_pretrained(folder)
@@ -115,7 +117,7 @@ def generate(
                 top_p=1.0,
                 max_tokens=question.room,
                 seed=seed if temperature else None,
-                extra_body=_extra(dialect, stops),
+                extra_body=_extra(dialect, stops, template_kwargs),
             ).request(
                 [("user", question.row.instruction)],
                 sample=question.repeat if temperature else 0,
@@ -127,7 +129,6 @@ def generate(
             endpoint=Endpoint(name=generator, base_url=server.base_url, **connection),
             cache=work_dir / "responses.sqlite",
             label=f"answers of {generator}",
-            failures="return",
             ledger=ledger,
         )
     outputs = [
@@ -137,6 +138,7 @@ def generate(
             tokens=len(tokenizer(reply.text, add_special_tokens=False)["input_ids"]),
             cut=reply.finish_reason == "length",
             error=reply.error,
+            detail=reply.detail,
         )
         for reply in replies
     ]
@@ -144,11 +146,14 @@ def generate(
     write_ledger(output_dir / "ledger.json", ledger)
 
 
-def _extra(dialect: str, stops: Sequence[int]) -> dict[str, Any]:
+def _extra(
+    dialect: str, stops: Sequence[int], template_kwargs: dict[str, Any] | None
+) -> dict[str, Any]:
     if dialect == "openai":
         return {}
     neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-    return {"stop_token_ids": list(stops), **neutral}
+    how = {"chat_template_kwargs": template_kwargs} if template_kwargs else {}
+    return {"stop_token_ids": list(stops), **neutral, **how}
 
 
 def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -> None:

@@ -6,6 +6,7 @@ chat template show here in a second instead of in the answers of a trained model
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -40,6 +41,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--revision", default="main", help="of a model on the hub")
     parser.add_argument("--chat-template", help="file to use as model.chat_template")
     parser.add_argument(
+        "--template-kwargs", type=json.loads, help="as model.template_kwargs, in JSON"
+    )
+    parser.add_argument(
         "--data", type=Path, help="folder of the data set (default: the newest in the store)"
     )
     parser.add_argument(
@@ -58,9 +62,9 @@ def _run(options: argparse.Namespace) -> str:
     found = sources.model(options.model, options.revision)
     template = options.chat_template and sources.local_file(options.chat_template)
     if isinstance(found, sources.HubModel):
-        tokenizer = load_tokenizer(found.id, found.commit, template)
+        tokenizer = load_tokenizer(found.id, found.commit, template, options.template_kwargs)
     else:
-        tokenizer = load_tokenizer(found, None, template)
+        tokenizer = load_tokenizer(found, None, template, options.template_kwargs)
     return "\n".join(
         preview(
             options.data or _newest(options.store),

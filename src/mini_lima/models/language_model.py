@@ -4,8 +4,13 @@ Code that comes with a model is never run, and nobody is asked whether it may: t
 a model that needs it with a message of its own.
 """
 
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mini_lima.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(
-    model: str | Path, revision: str | None, chat_template: str | Path | None = None
+    model: str | Path,
+    revision: str | None,
+    chat_template: str | Path | None = None,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> "PreTrainedTokenizerBase":
     """Return the tokenizer of ``model``.
 
@@ -22,6 +30,11 @@ def load_tokenizer(
         revision: Commit on the hub; None for a folder.
         chat_template: File with the Jinja source of a template that takes the place of its own,
             and is saved with it.
+        template_kwargs: What the template is called with, such as ``enable_thinking``. They become
+            part of it and are saved with it: whoever asks the model later asks it so.
+
+    Raises:
+        UserError: the template knows none of that name.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -29,7 +42,23 @@ def load_tokenizer(
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if chat_template is not None:
         tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+    for name, value in (template_kwargs or {}).items():
+        if not re.search(rf"\b{re.escape(name)}\b", str(tokenizer.chat_template)):
+            raise UserError(
+                f"model.template_kwargs.{name}: the chat template of {model} knows no such word"
+            )
+        setting = f"{{%- set {name} = {_in_jinja(value)} %}}"
+        tokenizer.chat_template = f"{setting}{tokenizer.chat_template}"
     return tokenizer
+
+
+def _in_jinja(value: Any) -> str:
+    """``value``, of JSON's types, as Jinja spells it: as JSON does, but for null."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_in_jinja(k)}: {_in_jinja(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_jinja, value))}]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def load_model(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
+from mini_lima.chat import opened_by, separate
 from mini_lima.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class ChatTemplate:
         """Find the end-of-turn token.
 
         Raises:
-            UserError: no template, one that fails or that does not begin a conversation with its
-                own prompt, control tokens that the tokenizer does not have, or answers that no
+            UserError: no template, one that fails, has the model think or does not begin a
+                conversation with its own prompt, control tokens that the tokenizer does not have, or answers that no
                 single token ends.
         """
         self.tokenizer = tokenizer
@@ -87,6 +88,16 @@ class ChatTemplate:
         except Exception as error:  # what a template can raise is up to its author
             raise UserError(f"{name}: its chat template fails on a question: {error}") from error
         header, found, ending = whole.partition(ANSWER)
+        adds_thought = (
+            header != prompt and separate(header.removeprefix(prompt)).thought is not None
+        )
+        if opened_by(prompt) or (found and adds_thought):
+            raise UserError(
+                f"{name}: its chat template has the model think before it answers, and the thought"
+                " would be trained on and judged as the answer: set"
+                " model.template_kwargs={enable_thinking: false} if the template knows that, or"
+                " give another one as model.chat_template"
+            )
         if not found or header != prompt:
             raise UserError(
                 f"{name}: its chat template does not begin a conversation with the prompt that "

@@ -59,6 +59,7 @@ def train(
     checkpoint_steps: int | None,
     device: str,
     chat_template: Path | None = None,
+    template_kwargs: dict[str, Any] | None = None,
 ) -> None:
     """Fine-tune ``model`` on the data set in ``data``, from the last checkpoint on.
 
@@ -92,6 +93,7 @@ def train(
         activation_checkpointing: Keep only each layer's input, and compute the rest again.
         device: ``cpu`` or ``cuda``.
         chat_template: File with a chat template to use in place of the tokenizer's own.
+        template_kwargs: What the template is called with; it is saved with them.
 
     Raises:
         UserError: the data set or the tokenizer does not fit (see `render` and `ChatTemplate`),
@@ -105,7 +107,7 @@ def train(
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]
         ops.load(device, chosen.builders(offload=offload, device=device))
-        tokenizer = load_tokenizer(model, revision, chat_template)
+        tokenizer = load_tokenizer(model, revision, chat_template, template_kwargs)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
         tasks = {row["id"]: row.get("task") or row["id"] for row in rows}

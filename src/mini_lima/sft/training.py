@@ -102,7 +102,6 @@ def train(
         Stopped: SIGTERM asked for it; a checkpoint is written.
     """
     settings = dict(locals())
-    transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     with as_user_errors(settings), stop_request() as stop:
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]

@@ -84,14 +84,16 @@ def load_model(
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
     _check_files(model, revision, with_weights=init_seed is None)
+    network: Any
     if init_seed is None:
-        network, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             model,
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, in one line
             **_at(revision),
         )
+        network, found = loaded
         _check_weights(model, found)
     else:
         config = AutoConfig.from_pretrained(model, **_at(revision))
@@ -152,7 +154,7 @@ def _repair_generation(model: str | Path, network: "PreTrainedModel") -> None:
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         warn(f"{model}: its generation_config.json cannot stay as it is, its tokens do ({reason})")
-        network.generation_config = GenerationConfig(**tokens)
+        network.generation_config = GenerationConfig(**tokens)  # type: ignore[no-untyped-call]
 
 
 def context_length(model: str | Path, revision: str | None) -> int | None:

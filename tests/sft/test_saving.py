@@ -3,12 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from markdown_it import MarkdownIt
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
-from mini_lima.sft.saving import model_card
-from tests.sft.attempts import SETTINGS, Attempts
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.sft.saving import model_card, try_saving
+from tests.sft.attempts import SETTINGS, TINY, Attempts
 
 SUMMARY = {
     "parameters": 10,
@@ -94,3 +97,11 @@ def test_every_model_gets_one(attempts: Attempts) -> None:
     assert front_matter(text)["library_name"] == "transformers"
     assert f"| last loss | {summary['last_loss']:.4f} |" in text
     assert "- base model: `qwen-tiny`, random weights of seed 0\n" in text
+
+
+def test_what_cannot_be_saved_is_found_before_training() -> None:
+    network, tokenizer = load_model(TINY, None, 0, torch.float32), load_tokenizer(TINY, None)
+    try_saving(network, tokenizer)
+    network.generation_config.update(do_sample=False, temperature=0.9)
+    with pytest.raises(UserError, match="GenerationConfig"):
+        try_saving(network, tokenizer)

@@ -30,14 +30,6 @@ REQUESTS = "requests.json"
 """In a stage's folder: whom it asked, and the keys of what was answered."""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What that file says."""
-
-    endpoint: str
-    keys: list[str]
-
-
 def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
     """Write ``entries`` to ``path``, sorted by key; equal entries count once.
 

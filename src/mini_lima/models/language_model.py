@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.errors import UserError
-from mini_lima.files import MOST_TOLD
+from mini_lima.errors import UserError, listed
 from mini_lima.models import model_files
 from mini_lima.workers.progress import warn
 
@@ -116,7 +115,7 @@ def _check_files(model: str | Path, revision: str | None, *, with_weights: bool)
         config, _ = PretrainedConfig.get_config_dict(model, **_at(revision))
         found = [f"{model}, config.json: {each}" for each in model_files.config_faults(config)]
     if found:
-        raise UserError("; ".join(found[:MOST_TOLD]))
+        raise UserError("; ".join(listed(found)))
 
 
 def _check_weights(model: str | Path, found: Mapping[str, Collection[Any]]) -> None:

@@ -255,14 +255,16 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
 def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
     given = config.judges()[key]
     judge = judges.judge(key, given)
+    chat = resolve.judge_chat(config, key, given)
+    by = judge.choice.name if chat is None else f"{chat.model.model}-{judge.choice.name}"
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{judge.choice.name}",
+        label=f"{outputs.label}-{by}",
         function=annotation.annotate,
         params={
             "judge": judge.choice,
-            "chat": resolve.judge_chat(config, key, given),
+            "chat": chat,
             **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
             **resolve.interval(config),

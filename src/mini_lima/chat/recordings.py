@@ -30,21 +30,6 @@ REQUESTS = "requests.json"
 """In a stage's folder: whom it asked, and the keys of what was answered."""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What that file says."""
-
-    endpoint: str
-    keys: list[str]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Of a cell's record, the folders of its stages."""
-
-    stages: dict[str, str] = field(default_factory=dict)
-
-
 def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
     """Write ``entries`` to ``path``, sorted by key; equal entries count once.
 
@@ -217,6 +202,8 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
         UserError: lines that are no answers, or do not say whose.
     """
     entries = read_entries(cassette)
+    if endpoint is not None and not endpoint.isprintable():
+        raise UserError(f"--endpoint {endpoint!r}: is no name")
     if endpoint is None and any(entry.endpoint is None for entry in entries):
         raise UserError(f"{cassette}: does not say who answered: name it with --endpoint")
     by_endpoint: dict[str, list[CassetteEntry]] = {}
@@ -231,10 +218,25 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
     return counts
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a stage says of whom it asked: ``requests.json``."""
+
+    endpoint: str
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The folders of the stages of a cell, by their names."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+
+
 def _request_files(folder: Path) -> Iterator[Path]:
     """The files with request keys of the stages that ``folder`` is, used, or holds cells of."""
     for cell in (*folder.glob("cell.json"), *folder.glob("*/cell.json")):
-        for stage in typed(cell, _Cell).stages.values():
+        for stage in typed(cell, _Used).stages.values():
             yield from Path(stage).glob(REQUESTS)
     yield from folder.glob(REQUESTS)
 

@@ -58,12 +58,16 @@ def test_text_of_a_teacher_cannot_move_the_cursor(store):
     [
         (["--id", "lake"], "no example 'lake'"),
         (["--data", "nowhere"], "nowhere"),
+        (["--data", "foreign"], "examples.jsonl:1: id: field required"),
         (["--chat-template", "nowhere.jinja"], "nowhere.jinja"),
     ],
 )
-def test_a_mistake_is_one_line(store, capsys, arguments, said):
+def test_a_mistake_is_told_in_a_few_lines(store, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(store)
+    (store / "foreign").mkdir()
+    (store / "foreign" / "examples.jsonl").write_text('{"instruction": "i", "output": "o"}\n')
     assert main(["preview", *MODEL, "--store", str(store), *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.count("\n") == 1
+    assert told.err.count("\n") <= 2
     assert said in told.err

@@ -111,5 +111,7 @@ def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path)
     for content in (None, "", "a,b\n1,2\n"):
         if content is not None:
             path.write_text(content)
-        with pytest.raises(UserError, match=r"df_gamed\.csv is not AlpacaEval's"):
+        with pytest.raises(
+            UserError, match=r"df_gamed\.csv(: it cannot be read| is not AlpacaEval's)"
+        ):
             length_controlled(canonical, path, **few)

@@ -40,14 +40,6 @@ def test_trace_finds_the_newest_data_set_and_its_cache(store, monkeypatch, capsy
     assert "not in the response cache" not in told
 
 
-def test_trace_looks_into_the_data_set_that_is_named(store, capsys):
-    assert main(["trace", "new_task_0.1", "--data", str(store / "data" / "set-0")]) == 0
-    told = capsys.readouterr().out
-    assert "output, from prompt 3" in told
-    assert "prompt 4" not in told
-    assert "not in the response cache" not in told
-
-
 def test_a_neighbour_that_cannot_be_read_is_named_and_passed_over(store, capsys, caplog):
     for number, harm in enumerate(BAD.values(), start=9):
         folder = store / "data" / f"bad-{number}"
@@ -72,13 +64,6 @@ def test_a_sweep_that_is_not_there_is_not_taken_for_one_without_cells(tmp_path, 
     assert main(["compare", str(tmp_path / "misspelt")]) == 2
     assert "misspelt: no such folder" in capsys.readouterr().err
     assert main(["compare", str(tmp_path)]) == 2
-    assert "no cell has been started there" in capsys.readouterr().err
-
-
-def test_files_beside_the_cells_are_no_mistake(tmp_path, capsys):
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "report.md").write_text("")
-    assert main(["compare", *map(str, tmp_path.iterdir())]) == 2
     assert "no cell has been started there" in capsys.readouterr().err
 
 

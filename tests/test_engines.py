@@ -14,7 +14,6 @@ from mini_lima.store.stages import walk
 from tests.composing import configured
 
 SHIPPED = ASSETS / "evaluation_set.json"
-SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")
 
 
 def outputs(*overrides):
@@ -26,38 +25,6 @@ def outputs(*overrides):
 
 def fingerprints(*overrides):
     return [stage.fingerprint for stage in outputs(*overrides)]
-
-
-def test_how_the_work_is_done_is_no_part_of_what_is_written():
-    here, served = fingerprints(), fingerprints(*SERVED)
-    assert fingerprints("evaluation.batch_size=3", "launch.threads=1") == here
-    assert fingerprints(*SERVED[:1], "evaluation.engine.concurrency=1") == served
-    assert fingerprints("evaluation/engine=vllm") == served
-    others = [
-        fingerprints("evaluation.seed=1"),
-        fingerprints(*SERVED, "evaluation.seed=1"),
-        fingerprints(*SERVED, "evaluation.engine.dialect=openai"),
-    ]
-    assert len({each for both in (here, served, *others) for each in both}) == 10
-
-
-def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
-    template = tmp_path / "plain.jinja"
-    template.write_text("{{ messages }}")
-    own = [f"model.baseline_template={template}"]
-    (baseline, tuned), (_, plainly_tuned) = outputs(*own), outputs()
-    assert baseline.files["template"] == template
-    assert tuned.fingerprint == plainly_tuned.fingerprint
-    before = baseline.fingerprint
-    template.write_text("{{ messages }}!")
-    assert outputs(*own)[0].fingerprint != before
-    for key in ("baseline_template", "chat_template"):
-        with pytest.raises(UserError, match=rf"model\.{key}"):
-            outputs(f"model.{key}={template}", *SERVED)
-    config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
-    assert preflight.missing(config, set(), pipeline.lookups(config)) == [
-        "/no/such/file: no such file"
-    ]
 
 
 def test_a_reference_that_is_another_file_than_meant_is_refused():

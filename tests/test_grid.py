@@ -288,28 +288,6 @@ def test_what_the_grids_took_tells_tokens_and_time_of_the_next_run(grids):
     assert twice["outputs"].seconds.value == pytest.approx(2 * rows["outputs"].seconds.value)
 
 
-def test_data_that_are_still_to_be_made_are_forecast_and_other_work_has_no_time(grids):
-    [folder] = grids.store.glob("sft/qwen-tiny-naive-*")
-    tokens = read_json(folder / "summary.json")["tokens"]
-    # As many examples as there can be, each about as long: fewer than the whole.
-    _, fewer = planned(grids, "data.steps.self_instruct.instances_per_new_task=2")
-    assert 0.4 * tokens < fewer["sft"].tokens.value < 0.9 * tokens
-    assert not fewer["sft"].tokens.at_least
-    plan, longer = planned(
-        grids, "data=improved", "data.steps.self_instruct.instances_per_new_task=2"
-    )
-    assert longer["sft"].tokens == Amount(fewer["sft"].tokens.value, at_least=True)
-    assert plan_table.lines(plan)[-1][3].startswith("≥ ")
-
-    for other in ("deepspeed=zero1", "launch.threads=1"):
-        plan, rows = planned(grids, "seed=1", other)
-        assert rows["sft"].seconds is None, other
-        lines = {line[1]: line for line in plan_table.lines(plan)}
-        assert lines["sft qwen-tiny-naive"][4] == "not known"
-        assert any("The time of sft" in note for note in plan_table.notes(plan))
-        assert lines["sum"][4].startswith("≥ ")
-
-
 def test_any_multirun_composes_and_its_plan_names_what_cells_share(grids):
     grid = ("model=glob(qwen-*,exclude=*b)", "data=naive,improved", "optimizer.lr=1e-5,2e-5")
     plan = grids.run("planned", *grid, "plan=true", "tracking=disabled")
@@ -370,7 +348,7 @@ def test_a_model_that_judges_is_asked_over_http_and_its_unreadable_verdicts_are_
         judged = grids.run("judged", "annotator=local", "annotator.chat.model=judge", url, *cell)
     assert judged.returncode == 0, judged.stdout[-3000:]
     [cell] = records(grids.sweep("judged")).values()
-    [folder] = grids.store.glob("annotations/qwen-tiny-naive-chatgpt-*")
+    [folder] = grids.store.glob("annotations/qwen-tiny-naive-*chatgpt-*")
     assert str(folder) in cell["stages"].values()
     rows = read_json(folder / "annotations.json")
     read = [row for row in rows if not row["is_failed"]]

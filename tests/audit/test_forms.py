@@ -38,13 +38,6 @@ def board(text):
     return write
 
 
-def nested(folder):
-    inner = folder / "judge"
-    inner.mkdir()
-    for name in ("annotations.json", "leaderboard.csv"):
-        (folder / name).rename(inner / name)
-
-
 SAME = {
     "Windows line endings": in_bytes(lambda text: text.replace(b"\n", b"\r\n")),
     "a byte order mark": in_bytes(lambda text: b"\xef\xbb\xbf" + text),
@@ -91,13 +84,3 @@ def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
         found = report(folder)
         assert found.stated == []
         assert remark in said(found)
-
-
-def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
-    folder = Made().into(tmp_path / "results" / "our model")
-    usual = report(folder)
-    nested(folder)
-    found = report(folder / "judge")
-    assert (found.found, found.health, found.stated) == (usual.found, usual.health, usual.stated)
-    (folder / "reference_outputs.json").rename(tmp_path / "reference_outputs.json")
-    assert report(folder / "judge").found == usual.found

@@ -16,10 +16,9 @@ from mini_lima.chat import (
     ResponseCache,
     complete,
     estimate,
-    unanswered,
 )
 from mini_lima.chat.batch_table import Line
-from mini_lima.chat.batches import MOST_REQUESTS, in_parts
+from mini_lima.chat.batches import in_parts
 from mini_lima.errors import UserError
 from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.batches import COMPLETED, FakeBatches, course
@@ -31,7 +30,6 @@ USUAL = (7 * 500 + 5 * 5000) / 1e6
 """Dollars for an answer of the server in a batch."""
 SECRET = "sk-do-not-tell-77aa01"
 CHECKED = {"code": "invalid_json_line", "message": f"Not JSON\nsays {SECRET}", "line": 3}
-NO_ROOM = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
 
 
 @pytest.fixture
@@ -97,7 +95,17 @@ FAILURES = {
     "d": None,
     "f": Answer(200, {"choices": [{"message": {"content": "x"}}], "deep": DEEP}),
     "g": completion("counted wrong", usage={"prompt_tokens": 10**400, "completion_tokens": 1}),
+    "h": completion("<think>\nIt may be", finish_reason="length"),
+    "i": completion("<think>\nIt is.\n</think>\n\nthought of"),
 }
+ODD_LINES = b"".join(
+    (
+        b'\n{"custom_id": "a", "response": {"stat\nnull\n[1]\n\xff\n7\n',
+        b"[" * 5000 + b"\n",
+        b'{"custom_id": {"a": 1}, "response": [], "error": [1]}\n',
+        b'{"custom_id": "\\ud800\\u0000", "response": {"status_code": "200", "body": 1}}\n',
+    )
+)
 
 
 def test_odd_lines_and_those_without_an_answer_cost_their_own_request_alone(
@@ -106,17 +114,27 @@ def test_odd_lines_and_those_without_an_answer_cost_their_own_request_alone(
     server.reply = lambda call: (
         FAILURES.get(call.last_message, "ok") if in_a_batch(call) else "live"
     )
+
+    def around(call, go):
+        found = go()
+        if call.route != "GET /files//content":
+            return found
+        return replace(found, body=ODD_LINES + found.body + ODD_LINES + found.body)
+
+    batches.around = around
     ledger = Ledger()
-    replies = ask(server, cache, "abcdefg", ledger=ledger, prices=PRICES, changes=HALF_MAY_FAIL)
-    expected = ["live", "live", "", "live", "ok", "live", "counted wrong"]
+    texts = "abcdefghi"
+    replies = ask(server, cache, texts, ledger=ledger, prices=PRICES, changes=HALF_MAY_FAIL)
+    expected = ["live", "live", "", "live", "ok", "live", "counted wrong", "", "thought of"]
     assert [reply.text for reply in replies] == expected
     assert sorted(server.asked) == list("abdf")
-    assert batches.asked == list("abcdefg")
+    assert batches.asked == list(texts)
     assert ledger.retries == {"batch_error": 2, "batch_missing": 2}
-    assert ledger.failed == {"no_completion": 1}
-    assert (ledger.sent, ledger.spent.replies) == (11, 7)
+    assert ledger.failed == {"no_completion": 1, "only_thought": 1}
+    assert (ledger.sent, ledger.spent.replies) == (13, 9)
+    assert ledger.spent.usd == pytest.approx((3 + 2 * 4) * USUAL)
     (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert "4 of 7 requests" in said
+    assert "4 of 9 requests" in said
 
 
 def test_what_fails_live_too_is_reported_and_never_put_into_a_batch_again(server, batches, cache):
@@ -196,32 +214,6 @@ def test_faults_of_the_interface_change_nothing(server, batches, cache):
     assert (ledger.sent, ledger.spent.replies) == (5, 5)
 
 
-def test_an_interface_that_stays_out_of_reach_ends_the_run_and_the_batch_goes_on(
-    server, batches, cache
-):
-    batches.around = lambda call, go: None if call.route == "GET /batches/" else go()
-    with pytest.raises(ConnectionError, match=r"out of reach .*same command again"):
-        ask(server, cache, changes={"max_retries": 2})
-    batches.around = lambda call, go: go()
-    assert len(ask(server, cache)) == 5
-    assert len(batches.batches) == 1
-
-
-def test_a_batch_that_may_be_there_is_looked_for_even_after_a_refusal(server, batches, cache):
-    def around(call, go):
-        if call.route == "POST /batches":
-            go()
-            return None
-        return refusal(401, "bad") if call.route == "GET /batches" else go()
-
-    batches.around = around
-    with pytest.raises(UserError, match="refuses every request"):
-        ask(server, cache, changes={"max_retries": 5})
-    batches.around = lambda call, go: go()
-    assert len(ask(server, cache)) == 5
-    assert len(batches.batches) == 1
-
-
 def test_a_parameter_that_the_model_refuses_is_left_out_of_another_batch(server, batches, cache):
     def reply(call):
         if "max_tokens" in call.body:
@@ -237,26 +229,6 @@ def test_a_parameter_that_the_model_refuses_is_left_out_of_another_batch(server,
     assert ledger.adapted == {"gpt-x": {"max_tokens": "sent as max_completion_tokens"}}
     assert [reply.text for reply in ask(server, cache, "f", ledger=ledger)] == ["64"]
     assert batches.asked[10:] == ["f"]
-
-
-def test_a_batch_waits_for_room_beside_others(server, batches, cache):
-    asked = [*questions("a"), *questions("b", model=ChatModel("gpt-y", max_tokens=3))]
-
-    def around(call, go):
-        if call.route == "GET /batches/":
-            is_first = call.path.endswith("_1")
-            has_room = any(batch.status == "completed" for batch in batches.batches)
-            batches.refusals = [] if is_first or has_room else [NO_ROOM]
-        return go()
-
-    batches.around = around
-    budget = Budget(100)
-    options = {"endpoint": in_batches(server), "cache": cache, "label": "x"}
-    replies = complete(asked, budget=budget, prices=PRICES, **options)
-    assert [reply.text for reply in replies] == ["echo: a", "echo: b"]
-    assert batches.asked == ["a", "b", "b"]
-    assert server.calls == []
-    assert budget.spent_usd == pytest.approx(2 * USUAL)
 
 
 def test_a_batch_is_paid_for_at_batch_prices(server, batches, cache):
@@ -320,14 +292,6 @@ def test_the_key_is_sent_and_found_nowhere(server, batches, cache, secret, caplo
     assert SECRET not in caplog.text + "".join(capfd.readouterr()) + str(ledger)
 
 
-def test_what_stands_in_an_open_batch_would_not_be_sent(server, batches, cache):
-    batches.around = lambda call, go: refusal(401, None) if call.method == "GET" else go()
-    with pytest.raises(UserError):
-        ask(server, cache, "ab")
-    left = unanswered(questions(*"abc"), endpoint=in_batches(server), cache=cache)
-    assert left == questions("c")
-
-
 models = st.sampled_from([ChatModel("m"), ChatModel("n")])
 
 
@@ -351,11 +315,3 @@ def test_parts_hold_everything_once_in_order_and_keep_the_limits(asked, most_req
         assert len({line.request.model for line in part}) == 1
         assert len(part) <= most_requests
         assert len(part) == 1 or sum(map(size, part)) <= most_bytes
-
-
-def test_a_part_is_as_large_as_openai_allows():
-    line = Line(MODEL.request([("user", "a")]), {})
-    parts = in_parts([line] * (MOST_REQUESTS + 1), lambda line: 1)
-    assert [len(part) for part in parts] == [50_000, 1]
-    parts = in_parts([line] * 5, lambda line: 66_666_666)
-    assert [len(part) for part in parts] == [3, 2]

@@ -3,15 +3,12 @@
 import json
 import os
 import signal
-import sqlite3
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from mini_lima.chat import Budget, Endpoint, Ledger, Prices, ResponseCache, complete, estimate
-from mini_lima.chat.batch_table import Line
+from mini_lima.chat import Budget, Endpoint, Ledger, Prices, complete, estimate
 from mini_lima.errors import UserError
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.batches import Batch, FakeBatches
@@ -39,20 +36,6 @@ def ask(server, cache, texts=TEXTS, **options):
     changes = {"mode": "batch", "batch_poll": 0.01} | options.pop("changes", {})
     endpoint = endpoint_of(server, **changes)
     return complete(questions(*texts), endpoint=endpoint, cache=cache, label="x", **options)
-
-
-def test_a_batch_is_followed_by_one_at_a_time_and_by_nobody_after_its_end(cache):
-    with ResponseCache(cache, "e") as one, ResponseCache(cache, "e") as other:
-        batch = one.batches.open([Line(request, {}) for request in questions("a", "b")])
-        keys = [request.key for request in questions(*"abc")]
-        assert other.batches.holding(keys) == {batch.tag: 2}
-        assert other.batches.adopt(batch.tag) is None
-        assert not other.claim(*questions("a"))
-        one.batches.ended(batch, "expired")
-        assert other.batches.adopt(batch.tag) is None
-        assert one.batches.adopt(batch.tag) is None, "the other has not kept it"
-        assert other.batches.is_open(*questions("a")) is False
-        assert other.claim(*questions("a"))
 
 
 def asker(address: str, cache: Path, texts: list[str], told: Path) -> None:
@@ -143,42 +126,6 @@ def test_a_batch_that_was_never_made_is_made_once(server, batches, cache, start)
     assert batches.asked == TEXTS
 
 
-def test_a_batch_that_comes_into_being_after_its_maker_was_killed_is_found(
-    server, batches, cache, start
-):
-    late = []
-
-    def around(call, go):
-        if call.route == "POST /batches" and not late:
-            is_ready.wait()
-            kill(process)
-            late.append(go)
-            is_killed.set()
-            return None
-        answer = go()
-        if call.route == "GET /batches" and not batches.batches:
-            late[0]()
-        return answer
-
-    is_ready, is_killed = threading.Event(), threading.Event()
-    batches.around = around
-    process = start()
-    is_ready.set()
-    assert is_killed.wait()
-    assert [reply.text for reply in ask(server, cache)] == TEXTS
-    assert batches.asked == TEXTS
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_who_is_killed_while_uploading_leaves_nothing_to_wait_for(
-    server, batches, cache, start, before
-):
-    run_until_killed(batches, start, "POST /files", before=before)
-    assert [reply.text for reply in ask(server, cache)] == TEXTS
-    assert batches.asked == TEXTS
-    assert batches.count("GET /batches") == 0
-
-
 def test_processes_with_the_same_work_submit_each_request_once(server, batches, cache, start):
     begun = threading.Barrier(2)
 
@@ -266,18 +213,6 @@ def test_a_batch_that_this_key_may_not_see_is_not_paid_for_twice(
     assert [reply.text for reply in replies] == ["a"]
     assert server.calls == []
     assert (ledger.requests, ledger.from_cache, ledger.spent.replies) == (1, 0, 2)
-
-
-def test_a_batch_that_nobody_knows_after_its_day_is_given_up(server, batches, cache, monkeypatch):
-    monkeypatch.setenv("FAKE_KEY", "sk-other")
-    key = {"api_key_env": "FAKE_KEY"}
-    leave_open(server, batches, cache, **key)
-    forget(batches)
-    database = sqlite3.connect(cache, isolation_level=None)
-    database.execute("UPDATE batches SET begun_at = ?", (time.time() - 86_500,))
-    database.close()
-    assert len(ask(server, cache, "ab", changes=key)) == 2
-    assert sorted(server.asked) == ["a", "b"]
 
 
 def test_a_batch_of_another_run_counts_against_the_budget_while_it_is_open(server, batches, cache):

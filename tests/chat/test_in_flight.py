@@ -12,7 +12,7 @@ import pytest
 
 from mini_lima.chat import Endpoint, ResponseCache, complete, completion_body
 from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import FakeOpenAI, refusal
+from tests.chat.server import FakeOpenAI
 from tests.processes import preloaded
 
 PROCESSES = preloaded("mini_lima.chat.live")
@@ -22,22 +22,6 @@ A, B = questions("a", "b")
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "cache.sqlite"
-
-
-def test_a_request_is_claimed_by_one_at_a_time(path):
-    with ResponseCache(path, "e") as one, ResponseCache(path, "e") as other:
-        assert one.is_free(A)
-        assert one.claim(A)
-        assert not other.claim(A)
-        assert not other.is_free(A)
-        assert other.claim(B)
-        one.release(A)
-        assert other.is_free(A)
-        assert other.claim(A)
-        with ResponseCache(path, "f") as elsewhere:
-            assert elsewhere.claim(A)
-    with ResponseCache(path, "e") as one:
-        assert one.claim(A)
 
 
 def test_what_is_answered_cannot_be_claimed_and_an_answer_ends_the_claim(path):
@@ -128,26 +112,3 @@ def test_who_waits_for_a_process_that_is_killed_takes_over(cache, start, when_wa
         replies = complete(questions(*"abc"), endpoint=endpoint_of(server), cache=cache, label="x")
     assert [reply.text for reply in replies] == list("abc")
     assert sorted(server.asked) == list("aabc")
-
-
-@pytest.mark.parametrize("first", ["theirs", refusal(400, "bad")])
-def test_who_waits_gets_the_answer_or_asks_what_the_other_could_not_get(
-    cache, start, when_waiting, first
-):
-    asked, waiting = threading.Event(), threading.Event()
-
-    def reply(call):
-        asked.set()
-        waiting.wait()
-        return "ours" if call.number else first
-
-    with FakeOpenAI(reply) as server:
-        process = start(server, cache, ["a"])
-        assert asked.wait()
-        when_waiting(waiting.set)
-        (found,) = complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
-        process.join()
-    assert (found.text, found.cached) == (
-        ("theirs", True) if first == "theirs" else ("ours", False)
-    )
-    assert server.asked == (["a"] if first == "theirs" else ["a", "a"])

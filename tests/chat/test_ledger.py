@@ -3,22 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.chat import (
-    CassetteEntry,
-    Endpoint,
     Ledger,
     Prices,
     complete,
-    completion_body,
-    merged,
     warnings,
-    write_cassette,
     write_ledger,
 )
-from mini_lima.chat.ledger import Cost, Latency
+from mini_lima.chat.ledger import Cost
 from mini_lima.files import read_json
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal
@@ -30,35 +24,6 @@ counts = st.integers(0, 1000)
 dollars = st.integers(0, 2**20).map(lambda number: number / 1024)  # add up without rounding
 names = st.sampled_from(["a", "b", "c"])
 costs = st.builds(Cost, counts, counts, counts, counts, dollars, counts)
-ledgers = st.builds(
-    Ledger,
-    requests=counts,
-    from_cache=counts,
-    from_cassette=counts,
-    sent=counts,
-    retries=st.dictionaries(names, counts),
-    failed=st.dictionaries(names, counts),
-    lost=counts,
-    lost_usd=dollars,
-    spent=costs,
-    value=costs,
-    latency=st.builds(
-        Latency, st.dictionaries(st.integers(-100, 100).map(str), st.integers(1, 1000))
-    ),
-    served_models=st.dictionaries(names, st.dictionaries(names, counts)),
-    usage_missing=counts,
-    usage_zero=counts,
-    adapted=st.dictionaries(names, st.dictionaries(names, names)),
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(ledgers, ledgers, ledgers)
-def test_ledgers_add_up_in_any_order_and_grouping(one, two, three):
-    assert merged([one, two]) == merged([two, one])
-    assert merged([merged([one, two]), three]) == merged([one, merged([two, three])])
-    assert merged([one, Ledger()]) == one
-    assert merged([one, two]).spent.usd == one.spent.usd + two.spent.usd
 
 
 def test_what_is_spent_and_what_the_replies_are_worth_are_two_things(cache):
@@ -109,24 +74,6 @@ def test_several_models_behind_one_name_are_a_warning(cache):
         assert ledger.served_models == {"gpt-x": counts}
         assert len(told) == (len(names) > 1)
         assert all(f"{names[1] or '(not said)'} (2)" in each for each in told)
-
-
-def test_what_is_replayed_costs_nothing_now_and_warns_of_nothing(tmp_path):
-    body = completion_body("written by hand", model="m")
-    paid = body | {"usage": {"prompt_tokens": 7, "completion_tokens": 5}}
-    asked = questions("a", "b")
-    entries = [CassetteEntry(asked[0], body), CassetteEntry(asked[1], paid)]
-    write_cassette(tmp_path / "c.jsonl", entries)
-    endpoint = Endpoint("recorded", cassette=tmp_path / "c.jsonl")
-    for _ in range(2):
-        ledger = Ledger()
-        options = {"endpoint": endpoint, "cache": tmp_path / "cache", "label": "x"}
-        complete(asked, ledger=ledger, prices=PRICES, **options)
-        assert (ledger.requests, ledger.from_cassette, ledger.sent) == (2, 2, 0)
-        assert ledger.spent == Cost()
-        assert (ledger.value.replies, ledger.value.unpriced) == (2, 1)
-        assert ledger.value.usd == pytest.approx(USUAL)
-        assert warnings(ledger) == []
 
 
 def test_the_file_can_be_read_by_people_and_the_warnings_are_said(tmp_path, caplog):

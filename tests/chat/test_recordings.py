@@ -2,10 +2,9 @@
 
 import json
 import socket
-from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima import pipeline
@@ -18,8 +17,6 @@ from mini_lima.chat import (
     export_cassette,
     import_cassette,
     read_cassette,
-    read_entries,
-    unanswered,
     write_cassette,
 )
 from mini_lima.chat.recordings import sha256_of
@@ -57,19 +54,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@settings(max_examples=20, deadline=None)
-@given(answers=st.dictionaries(st.text(), st.text(), max_size=4))
-@example(answers=TEXTS)
-def test_a_recording_survives_the_file_and_any_text_is_replayed_from_it(tmp_path_factory, answers):
-    folder = tmp_path_factory.mktemp("recording")
-    requests = record(folder / "one.jsonl", answers)
-    write_cassette(folder / "again.jsonl", read_entries(folder / "one.jsonl"))
-    assert (folder / "again.jsonl").read_bytes() == (folder / "one.jsonl").read_bytes()
-    assert read_cassette(folder / "one.jsonl").keys() == {request.key for request in requests}
-    replies = replay(requests, folder / "one.jsonl", folder / "cache")
-    assert [reply.text for reply in replies] == list(answers.values())
-
-
 @pytest.mark.usefixtures("no_network")
 def test_a_recording_answers_without_network_or_key_and_what_it_lacks_is_named(tmp_path):
     known = record(tmp_path / "c.jsonl", TEXTS)
@@ -84,45 +68,6 @@ def test_a_recording_answers_without_network_or_key_and_what_it_lacks_is_named(t
     record(tmp_path / "c.jsonl", dict.fromkeys(TEXTS, "new"))
     replies = replay(known, tmp_path / "c.jsonl", tmp_path / "cache")
     assert {reply.text for reply in replies} == {"new"}, "the cache of the old one does not hide it"
-
-
-@pytest.mark.usefixtures("no_network")
-def test_in_replay_mode_nothing_is_sent_and_what_is_missing_is_named(tmp_path):
-    cache, path = tmp_path / "cache", tmp_path / "c.jsonl"
-    known = record(path, TEXTS)
-    assert import_cassette(path, cache, "fake") == {"new": 3, "known": 0}
-    assert import_cassette(path, cache, "fake") == {"new": 0, "known": 3}
-    endpoint = Endpoint("fake", "http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY", mode="replay")
-    replies = complete(known, endpoint=endpoint, cache=cache, label="x")
-    assert [reply.text for reply in replies] == list(TEXTS.values())
-    assert all(reply.cached for reply in replies)
-    asked = [*known, HELLO, HELLO]
-    with pytest.raises(UserError, match=r"1 of 4 requests .*'hello'.*import the cassette"):
-        complete(asked, endpoint=endpoint, cache=cache, label="x")
-    assert unanswered(asked, endpoint=endpoint, cache=cache) == [HELLO]
-    assert unanswered(asked, endpoint=endpoint, cache=tmp_path / "none") == [*known, HELLO]
-    assert not (tmp_path / "none").exists()
-    assert unanswered(asked, endpoint=replace(endpoint, cassette=path), cache=cache) == []
-
-
-def test_a_line_is_an_input_and_an_output_line_of_the_batch_interface(tmp_path):
-    answer = completion_body("hi", model="llm")
-    write_cassette(tmp_path / "c.jsonl", [CassetteEntry(HELLO, answer, "who")])
-    assert json.loads((tmp_path / "c.jsonl").read_text()) == {
-        "custom_id": HELLO.key,
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": HELLO.body,
-        "sample": 2,
-        "response": {"status_code": 200, "request_id": None, "body": answer},
-        "error": None,
-        "endpoint": "who",
-        "sha256": sha256_of(answer),
-    }
-    two = [CassetteEntry(HELLO, completion_body(text, model="m")) for text in ("yes", "no")]
-    with pytest.raises(ValueError, match="two different answers"):
-        write_cassette(tmp_path / "two.jsonl", two)
-    assert not (tmp_path / "two.jsonl").exists()
 
 
 def line(**changes):

@@ -11,14 +11,12 @@ import pytest
 from mini_lima import text
 from mini_lima.chat import Endpoint, complete
 from mini_lima.chat.endpoint import environment_faults
-from mini_lima.chat.prices import usual_input
 from mini_lima.chat.wire import Client, Pace
 from mini_lima.errors import UserError
 from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal
 
 REQUEST = MODEL.request([("user", "how much is it? " * 20)])
-TOKENS = usual_input(REQUEST) + MODEL.max_tokens
 
 
 class WoundByHand(asyncio.SelectorEventLoop):
@@ -65,20 +63,6 @@ def test_no_minute_has_more_requests_than_the_limit_and_it_is_used(limit):
     times = admissions(3 * limit, requests_per_minute=limit)
     assert most_in_a_minute(times) <= limit
     assert times[-1] <= 3 * 60 * 1.04
-
-
-@pytest.mark.parametrize("limit", [TOKENS // 2, TOKENS * 3, TOKENS * 100])
-def test_tokens_are_limited_too_however_long_a_single_request_is(limit):
-    count = max(4, 2 * limit // TOKENS)
-    times = admissions(count, tokens_per_minute=limit)
-    assert most_in_a_minute(times) * TOKENS <= max(limit, TOKENS)
-    assert times[-1] <= count * TOKENS / limit * 60 * 1.04
-
-
-def test_the_tighter_of_two_limits_holds_and_without_any_nothing_waits():
-    times = admissions(30, requests_per_minute=10, tokens_per_minute=TOKENS * 1000)
-    assert most_in_a_minute(times) <= 10
-    assert set(admissions(100)) == {0.0}
 
 
 def test_who_waits_for_a_turn_does_not_keep_a_run_from_ending(cache):

@@ -5,7 +5,7 @@ from hydra.errors import MissingConfigException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.config.mistakes import known, no_such_key, one_line
+from mini_lima.config.mistakes import no_such_key, one_line
 from tests.composing import CONF, configured
 
 ON_THE_COMMAND_LINE = {
@@ -98,19 +98,6 @@ def test_all_unknown_keys_and_missing_values_are_told_at_once():
     said = what_is_said("model=custom", "+sft.epoch=1", "+evaluation.rate=2")
     for key in ("model.name", "model.source", "sft.epoch:", "evaluation.rate:"):
         assert key in said
-
-
-def test_a_key_with_a_letter_too_few_leads_back_to_it():
-    words = {word for each in known() for word in (each, each.rpartition(".")[2])}
-    astray = []
-    for key in known():
-        mistyped = [key[:at] + key[at + 1 :] for at in range(len(key)) if key[at] != "."]
-        astray += [
-            (each, no_such_key(each))
-            for each in mistyped
-            if len(each) > 5 and each not in words and f"mean {key}?" not in no_such_key(each)
-        ]
-    assert astray == []
 
 
 @given(st.text())

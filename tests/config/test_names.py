@@ -9,7 +9,6 @@ from mini_lima.config.names import (
     cell_name,
     run_name,
     sweep_name,
-    with_experiments_joined,
 )
 
 keys = st.text(string.ascii_lowercase + "._", min_size=1).filter(
@@ -83,17 +82,3 @@ def test_what_does_not_change_the_work_does_not_change_the_name(overrides):
     silent = ["-m", *overrides, "plan=true", "hydra.verbose=true", "+hydra.job.x=1"]
     assert sweep_name(silent) == sweep_name(overrides)
     assert cell_name("m", "d", silent[1:]) == cell_name("m", "d", overrides)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "joined"),
-    [
-        (["experiment=grid", "a=1"], ["experiment=grid", "a=1"]),
-        (["a=1", "experiment=grid", "experiment=b"], ["a=1", "experiment=[grid,b]"]),
-        (["experiment=[grid,b]", "x=1", "experiment=c"], ["experiment=[grid,b,c]", "x=1"]),
-        (["experiment=grid", "experiment=grid"], ["experiment=[grid]"]),
-        (["experiment=grid", "experiment="], ["experiment=[grid]"]),
-    ],
-)
-def test_several_experiments_are_all_meant(arguments, joined):
-    assert with_experiments_joined(arguments) == joined

@@ -162,13 +162,6 @@ def test_a_file_of_a_data_set_is_fetched_and_then_does_without_the_hub(hub, capl
     assert hub.asked == []
 
 
-def test_a_folder_is_a_model_when_it_has_a_configuration(tmp_path):
-    assert "config.json" in refused(sources.model, str(tmp_path), "main")
-    (tmp_path / "config.json").write_text("{}")
-    assert sources.model(str(tmp_path), "main") == tmp_path
-    assert sources.data_file(str(tmp_path), tmp_path) == tmp_path
-
-
 def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_without_the_hub(
     hub, datasets, monkeypatch, tmp_path
 ):

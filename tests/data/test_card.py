@@ -1,12 +1,10 @@
 """What a data set says about itself: figures that can be recounted, and a page for people."""
 
-from collections import Counter
-
 import pytest
 from hypothesis import strategies as st
 
 from tests.data.conftest import DataSet, Study
-from tests.data.teachers import Asked, Teacher, good_instances, jsonl, seed_rows
+from tests.data.teachers import Asked, Teacher, jsonl, seed_rows
 
 
 @pytest.fixture
@@ -42,20 +40,6 @@ def test_any_reader_of_json_lines_reads_the_examples_as_they_are(
         assert loaded["request"][:] == [each.request for each in made.examples]
 
 
-def test_stats_can_be_recounted(before: DataSet, after: DataSet) -> None:
-    stats = after.stats
-    assert stats["before"]["output_lengths"] == before.stats["output_lengths"]
-    characters = [len(output) for output in after.outputs]
-    found = stats["output_lengths"]["characters"]
-    assert found["mean"] == pytest.approx(sum(characters) / len(characters))
-    assert (found["min"], found["max"]) == (min(characters), max(characters))
-    assert stats["tasks"]["tasks"] == 6
-    per_task = Counter(Counter(each.task for each in after.examples).values())
-    assert stats["tasks"]["examples_per_task"] == {str(n): k for n, k in sorted(per_task.items())}
-    assert sum(n * k for n, k in per_task.items()) == len(after.examples)
-    assert stats["classification"]["examples"] == {"no": 6, "yes": 5, "not known": 15}
-
-
 def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
     before: DataSet, after: DataSet
 ) -> None:
@@ -73,7 +57,7 @@ def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
 
 
 def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:
-    nasty = "```\n# A headline | <script>alert(1)</script>\n````"
+    nasty = "```\n# A headline | <script>alert(1)</script>\x1b[2J\x08\u202e\n````"
 
     def new(asked: Asked) -> str:
         task = asked.task | {"instances": []}
@@ -92,36 +76,8 @@ def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:
             assert "headline" not in line
     assert not fence
     assert "headline" in card
-
-
-def test_the_same_data_has_the_same_card(study: Study) -> None:
-    with study.taught_by(Teacher()) as endpoint:
-        one, two = study.naive(endpoint), study.naive(endpoint)
-    assert one.files == two.files
-    assert set(one.files) == {
-        "card.md",
-        "examples.jsonl",
-        "lengths.svg",
-        "rejects.jsonl",
-        "requests.json",
-        "stats.json",
-    }
+    assert "\\x1b[2J\\x08\\u202e" in card
+    assert not {*card} & {*"\x1b\x08\u202e"}
 
 
 texts = st.lists(st.text("ab cé", max_size=12), min_size=1, max_size=8)
-
-
-def test_a_funnel_counts_what_came_and_what_was_left(study: Study) -> None:
-    study.set_seeds(seed_rows(2))
-    made = study.naive_by(Teacher(new=lambda asked: good_instances(asked).split("\n", 1)[0]))
-    funnel = made.stats["funnel"]
-    assert funnel["prompt 1"] == {
-        "requests": 1,
-        "asked_for": 2,
-        "found": 2,
-        "rejected": {},
-        "used": 2,
-        "notes": {},
-    }
-    assert funnel["prompt 3"]["requests"] == 2
-    assert funnel["prompt 3"]["used"] == made.stats["by_source"]["prompt 3"]

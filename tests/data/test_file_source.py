@@ -254,16 +254,6 @@ def test_a_small_file_cannot_unpack_to_more_than_any_data_set(tmp_path, monkeypa
         sum(1 for _ in read_rows(file))
 
 
-def test_ids_are_the_files_own_where_they_tell_the_rows_apart(tmp_path):
-    def ids(*values):
-        rows = [{**row, "id": id} for row, id in zip(ALPACA, values, strict=False)]
-        return [each.id for each in examples_of(tmp_path, rows, step_name="mine")]
-
-    assert ids("x", "y") == ["x", "y"]
-    assert ids(7, 8) == ["7", "8"]
-    assert ids("x", "x") == ids("x", None) == ids(1, "1") == ["mine.1", "mine.2"]
-
-
 def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
     file = write(tmp_path / "rows.jsonl", [*ALPACA, {"instruction": "a", "output": None}])
     made = tmp_path / "made"

@@ -1,6 +1,5 @@
 """What each filter objects to, and the good data beside it that it must let pass."""
 
-import random
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -16,16 +15,7 @@ from mini_lima.data.filters import (
     rewriting_objection,
 )
 from mini_lima.data.seeds import Instance, Task
-from tests.chat.server import completion
 from tests.composing import configured
-from tests.data.conftest import Study
-from tests.data.teachers import (
-    Asked,
-    Teacher,
-    good_pairs,
-    jsonl,
-    seed_rows,
-)
 
 STORY = "Write a story about the sea and the people who live from it."
 SEED = Task("s", "story", STORY, (Instance("", "Once there was a fisherman, and he had no luck."),))
@@ -128,20 +118,6 @@ def test_an_output_is_objected_to_or_passes() -> None:
     assert [each for each in GOOD_OUTPUTS if said_of_output(each)] == []
 
 
-def test_the_language_is_that_of_the_seeds_whichever_it_is() -> None:
-    german = Task(
-        "s", "s", "Schreib eine Geschichte, die von der See und den Menschen erzählt.", ()
-    )
-    task_filter = TaskFilter(Filters(), [german])
-    assert (
-        task_filter.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", [])
-        is None
-    )
-    refused = task_filter.task("Write a poem for the birthday of a friend.", [])
-    assert refused is not None
-    assert refused.code == "wrong_language"
-
-
 REWRITINGS = {
     "No": "not_longer",
     "No.": "not_longer",
@@ -184,24 +160,6 @@ def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
 # In the methods
 
 
-def test_a_rejected_task_makes_room_for_the_next_one_and_is_kept_with_its_text(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(1))
-
-    def pairs(shown: list[dict[str, str]]) -> str:
-        bad = {"name": "photo", "instruction": "Say what is in the attached photo."}
-        return f"{jsonl(bad)}\n{good_pairs(shown)}"
-
-    made = study.naive_by(Teacher(pairs), filters=Filters(near_duplicate=False))
-    assert made.stats["new_tasks"] == 1
-    (reject,) = made.rejects
-    assert (reject["prompt"], reject["reason"]) == ("prompt 1", "needs_file")
-    assert reject["detail"] == "attached photo"
-    assert reject["text"] == "Say what is in the attached photo."
-    assert reject["request"] in made.exchanges()
-
-
 BAD = [
     "",
     " ",
@@ -211,32 +169,3 @@ BAD = [
     "Ответ на этот вопрос довольно длинный и написан по-русски.",
     "It pours",
 ]
-
-
-def test_the_funnel_adds_up_whatever_is_rejected(study: Study) -> None:
-    seed = 0
-
-    def longer(prompt: str) -> Any:
-        draw = random.Random(f"{seed} {prompt}")
-        text = draw.choice([*BAD, "A long and quite ordinary answer that nobody objects to."])
-        return completion(text, finish_reason=draw.choice(["stop", "stop", "length"]))
-
-    def more(asked: Asked) -> str:
-        rows = [{"input": f"{n}", "output": BAD[(seed + n) % len(BAD)]} for n in range(4)]
-        return jsonl(asked.task | {"instances": rows})
-
-    study.set_seeds(seed_rows(6))
-    teacher = Teacher(more=more, longer=longer)
-    before = study.naive_by(teacher, filters=Filters())
-    with study.taught_by(teacher) as endpoint:
-        after = study.improved(before, endpoint)
-    for made in (before, after):
-        for prompt, row in made.stats["funnel"].items():
-            assert row["found"] == row["used"] + sum(row["rejected"].values())
-            items = [r for r in made.rejects if r["prompt"] == prompt and not r["is_note"]]
-            assert len(items) == sum(row["rejected"].values())
-        assert made.stats["rejected"] == made.reasons
-    assert after.stats["funnel"]["lengthen"]["found"] == len(before.examples)
-    assert len(after.examples) + len(after.rejects) == len(before.examples)
-    used = sum(before.stats["funnel"][prompt]["used"] for prompt in ("prompt 2", "prompt 3"))
-    assert used + 6 == len(before.examples)

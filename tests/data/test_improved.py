@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mini_lima.chat import Endpoint
 from mini_lima.data.examples import Earlier
 from mini_lima.errors import UserError
-from tests.chat.server import Answer, Call, FakeOpenAI, completion
+from tests.chat.server import Answer, completion
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher
 
@@ -66,20 +65,3 @@ def test_nothing_usable_is_an_error_that_counts_why(study: Study, before: DataSe
         pytest.raises(UserError, match="24"),
     ):
         study.improved(before, endpoint)
-
-
-def test_a_second_build_asks_nothing_and_order_does_not_matter(
-    study: Study, before: DataSet
-) -> None:
-    def other_way_round(call: Call) -> str | Answer:
-        return Teacher()(call)
-
-    with FakeOpenAI(other_way_round) as server:
-        wide = Endpoint("fake", server.base_url, concurrency=16, max_retries=0)
-        first = study.improved(before, wide)
-        asked = len(server.calls)
-        again = study.improved(before, wide)
-        assert len(server.calls) == asked == len(before.examples)
-        fresh = study.improved(before, replace(wide, concurrency=1), cache="another")
-        assert len(server.calls) == 2 * asked
-    assert first.files == again.files == fresh.files

@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -161,29 +160,6 @@ def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path)
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
 
 
-def test_two_processes_that_make_the_same_data_send_each_request_once(tmp_path):
-    with FakeOpenAI(Teacher()) as server:
-        root = tmp_path / "shared"
-        root.mkdir()
-        one, two = (root / name for name in ("one", "two"))
-        for each in (one, two):
-            each.mkdir()
-            (each / "cache").symlink_to(root / "cache")
-        processes = [
-            PROCESSES.Process(target=build, args=(each, server.base_url, 12)) for each in (one, two)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0]
-    assert max(Counter(call.headers[KEY] for call in server.calls).values()) == 1
-    folders = [f"data set {number}" for number in (1, 2)]
-    made = [[DataSet(at / each, root / "cache") for each in folders] for at in (one, two)]
-    assert contents(made[0]) == contents(made[1])
-    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {SECRET}"}
-
-
 @pytest.fixture(scope="module")
 def real_server(tmp_path_factory) -> Iterator[tuple[str, str]]:
     """`transformers serve` with a small model of random weights; yields its address and name."""
@@ -201,14 +177,12 @@ def real_server(tmp_path_factory) -> Iterator[tuple[str, str]]:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 90
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
                 break
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 assert process.poll() is None, process.stdout.read()
-                assert time.monotonic() < deadline
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1", str(folder)
         process.kill()

@@ -1,18 +1,14 @@
 """The naive method through the real client: how much data, from where, and what was left out."""
 
-import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from mini_lima.chat import ChatMode, Endpoint, Reply
 from mini_lima.data.filters import Filters, TaskFilter, new_instances
-from mini_lima.data.parsing import instances, pairs
 from mini_lima.data.seeds import Instance, Task
 from mini_lima.errors import UserError
 from tests.chat.batches import FakeBatches
@@ -46,45 +42,6 @@ def test_s_seeds_make_three_s_and_five_s_examples(study: Study) -> None:
     assert made.stats["rounds_of_prompt_1"] == 1
 
 
-def test_prompt_1_shows_every_seed_once_a_round_in_an_order_that_the_seed_draws(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(8))
-
-    def hands(shuffle_seed: int) -> list[list[str]]:
-        shown: list[list[str]] = []
-
-        def pairs(rows: list[dict[str, str]]) -> str:
-            shown.append([row["name"] for row in rows])
-            return good_pairs(rows)
-
-        study.naive_by(Teacher(pairs), shuffle_seed=shuffle_seed, cache=f"{len(orders)}")
-        return sorted(shown)
-
-    orders: list[list[list[str]]] = []
-    for shuffle_seed in (0, 0, 1):
-        orders.append(hands(shuffle_seed))
-    for order in orders:
-        assert sorted(name for hand in order for name in hand) == [f"task_{n}" for n in range(8)]
-        assert [len(hand) for hand in order] == [2] * 4
-    assert orders[0] == orders[1] != orders[2]
-
-
-def test_prompt_3_shows_each_new_task_another_seed_with_all_its_instances(study: Study) -> None:
-    shown: list[Asked] = []
-
-    def new(asked: Asked) -> str:
-        shown.append(asked)
-        return good_instances(asked)
-
-    study.naive_by(Teacher(new=new))
-    assert len({asked.example["name"] for asked in shown if asked.example}) == 3
-    for asked in shown:
-        assert asked.example
-        assert len(asked.example["instances"]) == 3
-        assert set(asked.task) == {"name", "instruction"}
-
-
 def test_the_data_set_does_not_depend_on_the_order_of_replies(study: Study) -> None:
     shuffle_seed = 7
     study.set_seeds(seed_rows(7))
@@ -115,24 +72,6 @@ def test_the_data_set_does_not_depend_on_the_order_of_replies(study: Study) -> N
         assert made.files == in_order.files
 
 
-def test_every_example_names_the_request_whose_reply_holds_its_output(study: Study) -> None:
-    made = study.naive_by(GOOD)
-    exchanges = made.exchanges()
-    seeds = {row["name"]: row for row in seed_rows(3)}
-    for each in made.examples:
-        if each.source == "seed":
-            assert each.request is None
-            assert {"input": each.input, "output": each.output} in seeds[each.name]["instances"]
-            continue
-        assert each.request
-        prompt, reply = exchanges[each.request]
-        beginning = {"prompt 2": "Following is a JSON line", "prompt 3": "Following data"}
-        assert prompt.startswith(beginning[each.source])
-        assert json.dumps(each.instruction) in prompt
-        held = [(found.instance.input, found.instance.output) for found in instances(reply.text)[0]]
-        assert (each.input, each.output) in held
-
-
 # Too few, too many, nothing
 
 
@@ -153,20 +92,6 @@ def test_too_few_new_tasks_are_accepted_after_the_last_round_and_told(
     assert len(made.rejects) == 2 * 4 - new_tasks
     (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert f"{new_tasks} new tasks for 3 seed tasks" in told.getMessage()
-
-
-@pytest.mark.parametrize("max_idle_rounds", [2])
-def test_rounds_that_bring_nothing_new_end_the_search(
-    study: Study, caplog: pytest.LogCaptureFixture, max_idle_rounds: int
-) -> None:
-    study.set_seeds(seed_rows(4))
-    same = jsonl({"name": "only", "instruction": "The only one."})
-    made = study.naive_by(
-        Teacher(lambda shown: same), max_rounds=9, max_idle_rounds=max_idle_rounds
-    )
-    assert made.stats["rounds_of_prompt_1"] == 1 + max_idle_rounds
-    assert (made.stats["new_tasks"], made.stats["new_tasks_wanted"]) == (1, 4)
-    assert "not 4" in caplog.text
 
 
 OWN = {"input": "", "output": "Done: 0."}
@@ -274,62 +199,6 @@ def test_less_than_all_is_kept_and_goes_on_to_the_data_sets_made_of_it(study: St
 
 
 # Any reply
-
-
-PIECES: list[Callable[[random.Random], str]] = [
-    lambda draw: "Here you are:\n",
-    lambda draw: "```json\n",
-    lambda draw: "{",
-    lambda draw: "}\n",
-    lambda draw: '"\\ud83d',
-    lambda draw: f"{draw.randrange(9)}. ",
-    lambda draw: jsonl({"name": f"n{draw.randrange(9)}", "instruction": f"Do {draw.random()}."}),
-    lambda draw: jsonl({"name": "", "instruction": "x"}),
-    lambda draw: jsonl(instance(str(draw.randrange(9)))),
-    lambda draw: json.dumps({"output": draw.choice(["\ud83d", "é\u2028\n", {"k": [1]}, None])}),
-    lambda draw: jsonl({"instances": [instance(str(draw.randrange(9))), {"input": "x"}]}),
-    lambda draw: repr(instance(f"it's {draw.randrange(9)}")),
-]
-
-
-def found_in(prompt: str, text: str) -> list[Any]:
-    if prompt.startswith("Following are"):
-        found, faults = pairs(text)
-        return [*found, *faults]
-    shown = json.loads(prompt.split("\n")[1].removeprefix("Example data: "))["instances"]
-    held, faults = instances(text)
-    if prompt.startswith("Following is"):
-        own = [(each["input"], each["output"]) for each in shown]
-        held = [each for each in held if (each.instance.input, each.instance.output) not in own]
-    return [*held, *faults]
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_whatever_the_teacher_says_everything_is_an_example_or_a_reject(
-    study: Study, seed: int
-) -> None:
-    def babble(call: Call) -> Answer:
-        draw = random.Random(f"{seed} {call.last_message}")
-        text = "".join(draw.choice(PIECES)(draw) for _ in range(draw.randrange(12)))
-        return completion(text, finish_reason=draw.choice(["stop", "length"]))
-
-    study.set_seeds(seed_rows(6))
-    with FakeOpenAI(babble) as server:
-        endpoint = Endpoint("fake", server.base_url, max_retries=0)
-        made = study.naive(endpoint, pairs_per_prompt=3)
-    used = Counter(each.request for each in made.examples if each.request)
-    notes = ("missing", "reply cut off")
-    rejected = Counter(
-        each["request"] for each in made.rejects if not each["reason"].endswith(notes)
-    )
-    new_tasks = 0
-    for key, (prompt, reply) in made.exchanges().items():
-        found = len(found_in(prompt, reply.text))
-        if prompt.startswith("Following are"):
-            new_tasks += found - rejected[key]
-        else:
-            assert found == used[key] + rejected[key]
-    assert new_tasks == made.stats["new_tasks"]
 
 
 def test_text_goes_through_the_whole_method_unchanged(study: Study) -> None:

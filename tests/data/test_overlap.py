@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.data import contamination, decontaminate
 from mini_lima.data.examples import Example, write_examples
 from mini_lima.data.overlap import overlap
-from mini_lima.data.rouge import rouge_l, words
 from mini_lima.errors import UserError
 from mini_lima.results.contamination import read_contamination, write_contamination
 
@@ -18,41 +16,6 @@ VOCABULARY = ["the", "a", "cat", "Dog", "sat", "on", "mat", "12"]
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join)
 LONG = "Explain in plain words why the sky over the sea is blue at noon and red at night"
 SHORT = "Name the eight planets in order of their size"
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=4), st.lists(texts))
-def test_rouge_l_is_that_of_each_pair_of_texts(rows, instructions):
-    data = [Example(str(n), one, two, input=given_) for n, (one, given_, two) in enumerate(rows)]
-    found = overlap(data, instructions, ngram=None)
-    alike = {
-        (each.id, instruction)
-        for each in data
-        for instruction in instructions
-        for text in (each.instruction, f"{each.instruction}\n{each.input}", each.output)
-        if round(rouge_l(text, instruction), 9) > 0.7
-    }
-    assert {(hit.example, hit.instruction) for hit in found.hits} == alike
-    assert len(found.hits) == len(alike)
-
-
-@settings(deadline=None)
-@given(st.lists(texts, min_size=1, max_size=4), st.lists(texts), st.integers(1, 5))
-def test_words_in_a_row_are_those_that_both_have(outputs, instructions, size):
-    data = [Example(str(n), "Xyz.", output) for n, output in enumerate(outputs)]
-
-    def shares(text: str, instruction: str) -> bool:
-        one, two = f" {' '.join(words(text))} ", words(instruction)
-        grams = [two[at : at + size] for at in range(len(two) - size + 1)]
-        return any(f" {' '.join(gram)} " in one for gram in grams)
-
-    found = overlap(data, instructions, rouge_l=None, ngram=size)
-    assert {(hit.example, hit.instruction) for hit in found.hits} == {
-        (each.id, instruction)
-        for each in data
-        for instruction in instructions
-        if shares(each.output, instruction)
-    }
 
 
 def reasons(example: Example) -> list[tuple[str, str]]:

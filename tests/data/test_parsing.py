@@ -145,27 +145,6 @@ def test_no_text_makes_it_raise_or_gives_what_no_file_can_hold(text: str) -> Non
     "".join(told).encode()
 
 
-possible = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": labels,
-        "instruction": labels,
-        "instances": st.none() | st.just([]),
-        "input": inputs,
-        "output": st.none() | texts,
-    },
-)
-
-
-@some
-@given(st.lists(possible, min_size=1, max_size=5))
-def test_every_object_is_found_or_is_a_fault(rows: list[dict[str, Any]]) -> None:
-    text = "\n".join(json.dumps(row) for row in rows)
-    for parse in (pairs, instances):
-        found, faults = parse(text)
-        assert len(found) + len(faults) == len(rows)
-
-
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -215,17 +194,3 @@ def test_half_an_instruction_is_never_taken_for_the_whole(reply: str) -> None:
     assert found == [("b", "Do.")]
     assert faults
     assert reply.startswith(faults[0].text.strip())
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        '{"input": true, "output": "one" "two"}',
-        "{'input': 'a', 'output': 'b', 'input': 'c', 'output': 'd'}",
-        '{"input": "a", "output": "b", c}',
-    ],
-)
-def test_what_cannot_be_repaired_without_loss_is_a_fault_with_all_of_it(reply: str) -> None:
-    found, faults = instances(f"Here: {reply}")
-    assert found == []
-    assert [fault.text for fault in faults] == [reply]

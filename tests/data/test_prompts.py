@@ -1,6 +1,5 @@
 """The prompts are the study's, and what is inserted into them is never looked at again."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,6 @@ def template(name: str, *fields: str) -> prompts.Template:
     return read_template(ASSETS / f"prompts/{name}.txt", fields=fields, needs=())
 
 
-NEW_INSTANCES = template("3_new_instances", "example", "task")
 LENGTHEN = template("4_lengthen", *FIELDS)
 
 
@@ -47,19 +45,6 @@ def pair(task: Task) -> dict[str, object]:
 def whole(task: Task) -> dict[str, object]:
     instances = [{"input": each.input, "output": each.output} for each in task.instances]
     return pair(task) | {"instances": instances}
-
-
-@given(tasks, tasks)
-def test_prompt_3_shows_an_example_with_instances_and_the_task_without(
-    task: Task, example: Task
-) -> None:
-    shown = {"example": prompts.whole(example), "task": prompts.pair(task)}
-    head, first, second = NEW_INSTANCES.fill(shown).split("\n")
-    assert head == PROMPT_3
-    assert first.startswith("Example data: ")
-    assert json.loads(first.removeprefix("Example data: ")) == whole(example)
-    assert second.startswith("Data: ")
-    assert json.loads(second.removeprefix("Data: ")) == pair(task)
 
 
 @given(st.fixed_dictionaries({field: texts for field in FIELDS}))

@@ -48,19 +48,6 @@ def test_a_cut_is_a_beginning_that_breaks_no_character(text, most, end):
     assert len(left) in characters | {0}
 
 
-@settings(max_examples=50)
-@given(st.lists(st.text("abcß", min_size=1, max_size=6), min_size=1, max_size=12), st.data())
-def test_words_stay_whole_and_as_many_as_there_is_room_for(words, draw):
-    text = " ".join(words)
-    most = draw.draw(st.integers(0, len(text)))
-    left = cut(text, most, "word")
-    kept = left.split()
-    assert kept == words[: len(kept)]
-    assert kept == words or len(" ".join(words[: len(kept) + 1])) > most
-    wanted = draw.draw(st.integers(1, len(words) + 2))
-    assert truncated(text, words=wanted).split() == words[:wanted]
-
-
 def test_outputs_go_back_to_the_length_they_had_and_what_is_left_empty_is_counted():
     def lengthened(id: str, was: str, now: str) -> Example:
         return Example(id, "Say it.", now, earlier=(Earlier(was, "seed"),))

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from mini_lima.data import match, select
 from mini_lima.data.examples import Example
-from mini_lima.data.steps import Forecast, forecast
 from mini_lima.data.subsets import token_counts
 from mini_lima.errors import UserError
 
@@ -80,41 +79,3 @@ def test_what_cannot_be_had_is_refused_with_numbers():
             select(examples([3, 4, 5, 6]), **asked)
     with pytest.raises(UserError, match="5 examples, this one only 4"):
         match(examples([3] * 4), other=examples([3] * 5))
-
-
-@some
-@given(data_sets, data_sets, seeds, st.sampled_from([0.0, 0.1, 0.5]))
-def test_the_same_lengths_are_those_of_the_other_data_set(data, other, seed, tolerance):
-    try:
-        report = match(
-            data, other=other, by="length_quantiles", most_unmatched=tolerance, seed=seed
-        )
-    except UserError:
-        return
-    kept, bins = report.examples, report.figures["lengths"]
-    assert [each for each in data if each in kept] == kept
-    size = sum(each["wanted"] for each in bins)
-    for each in bins:
-        there, share = (
-            sum(each["at_least"] <= len(e.output) <= each["at_most"] for e in found)
-            for found in (kept, other)
-        )
-        assert there == each["taken"] <= each["wanted"]
-        assert abs(each["wanted"] - size * share / len(other)) < 1
-    assert size - len(kept) <= tolerance * size + len(bins)
-    assert len(kept) <= len(other)
-
-
-def test_the_steps_make_what_they_were_forecast_to():
-    sets = {"data": examples(range(10, 50)), "other": examples(range(20, 40), "other")}
-    said = {name: Forecast(examples=rows) for name, rows in sets.items()}
-    for keywords in ({"share": 0.25, "by": "shortest"}, {"n": 7}, {"tokens": 200}):
-        told = forecast("mini_lima.data.select", keywords, {"data": said["data"]})
-        assert told.examples == chosen(sets["data"], **keywords)
-    told = forecast(
-        "mini_lima.data.select", {"n": 7, "by": "field", "field": "x"}, {"data": said["data"]}
-    )
-    assert len(told.examples) == 7, "what a field will say is not known yet"
-    for by in ("examples", "tokens", "length_quantiles"):
-        told = forecast("mini_lima.data.match", {"by": by}, said)
-        assert told.examples == match(**sets, by=by).examples

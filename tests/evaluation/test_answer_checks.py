@@ -2,7 +2,7 @@
 
 import pytest
 
-from mini_lima.evaluation.answer_checks import faults, summary
+from mini_lima.evaluation.answer_checks import faults
 from mini_lima.evaluation.metrics import AnsweredInstruction
 
 PROSE = (
@@ -70,25 +70,3 @@ def test_each_fault_is_found(text, fault):
 )
 def test_what_only_looks_like_a_fault_is_none(text, asked):
     assert found(text, **asked) == []
-
-
-def test_warnings_begin_above_their_thresholds_and_lengths_are_described():
-    outputs = [
-        AnsweredInstruction(ENGLISH, "x" * length, None, length // 2, False, {})
-        for length in range(0, 202, 2)
-    ]
-    health = summary(
-        outputs, [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
-    )
-    assert health["n"] == 101
-    assert (health["cut_at_limit"], health["empty"], health["repeats_itself"]) == (5, 5, 6)
-    assert health["failed"] == 0
-    [empty, repeating] = health["warnings"]
-    assert empty.startswith("5 of 101 (5.0%) are empty")
-    assert repeating.startswith("6 of 101 (5.9%)")
-    assert health["mean_length_characters"] == 100
-    characters = health["lengths"]["characters"]
-    assert characters == {
-        "min": 0, "p5": 10, "p25": 50, "median": 100, "p75": 150, "p95": 190, "max": 200,
-    }  # fmt: skip
-    assert health["lengths"]["tokens"]["median"] == health["mean_length_tokens"] == 50

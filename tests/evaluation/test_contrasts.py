@@ -9,9 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.contrasts import of_scores, of_verdicts
-from mini_lima.evaluation.declared_contrasts import parse, unknown
-from mini_lima.evaluation.measuring import Scores, Unit
+from mini_lima.evaluation.contrasts import of_verdicts
+from mini_lima.evaluation.declared_contrasts import parse
 from mini_lima.statistics import holm
 from tests.evaluation.asked import contrasts, found
 from tests.statistics.rows import row
@@ -87,50 +86,6 @@ def test_by_hand():
     assert (found.lowest, found.highest) == (100 * 1.5 / 5, 100 * 2.5 / 5)
 
 
-def test_failures_can_undo_a_verdict_and_it_says_so():
-    cells = {
-        ("m", "baseline"): rows([1] * 30 + [None] * 70),
-        ("m", "naive"): rows([2] * 30 + [1] * 70),
-    }
-    (only,) = contrasts(cells, **few)
-    assert (only.verdict, only.lowest) == ("better", -40)
-    assert "failed could undo it" in only.words
-
-
-def scored(values, metric="words", failed=()):
-    """A row of scores.jsonl on each of the instructions 0, 1, …"""
-    return [
-        [
-            Scores(str(k), 0, {metric: value}, [metric] if k in failed else [], [])
-            for k, value in enumerate(values)
-        ]
-    ]
-
-
-def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction():
-    longer = [20.0 + k % 3 for k in range(40)]
-    cells = {("m", "baseline"): scored([10.0] * 40), ("m", "naive"): scored(longer)}
-    verdicts = {}
-    for better in ("higher", "lower", None):
-        measure = of_scores("words", Unit("words", better), cells)
-        (contrast,) = found([measure], cells, **few).contrasts
-        assert contrast.difference == pytest.approx(np.mean(longer) - 10)
-        assert (contrast.unit, contrast.n, contrast.lowest) == ("words", 40, None)
-        verdicts[better] = contrast.verdict
-    assert verdicts == {"higher": "better", "lower": "worse", None: "higher"}
-    # A share of the answers differs as a win rate does, to the last digit.
-    shares = {("m", "baseline"): [0.0, 1, 0, None, 1], ("m", "naive"): [1.0, 1, 1, 1, 0]}
-    told = {cell: scored(values, failed=(3,)[: None in values]) for cell, values in shares.items()}
-    passed = of_scores("words", Unit("percent", "higher"), told)
-    judged = of_verdicts(
-        "judge",
-        {c: rows([None if v is None else 1 + v for v in values]) for c, values in shares.items()},
-    )
-    one, other = found([passed, judged], told, **few).contrasts
-    same = ("difference", "low", "high", "p_value", "p_holm", "n", "lowest", "highest", "unit")
-    assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
-
-
 def test_each_measure_has_a_family_that_says_how_large_it_is():
     both = {("m", "baseline"): rows([1, 2, 1]), ("m", "naive"): rows([2, 2, 1])}
     only = {**both, ("m", "improved"): rows([2, 1, 1])}
@@ -181,11 +136,6 @@ def test_what_is_no_contrast_is_refused_in_a_line():
             parse(text)
     with pytest.raises(UserError, match=r"is the same as a - c: write that"):
         parse("(a - b) - (c - b)")
-
-
-def test_an_arm_that_is_not_there_is_named_with_the_one_that_is_meant():
-    (line,) = unknown(["improvd - baseline"], ["naive", "improved"])
-    assert "no arm improvd; did you mean improved?" in line
 
 
 preferences = st.lists(st.sampled_from([1, 1.5, 2, None]), min_size=6, max_size=6)

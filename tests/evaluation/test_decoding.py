@@ -17,7 +17,6 @@ from transformers import (
 )
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation import decoding
 from mini_lima.evaluation.decoding import Prompt, decode
 
 VOCABULARY = 96
@@ -87,24 +86,6 @@ def alone(network, prompt):
     return (new, True) if new[-1] not in STOPS else (new[:-1], False)
 
 
-class Counted:
-    """A network that notes the shape of all that it is given, and of the cache beside it."""
-
-    def __init__(self, network):
-        self.network, self.config, self.device = network, network.config, network.device
-        self.dtype = network.dtype
-        self.shapes = []
-
-    def __call__(self, **given):
-        rows, columns = given["input_ids"].shape
-        cache = given.get("past_key_values")
-        if cache is None:  # what was tried before ends with a text alone
-            self.shapes = []
-        else:
-            self.shapes.append((rows, columns, cache.get_seq_length()))
-        return self.network(**given)
-
-
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_greedy_answers_are_those_of_each_prompt_alone(networks, kind):
     network, asked = networks[kind], prompts()
@@ -127,29 +108,6 @@ def test_sampled_answers_depend_on_their_own_seed_alone(networks):
     twins = [Prompt(number, asked[0].ids, LIMIT, seed=str(number)) for number in range(6)]
     written = answers(network, twins, batch_size=6, temperature=1.0)
     assert len({tuple(ids) for ids, _ in written.values()}) > 4
-
-
-def test_tokens_are_drawn_as_often_as_they_are_probable():
-    logits = torch.tensor([[0.0, 1.0, -20.0, 2.5, -1.0]])
-    chances, many = torch.Generator().manual_seed(0), 20_000
-    for temperature in (0.5, 1.0, 2.0):
-        drawn = decoding._sampled(logits.expand(many, -1), temperature, [chances] * many)
-        shares = drawn.bincount(minlength=5) / many
-        expected = (logits[0] / temperature).softmax(dim=-1)
-        deviation = (expected * (1 - expected) / many).sqrt()
-        assert ((shares - expected).abs() <= 4 * deviation + 1e-9).all()
-    cold = decoding._sampled(logits.expand(many, -1), 1e-3, [chances] * many)
-    assert cold.unique().tolist() == [3]
-
-
-def test_long_prompts_are_read_a_few_at_a_time(networks, monkeypatch):
-    network, asked = Counted(networks["grouped heads"]), prompts()
-    expected = answers(network.network, asked, batch_size=64)
-    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 100)
-    assert answers(network, asked, batch_size=64) == expected
-    read = [rows * columns for rows, columns, kept in network.shapes if not kept]
-    assert max(read) <= 100
-    assert len(read) > 5
 
 
 OTHERS = {

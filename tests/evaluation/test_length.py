@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
-from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths
+from mini_lima.evaluation.length import length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
 from tests.statistics.rows import row as verdict
 
@@ -94,24 +93,3 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
     assert found.low < found.win_rate < found.high
     assert found.undefined is None
     assert 2 < found.high - found.low < 12
-
-
-def test_for_any_other_list_it_is_not_defined(canonical, difficulties):
-    shuffled = [canonical[1], canonical[0], *canonical[2:]]
-    for rows in (canonical[:-1], shuffled, [*canonical, row("one more", "a", "b")]):
-        found = length_controlled(rows, difficulties, **few)
-        assert (found.win_rate, found.low, found.undefined) == (None, None, NOT_CANONICAL)
-    twice = [*canonical, row("instruction 3", "another", "answer")]
-    assert "several answers" in length_controlled(twice, difficulties, **few).undefined
-    assert "df_gamed.csv is not here" in length_controlled(canonical, None, **few).undefined
-
-
-def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path):
-    path = tmp_path / "df_gamed.csv"
-    for content in (None, "", "a,b\n1,2\n"):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(
-            UserError, match=r"df_gamed\.csv(: it cannot be read| is not AlpacaEval's)"
-        ):
-            length_controlled(canonical, path, **few)

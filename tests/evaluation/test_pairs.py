@@ -39,16 +39,6 @@ def test_rows_are_paired_by_instruction_and_in_order_where_it_repeats(pairs):
     assert found == [("bb", "bbb"), ("aa", "a"), ("dddd", "ccc")]
 
 
-def test_a_limit_takes_the_first_instructions_and_wants_no_other_answered(pairs):
-    references = answers(["reference"] * 4, "r")
-    models = answers(["a longer answer", "short"], "m")
-    assert [model for _, model in pairs(models, references, 2)] == ["a longer answer", "short"]
-    with pytest.raises(UserError, match="adds 1 of the instructions"):
-        pairs(answers(["a", "b", "c"]), references, 2)
-    with pytest.raises(UserError, match="lacks 2 of the instructions"):
-        pairs(models, references)
-
-
 def test_outputs_that_do_not_fit_are_refused_with_file_row_and_field(pairs, tmp_path):
     for models, complaint in (
         (answers(["a", "b"], instructions=["Instruction 0."] * 2), "lacks 1"),

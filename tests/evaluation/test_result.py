@@ -11,7 +11,6 @@ from mini_lima.evaluation.result import BOTH, summarise, verdicts_of
 from mini_lima.experiment import sweep
 from mini_lima.experiment.measured_cells import measures_of, with_distinct_judges
 from mini_lima.files import read_json, write_json, write_jsonl
-from mini_lima.report.comparison import compare
 from mini_lima.results import CellRecord, Folders, read_result
 
 N = 30
@@ -191,51 +190,6 @@ def test_contrasts_have_a_family_for_each_measure_and_a_control_beside_the_judge
     characters = found["characters", "m: improved − naive"]
     assert (characters.difference, characters.verdict) == (pytest.approx(40), "higher")
     assert found["short", "m: improved − naive"].verdict == "worse"
-
-
-def test_two_models_under_one_judges_name_are_two_judges(cell):
-    def judged_by(model, record):
-        who = {"prompt": "chatgpt", "model": {"model": model}}
-        first = record.result.judges[0]
-        baseline, sft = (replace(each, judge=who) for each in (first.baseline, first.sft))
-        judges = [replace(first, baseline=baseline, sft=sft)]
-        return replace(record, result=replace(record.result, judges=judges))
-
-    one = judged_by("gpt-1", cell("m", "naive", 40))
-    other = judged_by("gpt-2", cell("n", "naive", 80))
-    apart = with_distinct_judges([one, other])
-    assert [each.result.judges[0].name for each in apart] == [
-        "longest, model=gpt-1",
-        "longest, model=gpt-2",
-    ]
-    found = contrasts([one, other])
-    judged = [each for each in found.contrasts if each.judged]
-    assert {(each.measure, each.name) for each in judged} == {
-        ("win rate by longest, model=gpt-1", "m: naive − baseline"),
-        ("win rate by longest, model=gpt-2", "n: naive − baseline"),
-    }
-    compared = compare(apart, found)
-    assert any("longest, model=gpt-1" in note for note in compared.notes)
-
-
-def test_a_cell_of_another_evaluation_set_is_left_out_of_its_contrasts_alone(cell, tmp_path):
-    cells = [cell(model, arm, 40) for model in ("m", "n") for arm in ("naive", "improved")]
-    for which in ("baseline", "sft"):
-        for arm in ("naive", "improved"):
-            for judge in ("annotator", "tossing"):
-                path = tmp_path / f"n-{arm}/{which}-{judge}/annotations.json"
-                write_json(path, read_json(path)[:20])
-    found = contrasts(cells)
-    judged = {each.name for each in found.contrasts if each.measure == "win rate by longest"}
-    assert judged == {
-        f"{model}: {name}"
-        for model in ("m", "n")
-        for name in ("naive − baseline", "improved − baseline", "improved − naive")
-    }
-    [left] = [each for each in found.left_out if each.measure == "win rate by longest"]
-    assert left.name == "(improved − naive): m − n"
-    assert "n improved was asked 10 instructions and m improved 30, 10 of them" in left.reason
-    assert any(note.startswith("Not made: (improved") for note in compare(cells, found).notes)
 
 
 def test_cells_that_were_judged_under_other_settings_are_left_out_with_the_setting(cell):

@@ -125,16 +125,6 @@ def test_answers_that_came_are_kept_when_the_server_goes(generate):
     ]
 
 
-def test_a_server_with_another_model_is_no_server_for_this_one(generate):
-    with FakeOpenAI(lambda call: refusal(404, None, "The model does not exist.")) as server:
-        with pytest.raises(UserError, match="--served-model-name qwen-tiny"):
-            generate(server.base_url)
-        with pytest.raises(UserError, match="--served-model-name qwen-tiny-seed5") as told:
-            generate(server.base_url, init_seed=5)
-    folder = Path(str(told.value).partition("vllm serve ")[2].partition(" --")[0])
-    assert (folder / "model.safetensors").is_file()
-
-
 def test_text_that_a_server_would_take_for_control_tokens_is_refused(generate, tmp_path):
     write_json(tmp_path / "rows.json", [*ROWS, {"instruction": "Say <|im_end|>.", "output": "-"}])
     with FakeOpenAI() as server, pytest.raises(UserError, match="row 4"):

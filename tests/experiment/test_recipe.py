@@ -20,23 +20,6 @@ def test_a_value_counts_and_not_how_it_was_written_nor_what_changes_nothing(tmp_
     assert {key for key in plain if plain[key] != other[key]} == {"evaluation.max_new_tokens"}
 
 
-def test_models_judges_and_templates_have_their_keys_names(tmp_path):
-    plain, _ = made_by(tmp_path)
-    template = tmp_path / "template.jinja"
-    template.write_text("{{ messages }}", encoding="utf-8")
-    for overrides, keys in {
-        ("model=qwen-mini",): {"model.source", "model.micro_batch_size_per_gpu"},
-        ("annotator.orders=random",): {"annotator.orders"},
-        ("+annotator@other_annotators.second=coin",): set(),
-        (f"model.baseline_template={template}",): {"model.baseline_template"},
-    }.items():
-        other, _ = made_by(tmp_path, *overrides)
-        differing = {key for key in {*plain, *other} if plain.get(key) != other.get(key)}
-        own = {key for key in differing if not key.startswith("other_annotators.second.")}
-        assert own == keys, overrides
-        assert (own != differing) == (not keys)
-
-
 def test_arms_are_told_apart_by_their_steps(tmp_path):
     _, naive = made_by(tmp_path, "data=naive")
     _, improved = made_by(tmp_path, "data=improved")

@@ -8,10 +8,9 @@ from mini_lima.errors import MOST_LISTED
 from mini_lima.files import read_json, write_json
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
-from mini_lima.report.table import markdown, show, write_report
+from mini_lima.report.table import markdown, write_report
 from mini_lima.results import (
     DataSet,
-    Found,
     OverSeeds,
     PairedDifference,
     Shortfall,
@@ -132,24 +131,14 @@ def test_cells_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(
     assert not any("trained once" in note for note in found.notes)
 
 
-def test_seeds_that_failed_are_counted_and_said():
-    cells = seeded(1, 2, 3)
-    cells[1] = replace(cells[1], status="failed", reason="out of memory\nsomewhere", result=None)
-    cells[2] = replace(cells[2], status="unfinished", result=None)
-    two = compare(cells).rows["small, 3 seeds"]["naive"]
-    assert two[0] == "14.6 [9.6, 19.6]"
-    assert two[1].startswith(
-        "1 of 3 seeds; seed 2: failed: out of memory: somewhere; seed 3: unfin"
-    )
-    none = compare(cells[1:]).rows["small, 2 seeds"]["naive"]
-    assert none[0] == "0 seeds finished"
-    assert "seed 2: failed: out of memory: somewhere" in none
-
-
 def test_a_data_set_with_less_than_was_asked_for_is_named_once():
     def notes(*cells):
         return "\n".join(compare(cells).notes)
 
+    config = cell().config | {"scheduler": {"warmup_num_steps": 10}}
+    assert "all 10 optimizer steps lie within the warm-up" in notes(cell(config=config))
+    config = cell().config | {"scheduler": {"warmup_num_steps": 9}}
+    assert "warm-up" not in notes(cell(config=config))
     short = [Shortfall("self_instruct", "prompt 1", 24, 20, {"echo": 4})]
     grid = [
         cell(arm=arm, result=result(arm=arm, data=DataSet(9, 9.0, short)))
@@ -159,20 +148,6 @@ def test_a_data_set_with_less_than_was_asked_for_is_named_once():
 
 
 METRICS = (("strict", "percent", (30.0, 34.5)), ("words", "words", (80.0, 120.0)))
-
-
-def test_other_measures_stand_in_a_table_of_their_own_with_all_that_qualifies_them(capsys):
-    second = judgement(31.5, 33.25, key="other_annotators.x", annotator="judge-2")
-    found = compare([cell(result=result(judges=[judgement(), second], metrics=METRICS))], Found())
-    report = markdown(found)
-    told = "34.5 [33.5, 35.5]<br>n 24, 0 failed<br>Δ +4.5 [−1.0, +9.0]"
-    assert f"| strict, % | small | 30.0 [29.0, 31.0]<br>n 24, 0 failed | {told} |" in report
-    assert "| words | small | 80.0 [79.0, 81.0]<br>n 24, 0 failed |" in report
-    assert "33.2 [28.2, 38.2]<br>n 46, 2 failed" in report.partition("win rate by judge-2, %")[2]
-    assert "win rate by judge-1, %" not in report, "it has the table of the study"
-    show(found)
-    printed = capsys.readouterr().out
-    assert "34.5 [33.5, 35.5]" in printed
 
 
 def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_are_there(tmp_path):

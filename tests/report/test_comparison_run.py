@@ -79,18 +79,6 @@ def forget(path):
     write_json(path, read_json(path) | failed)
 
 
-def test_an_offline_comparison_is_there_once(server, tmp_path, capsys):
-    sweep = swept(tmp_path, mode="offline")
-    summarise([sweep], into=sweep)
-    forget(sweep / "other-naive" / "cell.json")
-    summarise([sweep], into=sweep)
-    assert str(sweep / "tracking" / "wandb") in capsys.readouterr().out
-    assert server.requests == []
-    assert len(list(sweep.glob("tracking/wandb/offline-run-*"))) == 1
-    tables = read_json(sweep / "tracking" / "tables.json")
-    assert len(tables["comparison"]["rows"]) == 2 * 5
-
-
 def test_a_server_that_hangs_costs_neither_the_report_nor_the_run(
     server, tmp_path, capsys, monkeypatch
 ):

@@ -82,23 +82,3 @@ def test_the_study_s_optimizer_and_schedule_reach_deepspeed() -> None:
         "warmup_num_steps": 100,
         "warmup_type": "log",
     }
-
-
-@pytest.mark.parametrize(
-    ("option", "given"),
-    [
-        ("warmup_decay", {"warmup_min_lr": 0.0, "warmup_max_lr": 3e-4, "total_num_steps": 40}),
-        ("warmup_cosine", {"warmup_min_ratio": 0.0, "cos_min_ratio": 1e-4, "total_num_steps": 40}),
-        ("constant", {"warmup_min_lr": 3e-4, "warmup_max_lr": 3e-4}),
-    ],
-)
-def test_a_scheduler_is_told_the_highest_rate_and_the_length_of_the_training(
-    option: str, given: dict[str, Any]
-) -> None:
-    found = config(overrides=[f"scheduler={option}", "optimizer.lr=3e-4"], total_steps=40)
-
-    kind = {"warmup_decay": "WarmupDecayLR", "warmup_cosine": "WarmupCosineLR"}
-    assert found["scheduler"]["type"] == kind.get(option, "WarmupLR")
-    assert found["scheduler"]["params"].items() >= given.items()
-    assert found["optimizer"]["params"]["lr"] == 3e-4
-    assert Parsed(found).scheduler_params == found["scheduler"]["params"]

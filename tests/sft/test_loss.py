@@ -78,18 +78,6 @@ def test_no_more_logits_than_a_chunk_exist_at_a_time() -> None:
     assert weight.numel() <= largest.numbers <= chunk
 
 
-def test_a_frozen_head_costs_no_gradient_of_its_own() -> None:
-    hidden = drawn(POSITIONS, WIDTH, seed=0)
-    weight = drawn(50 * VOCABULARY, WIDTH, seed=1).detach()
-
-    with LargestTensor() as largest:
-        loss = CrossEntropy.apply(hidden, weight, None, torch.arange(POSITIONS), 2 * len(weight))
-        loss.backward()
-
-    assert hidden.grad is not None
-    assert largest.numbers < weight.numel()
-
-
 SIZE = {
     "vocab_size": 64,
     "hidden_size": 32,

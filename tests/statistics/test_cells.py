@@ -1,8 +1,5 @@
 """Cells that were trained several times: their mean, interval, p-value and what could be found."""
 
-import math
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mini_lima.statistics import (
-    Spread,
     bootstrap_interval,
     seed_error,
     spread,
@@ -19,7 +15,6 @@ from mini_lima.statistics import (
     win_rate,
 )
 from mini_lima.statistics import over_seeds as over_tables
-from mini_lima.statistics.cells import two_sided_p
 from tests.evaluation.asked import contrasts
 from tests.statistics.retrained import TRUE, Recipe, wins
 from tests.statistics.rows import row
@@ -44,16 +39,6 @@ def over_seeds(values):
     return over_tables(dict(enumerate(map(tabulate, told(values)))), **few)
 
 
-@given(t=st.floats(0, 1e6), freedom=st.floats(1, 2000))
-def test_students_t_is_what_is_known_of_it(t, freedom):
-    assert two_sided_p(t, 1) == pytest.approx(2 / math.pi * math.atan2(1, t), rel=1e-6)
-    assert two_sided_p(t, 2) == pytest.approx(2 / (2 + t * t + t * math.sqrt(2 + t * t)), rel=1e-6)
-    # More degrees of freedom, lighter tails, down to the normal's.
-    assert two_sided_p(t, freedom + 1) <= two_sided_p(t, freedom) * (1 + 1e-6)
-    assert two_sided_p(t, math.inf) <= two_sided_p(t, freedom) * (1 + 1e-6)
-    assert two_sided_p(-t, freedom) == two_sided_p(t, freedom)
-
-
 def test_the_spread_by_hand():
     found = spread(np.array([[1, 0, 0], [1, 1, 1], [np.nan, 1, 1]])[:2])
     assert (found.seeds, found.between) == (2, pytest.approx(((1 - 1 / 3) ** 2) / 2))
@@ -61,20 +46,6 @@ def test_the_spread_by_hand():
     assert found.noise == pytest.approx((2 * (1 / 9 + 2 / 36)) / 2 / 3)
     assert spread(np.ones((1, 5))) is None
     assert spread(np.array([[1, np.nan], [np.nan, 0]])) is None
-
-
-@settings(max_examples=40)
-@given(values=verdicts, data=st.data())
-def test_seeds_and_instructions_have_no_order(values, data):
-    seeds, n = values.shape
-    turned = values[data.draw(st.permutations(range(seeds)))]
-    shuffled = values[:, data.draw(st.permutations(range(n)))]
-    for other in (turned, shuffled):
-        found, expected = spread(other), spread(values)
-        assert asdict(found) == pytest.approx(asdict(expected), abs=1e-12)
-    one, other = over_seeds(values), over_seeds(turned)
-    assert (other.value, other.spread) == pytest.approx((one.value, one.spread))
-    assert (other.low, other.high) == pytest.approx((one.low, one.high))
 
 
 @settings(max_examples=20)
@@ -111,18 +82,6 @@ def test_one_seed_is_the_result_without_seeds_to_the_last_digit(values):
     assert (found.value, found.low, found.high) == (expected.win_rate, expected.low, expected.high)
     assert (found.n, found.failed) == (expected.n_total, expected.n_failed)
     assert (found.spread, found.values) == (None, {0: expected.win_rate})
-
-
-def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_show():
-    apart = Spread(seeds=3, between=0.03, noise=0.0)
-    both = seed_error([apart, apart])
-    assert (both.variance, both.freedom) == pytest.approx((0.02, 4))
-    lent = seed_error([apart], alone=1)
-    assert (lent.variance, lent.freedom) == pytest.approx((0.04, 2))
-    assert seed_error([], alone=2) is None
-    # What verdicts' noise explains is no spread of seeds, but two seeds cannot tell.
-    assert seed_error([Spread(3, 0.03, 0.03)]).variance == 0
-    assert seed_error([Spread(2, 0.03, 0.03)]).variance == pytest.approx(0.015)
 
 
 def test_a_seed_whose_verdicts_all_failed_takes_no_part_and_is_counted():

@@ -51,20 +51,6 @@ def test_by_hand():
     assert found.tie_rate == pytest.approx(100 / 7)
 
 
-def test_two_annotators_agree_on_what_both_judged_in_the_same_order():
-    (found,) = by_hand(
-        [
-            *(verdict(i, p) for i, p in (("a", 1), ("b", 1), ("c", 2), ("d", 1))),
-            *(verdict(i, p, annotator="other") for i, p in (("a", 1), ("b", 2), ("c", 1.9))),
-            verdict("d", 1, first=False, annotator="other"),
-        ]
-    ).agreements
-    assert found.annotators == ("one", "other")
-    assert (found.n, found.agreement) == (3, pytest.approx(200 / 3))
-    chance = (2 * 1 + 1 * 2) / 9
-    assert found.kappa == pytest.approx((2 / 3 - chance) / (1 - chance))
-
-
 @settings(max_examples=40)
 @given(found=rows, data=st.data())
 def test_figures_are_numbers_or_none_and_know_no_order_and_no_side(found, data):

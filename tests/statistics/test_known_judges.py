@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mini_lima.statistics import (
-    consistency,
     homogeneity_p,
     paired_difference,
     sign_flip_p,
@@ -47,15 +46,6 @@ def test_the_interval_of_a_difference_covers_the_truth_though_verdicts_fail_in_o
         a, b = good.verdicts(rng, shares + 0.1), bad.verdicts(rng, shares)
         found = paired_difference(a, b, seed=seed, samples=400)
         covered.append(between(10, found.low, found.high))
-    assert share(covered) == COVERED
-
-
-def test_the_interval_of_the_order_effect_covers_the_truth():
-    judge, rng = Judge(bias=0.15), np.random.default_rng(3)
-    covered = []
-    for seed in range(SIMULATIONS):
-        found = consistency(judge.verdicts(rng, judge.shares(rng, N)), seed=seed, samples=400)
-        covered.append(between(30, found.order_effect_low, found.order_effect_high))
     assert share(covered) == COVERED
 
 

@@ -40,12 +40,6 @@ def test_swapping_and_untouched_instructions_change_no_p_value(differences, extr
         assert sign_flip_p(-padded, seed=0, samples=200) == found
 
 
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.6]) == [1, 1]
-    assert holm([]) == []
-
-
 @settings(max_examples=40)
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_keeps_the_order_and_makes_nothing_smaller(p_values):

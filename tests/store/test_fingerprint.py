@@ -217,12 +217,6 @@ def test_links_inside_a_folder_count_as_what_they_point_at(tmp_path: Path) -> No
         content_hash(linked)
 
 
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="not a regular file"):
-        content_hash(tmp_path)
-
-
 def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "weights"
     file.write_text("0")

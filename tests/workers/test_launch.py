@@ -103,10 +103,11 @@ def test_every_rank_makes_the_call_with_its_share_of_the_machine_and_leaves_noth
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
     monkeypatch.setenv("TMPDIR", str(machines))
-    run(tmp_path, "note_what_it_was_given", processes=2, nodes=Nodes(folder=stages))
+    started = Nodes(starter="env STARTED=yes", folder=stages)
+    run(tmp_path, "note_what_it_was_given", processes=2, nodes=started)
 
     assert both_shared_the_machine(tmp_path)
-    of_the_user = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7"}
+    of_the_user = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7", "STARTED": "yes"}
     assert of_the_user.items() <= read_json(tmp_path / "0.json").items()
     assert [*machines.iterdir(), *stages.iterdir()] == []
 
@@ -141,11 +142,6 @@ def test_a_module_that_cannot_be_imported_is_the_error(tmp_path: Path) -> None:
             threads=1,
             environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{SEARCH_PATH}"},
         )
-
-
-def test_a_worker_that_ends_without_a_word_is_reported_with_its_exit_code(tmp_path: Path) -> None:
-    with pytest.raises(WorkerFailed, match=r"^worker 0 ended with exit code 3$"):
-        run(tmp_path, "say_nothing")
 
 
 def test_a_killed_worker_is_the_cause_and_not_what_became_of_the_others(tmp_path: Path) -> None:
@@ -201,14 +197,11 @@ def a_free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("by", ["a starter", "hand"])
 def test_two_nodes_find_each_other_and_work_as_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, by: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both are this machine; a starter starts what follows it on each node."""
-    twice = 'sh -c \'"$@" & "$@"; wait\' starter'
-    meeting = f"127.0.0.1:{a_free_port()}"
-    nodes = Nodes(2, meeting, twice if by == "a starter" else None, tmp_path)
+    """Both are this machine."""
+    nodes = Nodes(2, f"127.0.0.1:{a_free_port()}", None, tmp_path)
     others: list[subprocess.Popen[bytes]] = []
 
     class AtTheOther(logging.Handler):
@@ -224,7 +217,7 @@ def test_two_nodes_find_each_other_and_work_as_one(
     finally:
         logging.getLogger("mini_lima.workers.launch").removeHandler(there)
 
-    assert [other.wait() for other in others] == [0] * (by == "hand")
+    assert [other.wait() for other in others] == [0]
     assert both_shared_the_machine(tmp_path)
 
 

@@ -27,7 +27,7 @@ from mini_lima.config.mistakes import Refused
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
-from mini_lima.text import redacted
+from mini_lima.text import NAMES_A_SECRET, redacted
 
 log = logging.getLogger("mini_lima.experiment")
 RUN = ("hydra.run.dir",)
@@ -87,14 +87,8 @@ def _summarise(folder: Path, *, elsewhere: bool = False) -> None:
 
 
 def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None:
-    for overrides in (cell.hydra.overrides for cell in cells):
-        for typed in (*entry.as_typed(overrides.task), *entry.as_typed(overrides.hydra)):
-            if redacted(typed) != typed:
-                raise UserError(
-                    f"{typed.partition('=')[0]}=…: the command line holds the value of a secret,"
-                    " and is written into records: write '${oc.env:NAME}' in its place, in single"
-                    " quotes"
-                )
+    for each in cells:
+        _refuse_secrets(each.hydra)
     composed = [entry.without_hydra(cell) for cell in cells]
     configs = [entry.to_config(each) for each in composed]
     _check_arms(configs)
@@ -128,6 +122,20 @@ def _try_to_write(folder: Path) -> None:
             f"{folder}: nothing can be written there: {error.strerror}; make room, or name another"
             " folder"
         ) from error
+
+
+def _refuse_secrets(hydra: DictConfig) -> None:
+    """Raise if Hydra would write a secret into its own records, by which a run can be repeated."""
+    for typed in (*entry.as_typed(hydra.overrides.task), *entry.as_typed(hydra.overrides.hydra)):
+        if redacted(typed) != typed:
+            raise UserError(
+                f"{typed.partition('=')[0]}=…: the command line holds the value of a secret, and is"
+                " written into records: write '${oc.env:NAME}' in its place, in single quotes"
+            )
+    for name in filter(NAMES_A_SECRET.fullmatch, map(str, hydra.job.env_set)):
+        raise UserError(
+            f"hydra.job.env_set.{name}: is written into records: set the variable in the shell"
+        )
 
 
 def _check_arms(cells: Sequence[Config]) -> None:

@@ -9,7 +9,7 @@ a cell needs is not taken from it.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -156,11 +156,14 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged
         to_do = _to_do(stages, store)
         onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, _checks(cell, store)))
     except UserError as error:
-        _say(str(error), logged)
-        onto.exit_code = 2
-        with suppress(UserError):  # what needs no model can be planned all the same: it costs money
+        faults = [str(error), *preflight.missing(config, (), pipeline.lookups(config))]
+        try:  # what needs no model can be planned all the same: it costs money
             data = pipeline.build_cell(replace(config, until=Until.data), resolved)
             onto.add(name, walk(data.last), store)
+        except UserError as also:
+            faults.append(str(also))
+        _say("\n".join(dict.fromkeys(faults)), logged)
+        onto.exit_code = 2
 
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
@@ -251,11 +254,10 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         fault = error
     lacking = preflight.missing(config, to_do, lookups) if to_do else []
     if lacking:
-        raise UserError(
-            "before this can run it needs\n  - "
-            + "\n  - ".join(lacking)
-            + "\nexperiment=embedded runs anywhere as it is, without key, network or GPU"
-        )
+        lines = ["before this can run it needs", *(f"  - {line}" for line in lacking)]
+        if not config.model.source.startswith("embedded:"):
+            lines.append("experiment=embedded runs anywhere as it is, without key, network or GPU")
+        raise UserError("\n".join(lines))
     if fault is not None:
         raise fault
     assert cell is not None

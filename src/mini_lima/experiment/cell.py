@@ -7,6 +7,7 @@ a cell needs is not taken from it.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -211,7 +212,7 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     costs: dict[str, Cost] = {}
     for name, path in ledgers.items():
         try:
-            costs |= {name: cost_of(path)} if path.is_file() else {}
+            costs |= {name: cost_of(path)} if os.path.isfile(path) else {}
         except UserError as error:  # of a stage that nothing was made from just now
             log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)

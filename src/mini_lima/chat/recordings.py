@@ -24,7 +24,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.replies import CassetteEntry, parse, read_reply
 from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
-from mini_lima.files import typed, write_text
+from mini_lima.files import read_bytes, typed, write_text
 from mini_lima.tables import name_unused
 
 FIELDS = (
@@ -75,7 +75,7 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             says, or occurs twice.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_bytes(path).split(b"\n")
     except OSError as error:
         raise UserError(f"the cassette {path} cannot be read: {error}") from error
     entries: list[CassetteEntry] = []

@@ -7,6 +7,7 @@ a cell needs is not taken from it.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -211,7 +212,7 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     costs: dict[str, Cost] = {}
     for name, path in ledgers.items():
         try:
-            costs |= {name: cost_of(path)} if path.is_file() else {}
+            costs |= {name: cost_of(path)} if os.path.isfile(path) else {}
         except UserError as error:  # of a stage that nothing was made from just now
             log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
@@ -254,11 +255,10 @@ def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.C
         fault = error
     lacking = preflight.missing(config, to_do, lookups) if to_do else []
     if lacking:
-        raise UserError(
-            "before this can run it needs\n  - "
-            + "\n  - ".join(lacking)
-            + "\nexperiment=embedded runs anywhere as it is, without key, network or GPU"
-        )
+        lines = ["before this can run it needs", *(f"  - {line}" for line in lacking)]
+        if not config.model.source.startswith("embedded:"):
+            lines.append("experiment=embedded runs anywhere as it is, without key, network or GPU")
+        raise UserError("\n".join(lines))
     if fault is not None:
         raise fault
     assert cell is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.errors import UserError, listed
+from mini_lima.files import read_given_text
 from mini_lima.models import model_files
 from mini_lima.workers.progress import warn
 
@@ -44,7 +45,7 @@ def load_tokenizer(
     tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if chat_template is not None:
-        tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+        tokenizer.chat_template = read_given_text(Path(chat_template))
     for name, value in (template_kwargs or {}).items():
         if not re.search(rf"\b{re.escape(name)}\b", str(tokenizer.chat_template)):
             raise UserError(

@@ -75,10 +75,12 @@ def test_another_template_and_data_set_can_be_tried(store, capsys):
     assert "\n1 examples, " in told
 
 
-def test_text_of_a_teacher_cannot_move_the_cursor(store):
-    template = ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
-    conversation = template.conversation("Say it.", "", "\x1b[2Jgone")
-    assert "⟦\\x1b[2Jgone" in marked(conversation, template.tokenizer, ("⟦", "⟧"))
+def test_text_of_a_teacher_cannot_move_the_cursor(store, capsys):
+    evil = ROWS[0] | {"id": "evil\x07", "output": "\x1b[2Jgone"}
+    write_jsonl(store / "data" / "set-1" / "examples.jsonl", [evil])
+    told = shown(capsys, "--store", store)
+    assert "⟦\\x1b[2Jgone" in told
+    assert r"example evil\x07:" in told
 
 
 @pytest.mark.parametrize(

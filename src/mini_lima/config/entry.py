@@ -18,8 +18,8 @@ from mini_lima.errors import UserError
 def register() -> None:
     """Give Hydra the schema and the resolvers that name folders."""
     schema = OmegaConf.structured(Config)
-    for key in mistakes.OPEN:
-        OmegaConf.set_struct(schema[key], False)
+    for key in (*mistakes.OPEN, "model.template_kwargs", "teacher.extra_body"):
+        OmegaConf.set_struct(OmegaConf.select(schema, key), False)
     ConfigStore.instance().store(name="schema", node=schema)
     OmegaConf.register_new_resolver("cell_name", names.cell_name, replace=True)
     OmegaConf.register_new_resolver("run_name", names.run_name, replace=True)

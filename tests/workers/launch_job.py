@@ -16,7 +16,9 @@ RANK = int(os.environ.get("RANK", "0"))
 
 def note_what_it_was_given(output_dir: Path) -> None:
     variables = ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS", "EXTRA", *launch.LIBRARIES)
-    write_json(output_dir / f"{RANK}.json", {name: os.environ[name] for name in variables})
+    foreign = [name for name in os.environ if name.startswith(("PET_", "ACCELERATE_", "DS_"))]
+    told = {name: os.environ[name] for name in variables}
+    write_json(output_dir / f"{RANK}.json", {**told, "foreign": foreign})
 
 
 def show_progress(output_dir: Path) -> None:

@@ -19,6 +19,7 @@ cell. Where the hub does not answer, a branch is at the commit that it was at th
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mini_lima.errors import UserError
 from mini_lima.files import replaced
+from mini_lima.models import model_files
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,10 @@ def local_file(source: str, revision: str = "main") -> Path:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
+    if path.is_file() and os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+        raise UserError(
+            f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
+        )
     return path
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         say(f"mini-lima: {where}{error.strerror or error}", error=True)
         return 2
+    except Exception:
+        say(traceback.format_exc(), error=True)
+        return 1
     return 0
 
 

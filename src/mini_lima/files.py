@@ -72,8 +72,16 @@ NOT_TEXT = {
 
 
 def read_json(path: Path) -> Any:
-    """Return the document in ``path``, which this program has written itself."""
-    return json.loads(read_text(path))
+    """Return the document in ``path``, which this program has written itself.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def look_again(folder: Path) -> None:

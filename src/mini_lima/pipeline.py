@@ -107,7 +107,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
-    files += [
+    recordings = [
         chat.cassette
         for who, chat in config.chats().items()
         if chat.cassette and (who != "teacher" or last.wants("teacher"))
@@ -115,6 +115,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     found: list[Callable[[], object]] = [
         *(partial(resolve.seeds, config, step) for step in steps if "seeds" in step.target.wants),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
+        *(partial(resolve.recording, source) for source in dict.fromkeys(recordings)),
     ]
     if config.until is not Until.data:
         found += [
@@ -254,14 +255,16 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
 def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
     given = config.judges()[key]
     judge = judges.judge(key, given)
+    chat = resolve.judge_chat(config, key, given)
+    by = judge.choice.name if chat is None else f"{chat.model.model}-{judge.choice.name}"
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{judge.choice.name}",
+        label=f"{outputs.label}-{by}",
         function=annotation.annotate,
         params={
             "judge": judge.choice,
-            "chat": resolve.judge_chat(config, key, given),
+            "chat": chat,
             **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
             **resolve.interval(config),

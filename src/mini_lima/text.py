@@ -7,8 +7,9 @@ Markdown through `as_markdown`, `as_code` or `as_block`; records, and what is se
 
 A secret is the value of a variable of the environment whose name ends as those of keys do
 (``…KEY``, ``…TOKEN``, ``…SECRET``, ``…PASSWORD``) or stands in ``MINI_LIMA_HIDE``; a password in
-``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has fewer than six characters is
-none, nor are plain words (``localhost``, ``not-needed``): hidden, they would spoil every text.
+``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has
+fewer than six characters is none, nor are numbers and plain words (``localhost``, ``not-needed``):
+hidden, they would spoil every text.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ NAMES_A_SECRET = re.compile(
 )
 SHORTEST = 6
 """Characters of a secret."""
-WORDS = re.compile(r"(?!(?:sk|hf|pk)[-_])(?:[a-z]+(?:[-_ .][a-z]+)*|[A-Z]+|[A-Z][a-z]+)")
+WORDS = re.compile(r"(?!(?:sk|hf|pk)[-_])(?:[a-z]+(?:[-_ .][a-z]+)*|[A-Z]+|[A-Z][a-z]+|[\d.,]+)")
 LONGEST_WORDS = 15
 """What has more characters is a passphrase."""
 BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
@@ -60,9 +61,9 @@ BEGINS_A_BLOCK = re.compile(r"^(\d*)([-+#.)])(?=[\s#-]|$)")
 
 
 def hide_values_of(names: Iterable[str]) -> None:
-    """Take the values of these variables for secrets from now on, in workers too."""
+    """Take the values of those variables that there are for secrets from now on, in workers too."""
     known = os.environ.get(HIDE, "").split(",")
-    if listed := {*filter(None, known), *names}:
+    if listed := {*filter(None, known), *filter(os.environ.__contains__, names)}:
         os.environ[HIDE] = ",".join(sorted(listed))
 
 
@@ -182,7 +183,7 @@ def _cores_in_base64(secret: str) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Return ``text`` with all that a terminal would obey written out, such as ESC as x1b.
+    r"""Return ``text`` with all that a terminal would obey written out, such as ``\x1b``.
 
     Escape sequences, backspaces, marks that turn the order of writing round. Newlines and tabs stay.
     """

@@ -113,6 +113,14 @@ def test_a_broken_folder_is_one_clear_line(tmp_path, capsys):
         assert (told.out, told.err.count("\n")) == ("", 1)
 
 
+def test_a_broken_folder_among_others_is_named_and_passed_over(runs, tmp_path, capsys, caplog):
+    assert main(["audit", "--json", str(runs / "a")]) == 0
+    of_it = capsys.readouterr().out
+    assert main(["audit", "--json", str(runs / "a"), str(tmp_path)]) == 0
+    assert capsys.readouterr().out == of_it
+    assert f"passed over: {tmp_path}" in caplog.text
+
+
 def test_a_file_or_a_folder_above_gets_a_hint(runs, capsys):
     assert main(["audit", str(runs / "a" / "annotations.json")]) == 2
     assert "name the folder that it is in" in capsys.readouterr().err

@@ -95,7 +95,17 @@ FAILURES = {
     "d": None,
     "f": Answer(200, {"choices": [{"message": {"content": "x"}}], "deep": DEEP}),
     "g": completion("counted wrong", usage={"prompt_tokens": 10**400, "completion_tokens": 1}),
+    "h": completion("<think>\nIt may be", finish_reason="length"),
+    "i": completion("<think>\nIt is.\n</think>\n\nthought of"),
 }
+ODD_LINES = b"".join(
+    (
+        b'\n{"custom_id": "a", "response": {"stat\nnull\n[1]\n\xff\n7\n',
+        b"[" * 5000 + b"\n",
+        b'{"custom_id": {"a": 1}, "response": [], "error": [1]}\n',
+        b'{"custom_id": "\\ud800\\u0000", "response": {"status_code": "200", "body": 1}}\n',
+    )
+)
 
 
 def test_odd_lines_and_those_without_an_answer_cost_their_own_request_alone(
@@ -104,17 +114,27 @@ def test_odd_lines_and_those_without_an_answer_cost_their_own_request_alone(
     server.reply = lambda call: (
         FAILURES.get(call.last_message, "ok") if in_a_batch(call) else "live"
     )
+
+    def around(call, go):
+        found = go()
+        if call.route != "GET /files//content":
+            return found
+        return replace(found, body=ODD_LINES + found.body + ODD_LINES + found.body)
+
+    batches.around = around
     ledger = Ledger()
-    replies = ask(server, cache, "abcdefg", ledger=ledger, prices=PRICES, changes=HALF_MAY_FAIL)
-    expected = ["live", "live", "", "live", "ok", "live", "counted wrong"]
+    texts = "abcdefghi"
+    replies = ask(server, cache, texts, ledger=ledger, prices=PRICES, changes=HALF_MAY_FAIL)
+    expected = ["live", "live", "", "live", "ok", "live", "counted wrong", "", "thought of"]
     assert [reply.text for reply in replies] == expected
     assert sorted(server.asked) == list("abdf")
-    assert batches.asked == list("abcdefg")
+    assert batches.asked == list(texts)
     assert ledger.retries == {"batch_error": 2, "batch_missing": 2}
-    assert ledger.failed == {"no_completion": 1}
-    assert (ledger.sent, ledger.spent.replies) == (11, 7)
+    assert ledger.failed == {"no_completion": 1, "only_thought": 1}
+    assert (ledger.sent, ledger.spent.replies) == (13, 9)
+    assert ledger.spent.usd == pytest.approx((3 + 2 * 4) * USUAL)
     (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert "4 of 7 requests" in said
+    assert "4 of 9 requests" in said
 
 
 def test_what_fails_live_too_is_reported_and_never_put_into_a_batch_again(server, batches, cache):

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
+from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete, warnings
 from mini_lima.chat.prices import TokenCount, most_input
 from mini_lima.errors import UserError
 from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import FakeOpenAI, completion, refusal, storm
+from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
 
 PRICES = Prices(input=1000, output=10_000)
 TEXTS = [f"question {number:02}" for number in range(40)]
@@ -86,6 +86,21 @@ def test_what_a_call_came_to_is_what_it_is_counted_with(cache):
         ask(cache, lambda call: None, ["question dd"], budget=budget, ledger=ledger)
     assert ledger.sent == ledger.lost == 2
     assert (budget.spent_usd, budget.lost_usd) == (0, pytest.approx(2 * MOST))
+
+
+HUGE = {"prompt_tokens": 10**8, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("reply", [completion("dear", usage=HUGE), Answer(200, {"usage": HUGE})])
+def test_a_run_ends_once_more_was_billed_than_its_budget_and_says_both_sums(cache, reply):
+    budget, ledger = Budget(3 * MOST), Ledger()
+    usd = PRICES.cost(TokenCount(10**8, 5))
+    with pytest.raises(UserError) as caught:
+        ask(cache, lambda call: reply, budget=budget, ledger=ledger)
+    assert f"${usd:.4f}" in str(caught.value)
+    assert f"budget_usd={3 * MOST:g}" in str(caught.value)
+    assert (ledger.sent, budget.spent_usd) == (1, pytest.approx(usd))
+    assert any("more than prices and length limits" in line for line in warnings(ledger))
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ def test_both_forms_of_retry_after_are_read():
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
         ({"retry-after": then}, 0),
         ({"retry-after": then, "date": now}, 30),
         ({"retry-after": "Wed, 99 Oct 2015 07:28:30 GMT"}, None),

@@ -5,7 +5,15 @@ import threading
 
 import pytest
 
-from mini_lima.chat import Chat, ChatModel, Ledger, complete, warnings
+from mini_lima.chat import (
+    Chat,
+    ChatModel,
+    Ledger,
+    complete,
+    export_cassette,
+    read_entries,
+    warnings,
+)
 from mini_lima.errors import UserError
 from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
@@ -54,17 +62,51 @@ UNREADABLE = {
 }
 
 
-def test_one_odd_reply_costs_that_request_alone_and_is_not_asked_for_again(cache):
+TEXT = {"role": "assistant", "content": "ok"}
+CHOICE = {"index": 0, "message": TEXT, "finish_reason": "stop"}
+UNUSUAL = {
+    "many tokens": completion("ok", usage=MANY),
+    "negative tokens": completion("ok", usage={"prompt_tokens": -1, "completion_tokens": 5}),
+    "tokens in words": completion("ok", usage={"prompt_tokens": "7", "completion_tokens": None}),
+    "a list of tokens": Answer(200, {"choices": [CHOICE], "usage": [7, 5]}),
+    "no numbers": Answer(200, b'{"choices": [{"message": {"content": "ok"}}], "created": NaN}'),
+    "other types": Answer(
+        200, {"choices": [{**CHOICE, "finish_reason": {}, "logprobs": 1}], "model": 1}
+    ),
+    "half a character": completion("ok\ud83d\0", usage=None),
+    "no UTF-8": Answer(200, b'{"choices": [{"message": {"content": "ok \xff"}}]}'),
+}
+REFUSED = {
+    "a list refused": Answer(400, [{"error": {"message": "no"}}]),
+    "nested refused": Answer(400, b'{"error": ' + b"[" * 900 + b"]" * 900 + b"}"),
+    "a code that is none": Answer(400, {"error": {"message": ["no"], "code": {}, "param": []}}),
+}
+
+
+def test_one_odd_reply_costs_that_request_alone_and_is_not_asked_for_again(cache, tmp_path):
     ledger = Ledger()
-    odd = {**UNREADABLE, "many tokens": completion("ok", usage=MANY)}
+    odd = {**UNREADABLE, **REFUSED, **UNUSUAL}
     texts = [*odd, *map(str, range(8))]
+    failed = len(UNREADABLE) + len(REFUSED)
     with FakeOpenAI(lambda call: odd.get(call.last_message, "ok")) as server:
-        changes = {"max_retries": 5, "concurrency": 20, "most_failed": 1}
-        replies = ask(server, cache, texts, changes=changes, ledger=ledger)
-    assert [reply.error for reply in replies] == ["no_completion"] * len(UNREADABLE) + [None] * 9
-    assert len(server.calls) == len(texts)
-    assert ledger.failed == {"no_completion": len(UNREADABLE)}
-    assert ledger.usage_missing == 1
+        changes = {"max_retries": 5, "concurrency": 40, "most_failed": 1}
+        with Chat(MODEL, endpoint_of(server, **changes), cache).session(tmp_path) as session:
+            replies = session.ask([[("user", text)] for text in texts], label="x")
+            ledger = session.ledger
+        assert len(server.calls) == len(texts)
+        assert [reply.error is None for reply in replies] == [False] * failed + [True] * (
+            len(texts) - failed
+        )
+        assert {reply.text[:2] for reply in replies[failed:]} == {"ok"}
+        assert ledger.failed == {"no_completion": len(UNREADABLE), "bad_request": len(REFUSED)}
+        assert ledger.usage_missing == len(UNUSUAL)
+        assert all(reply.detail for reply in replies[:failed])
+        assert b"<html>gateway" in cache.read_bytes(), "what came is kept"
+        server.reply = lambda call: "ok"
+        ask(server, cache, texts)
+        assert sorted(server.asked[len(texts) :]) == sorted({**UNREADABLE, **REFUSED})
+    assert export_cassette([tmp_path], cache, tmp_path / "c.jsonl") == len(texts) - failed
+    assert len(read_entries(tmp_path / "c.jsonl")) == len(texts) - failed
 
 
 def test_an_impossible_date_to_retry_at_is_no_advice(cache):
@@ -149,7 +191,7 @@ def test_a_request_that_fails_on_its_own_gets_a_reply_that_says_why(cache):
             assert [reply.error for reply in replies] == [None, code, None, code]
             assert replies[1].request_key == questions(text)[0].key
             assert (ledger.failed, ledger.value.replies) == ({code: 1}, 2)
-            with pytest.raises(ConnectionError, match=r"2 of 3 .* 1 failed .*same command"):
+            with pytest.raises(ConnectionError, match=r"2 of 3 .* 1 failed.*same command"):
                 ask(server, cache, asked)
             server.reply = lambda call: "now it can be had"
             assert ask(server, cache, text)[0].text == "now it can be had"

@@ -21,6 +21,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("GATEWAY", SECRET)
     monkeypatch.setenv("NODE", "gpu-node-17")
     monkeypatch.setenv("WHO", "alice")
+    monkeypatch.setenv("WHO_PAYS", "sk-pays-0123")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ def environment(monkeypatch):
         f"data.seeds='https://host/seeds.jsonl?X-Amz-Signature={SECRET}'",
         f"evaluation.reference_outputs='https://u:{SECRET}@host/f.json'",
         "+teacher.extra_body.header='${oc.env:GATEWAY}'",
+        f"+teacher.extra_body.options.api-key={SECRET}",
     ],
 )
 def test_what_would_be_written_into_records_is_refused_and_not_repeated(override):
@@ -87,6 +89,7 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     assert recorded["annotator"]["chat"]["model"] == "${oc.env:WHO}"
     assert recorded["tracking"]["group"] == "alice", "W&B is told it, and finds runs by it"
     assert SECRET not in json.dumps(recorded)
+    assert configured("+teacher.extra_body.skip_special_tokens=true").teacher.extra_body
     hidden = os.environ[text.HIDE].split(",")
     assert {"GATEWAY", "WHO_PAYS"} <= {*hidden}
     assert not {"WHO", "NODE"} & {*hidden}, "names and hosts are no secrets"

@@ -57,7 +57,7 @@ def test_the_card_shows_the_funnel_the_lengths_and_ten_examples(
 
 
 def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:
-    nasty = "```\n# A headline | <script>alert(1)</script>\n````"
+    nasty = "```\n# A headline | <script>alert(1)</script>\x1b[2J\x08\u202e\n````"
 
     def new(asked: Asked) -> str:
         task = asked.task | {"instances": []}
@@ -76,6 +76,8 @@ def test_text_of_the_data_cannot_break_out_of_the_card(study: Study) -> None:
             assert "headline" not in line
     assert not fence
     assert "headline" in card
+    assert "\\x1b[2J\\x08\\u202e" in card
+    assert not {*card} & {*"\x1b\x08\u202e"}
 
 
 texts = st.lists(st.text("ab cé", max_size=12), min_size=1, max_size=8)

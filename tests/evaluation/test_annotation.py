@@ -32,7 +32,8 @@ def run(tmp_path):
         sent = ("model", "prices", "max_tokens", "temperature")
         if server:
             sampling = {name: changes.pop(name) for name in sent if name in changes}
-            chat = chat_of(server, tmp_path / "cache.sqlite", **sampling)
+            most_failed = changes.pop("most_failed_requests", 0.1)
+            chat = chat_of(server, tmp_path / "cache.sqlite", most_failed=most_failed, **sampling)
         choice = choice if server else changes.pop("rule", LONGEST)
         return judge(tmp_path / f"run{next(runs)}", models, references, choice, chat, **changes)
 
@@ -131,17 +132,26 @@ def test_every_failed_verdict_is_kept_and_counted_by_cause(run):
         "3": completion("Output", finish_reason="length"),
         "4": completion(None, finish_reason="content_filter"),
         "5": Answer(400, {"error": {"code": "content_filter"}}),
+        "6": completion("<think>\nOutput (b) is better.\n\nBut", finish_reason="length"),
     }
     with FakeOpenAI(lambda call: said[call.last_message.split("Instruction ")[1][0]]) as server:
-        rows, board = run(answers(["yes"] * 6), answers(["no"] * 6), server, reading_attempts=1)
-    causes = ["unparsable", "empty", "cut_at_limit", "filtered", "content_filter"]
+        given = {"reading_attempts": 2, "most_failed_requests": 0.5}
+        rows, board = run(answers(["yes"] * 7), answers(["no"] * 7), server, **given)
+        assert len(server.calls) == 7 + 4, "what was no answer is not asked for again"
+    causes = ["unparsable", "empty", "cut_at_limit", "filtered", "content_filter", "only_thought"]
     assert [row.failure for row in rows] == [None, *causes]
     assert [row.is_failed for row in rows] == [row.preference is None for row in rows]
     assert rows[1].raw_completion == "I like both."
-    assert (board["n_total"], board["n_failed"], board["incomplete"]) == (1, 5, True)
+    assert "content_filter" in rows[5].detail
+    assert "But" in rows[6].raw_completion
+    assert (board["n_total"], board["n_failed"], board["incomplete"]) == (1, 6, True)
     assert board["failures"] == dict.fromkeys(causes, 1)
     assert board["standard_error"] is board["low"] is None
-    assert board["high_if_failures_win"] - board["low_if_failures_lose"] == pytest.approx(500 / 6)
+    assert board["high_if_failures_win"] - board["low_if_failures_lose"] == pytest.approx(600 / 7)
+    thought = "<think>\nOutput (a)\n\nNo.\n</think>\n\nOutput (b)"
+    with FakeOpenAI(lambda call: thought) as server:
+        rows, _ = run(says(3), answers(["other"] * 3), server, orders="model_second")
+    assert {(row.preference, row.raw_completion) for row in rows} == {(2, "Output (b)")}
     with FakeOpenAI(lambda call: "no idea") as server:
         _, board = run(says(3), refers(3), server)
     assert (board["win_rate"], board["n_total"], board["n_failed"]) == (None, 0, 3)
@@ -172,6 +182,27 @@ def test_text_of_models_and_users_never_becomes_part_of_the_template(run):
     assert {tuple(m["role"] for m in call.body["messages"]) for call in server.calls} == {
         ("system", "user")
     }
+
+
+def test_an_answer_that_could_not_be_had_is_put_to_nobody_and_is_no_verdict(run, tmp_path):
+    facts = [{"error": None}, {"error": "only_thought", "detail": "a thought"}, {}]
+    models = answers(["model says 0", "", "model says 2"])
+    with FakeOpenAI(lambda call: "Output (a)") as server:
+        rows, board = run(models, refers(3), server, facts=facts)
+        assert len(server.calls) == 2
+    assert [row.failure for row in rows] == [None, "no_output", None]
+    assert rows[1].detail == "only_thought: a thought"
+    assert (board["n_total"], board["n_failed"]) == (2, 1)
+
+
+def test_a_judge_that_refuses_leaves_no_result_and_is_asked_again_once_it_does_not(run, tmp_path):
+    refused = Answer(400, {"error": {"message": "System role not supported"}})
+    with FakeOpenAI(lambda call: refused) as server:
+        with pytest.raises(ConnectionError, match="× 400 - System role not supported"):
+            run(says(8), refers(8), server)
+        assert not list(tmp_path.glob("*/annotations/*.json"))
+        server.reply = lambda call: "Output (a)"
+        assert run(says(8), refers(8), server)[1]["n_total"] == 8
 
 
 def test_an_endpoint_that_is_down_leaves_no_result_behind(run, tmp_path):

@@ -60,6 +60,22 @@ def test_no_completion_makes_reading_fail(completion):
         assert preference is None or 1 <= preference <= 2
 
 
+def test_answers_to_a_users_prompt_are_read_as_the_configuration_says():
+    for how, said, finish, preference in (
+        ("named", "Output (b)", "stop", 2),
+        ("named", "\nOutput (b)\n\nIt is more", "length", 2),
+        ("named", "At first sight\nOutput (b)\nis better, but", "length", None),
+        ("exact", " B\n", "stop", 2),
+        ("exact", "B.", "stop", None),
+        ("last", "B is wrong, A is right: A", "stop", 1),
+        ("last", "It is a tie: C.", "stop", 1.5),
+        ("last", "BA", "stop", None),
+        ("last", "A is good, but", "length", None),
+    ):
+        read = prompts.votes_by(how, () if how == "named" else ("A", "B", "C"))
+        assert read(reply(said, finish)) == [preference], said
+
+
 VISIBLE = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1)
 
 

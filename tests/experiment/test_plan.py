@@ -22,7 +22,7 @@ def laid_out(tmp_path, monkeypatch):
     def lay_out(server, *overrides):
         config = configured(
             *("experiment=embedded", "teacher=openai", "annotator=chatgpt", "tracking=disabled"),
-            f"store={tmp_path / 'store'}",
+            *(f"store={tmp_path / 'store'}", "data.least_used=0"),
             *(
                 f"{chat}.{key}"
                 for chat in ("teacher", "annotator.chat")

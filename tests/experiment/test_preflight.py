@@ -3,7 +3,8 @@ import sys
 import pytest
 
 from mini_lima.errors import UserError
-from mini_lima.experiment import preflight
+from mini_lima.experiment import cell, preflight
+from mini_lima.experiment.plan import Plan
 from mini_lima.workers import launch
 from tests.composing import configured
 
@@ -112,3 +113,28 @@ def test_every_file_and_model_that_is_not_there_is_listed_once():
         "no first",
         "no second",
     ]
+
+
+def test_a_plan_names_every_file_that_cannot_be_used_in_one_go(tmp_path):
+    pointer = tmp_path / "pointer.jsonl"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    references = tmp_path / "references.jsonl"
+    references.write_text('{"instruction": "One.", "output": "1"}\n{"instruction": "Two."}\n')
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text("{\n")
+    config = configured(
+        *("experiment=embedded", "evaluation=custom", f"store={tmp_path / 'store'}"),
+        *(f"data.seeds={pointer}", f"evaluation.reference_outputs={references}"),
+        *(f"teacher.cassette={recording}", "model.source=./nowhere"),
+    )
+    said: set[str] = set()
+    onto = Plan()
+    cell.plan(config, {}, "cell", onto, said)
+    assert onto.exit_code == 2
+    for name, told in (
+        (pointer, "git lfs pull"),
+        (references, "row 2: there is no output"),
+        (recording, ":1: "),
+        ("nowhere", "no such file"),
+    ):
+        assert [line for line in said if str(name) in line and told in line], name

@@ -135,6 +135,10 @@ def test_a_data_set_with_less_than_was_asked_for_is_named_once():
     def notes(*cells):
         return "\n".join(compare(cells).notes)
 
+    config = cell().config | {"scheduler": {"warmup_num_steps": 10}}
+    assert "all 10 optimizer steps lie within the warm-up" in notes(cell(config=config))
+    config = cell().config | {"scheduler": {"warmup_num_steps": 9}}
+    assert "warm-up" not in notes(cell(config=config))
     short = [Shortfall("self_instruct", "prompt 1", 24, 20, {"echo": 4})]
     grid = [
         cell(arm=arm, result=result(arm=arm, data=DataSet(9, 9.0, short)))

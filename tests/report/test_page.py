@@ -1,10 +1,12 @@
 """The page: complete, safe whatever models write, whole when something is missing, and small."""
 
+import itertools
 import re
 from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+from markdown_it import MarkdownIt
 
 from mini_lima.experiment.sweep import compare, summarise
 from mini_lima.files import read_json, write_json
@@ -122,6 +124,26 @@ def test_the_report_is_there_before_anything_is_printed(sweep, monkeypatch):
     monkeypatch.setattr("mini_lima.report.table.show", fail)
     with pytest.raises(BrokenPipeError):
         summarise([sweep], into=sweep)
+
+
+def test_nothing_of_it_is_obeyed_by_a_terminal_or_by_markdown(tmp_path, capsys):
+    hostile = "\x1b]0;t\x07\x08\r\n# head\n|x|[y](http://evil)![z](http://evil)<img src=x>`\u202e"
+    sweep = finished.build(tmp_path)
+    finished.with_every_text(tmp_path, lambda value: value + hostile)
+    summarise([sweep], into=sweep, track=False)
+    report = (sweep / "report.md").read_text(encoding="utf-8")
+    for shown in (capsys.readouterr().out, report):
+        assert [c for c in shown if not c.isprintable() and c != "\n"] == []
+    read = MarkdownIt("gfm-like", {"linkify": False}).parse(report)
+    kinds = {each.type for block in read for each in block.children or ()}
+    assert kinds <= {"text", "text_special", "html_inline", "softbreak"}
+    assert {each.content for b in read for each in b.children or () if "html" in each.type} == {
+        "<br>"
+    }
+    assert not {each.type for each in read} & {"heading_open", "html_block", "fence", "hr"}
+    for is_row, lines in itertools.groupby(report.split("\n"), lambda line: line[:2] == "| "):
+        if is_row:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -72,6 +72,8 @@ def test_a_conversation_of_several_turns_is_supervised_at_each_answer_or_at_the_
 def test_an_example_is_rendered_whole_or_refused_with_the_counts(template: ChatTemplate) -> None:
     rows = [row("The Nile."), row("The Amazon. " * 40), row("The Rhine. " * 30)]
 
+    with pytest.raises(UserError, match=r"can look at 60 .*sft.max_length=60"):
+        render(rows, template, max_length=1000, overlong="refuse", context=60)
     with pytest.raises(UserError, match=r"^2 of 3 examples .*max_length=100 .*overlong=drop"):
         render(rows, template, max_length=100, overlong="refuse")
 

@@ -3,11 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from markdown_it import MarkdownIt
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
-from mini_lima.sft.saving import model_card
-from tests.sft.attempts import SETTINGS, Attempts
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.sft.saving import model_card, try_saving
+from tests.sft.attempts import SETTINGS, TINY, Attempts
 
 SUMMARY = {
     "parameters": 10,
@@ -41,6 +45,21 @@ def front_matter(text: str) -> dict[str, Any]:
     _, front, _ = text.split("---\n", 2)
     found: dict[str, Any] = yaml.safe_load(front)
     return found
+
+
+def test_names_of_models_and_data_sets_are_shown_and_not_obeyed(data: Path) -> None:
+    name = "evil`\n---\n# head|<img src=x>![x](http://evil)\x1b[2J\u202e"
+    write_json(
+        data / "stage.json", {"identity": {"fingerprint": "0"}, "provenance": {"label": name}}
+    )
+    text = card(data, model=name, revision="main")
+    assert front_matter(text)["base_model"] == name
+    body = text.split("---\n", 2)[2]
+    assert not {*body} & {*"\x1b\u202e"}
+    read = MarkdownIt("gfm-like", {"linkify": False}).parse(body)
+    kinds = {each.type for block in read for each in block.children or ()}
+    assert kinds <= {"text", "text_special", "softbreak", "code_inline"}
+    assert [each.tag for each in read if each.type == "heading_open"] == ["h1", "h2", "h2"]
 
 
 def test_the_lineage_names_commit_data_set_and_figures(data: Path) -> None:
@@ -78,3 +97,11 @@ def test_every_model_gets_one(attempts: Attempts) -> None:
     assert front_matter(text)["library_name"] == "transformers"
     assert f"| last loss | {summary['last_loss']:.4f} |" in text
     assert "- base model: `qwen-tiny`, random weights of seed 0\n" in text
+
+
+def test_what_cannot_be_saved_is_found_before_training() -> None:
+    network, tokenizer = load_model(TINY, None, 0, torch.float32), load_tokenizer(TINY, None)
+    try_saving(network, tokenizer)
+    network.generation_config.update(do_sample=False, temperature=0.9)
+    with pytest.raises(UserError, match="GenerationConfig"):
+        try_saving(network, tokenizer)

@@ -12,6 +12,7 @@ from mini_lima.audit.checks import Health
 from mini_lima.audit.checks import Rate as Rate
 from mini_lima.audit.several import Spread
 from mini_lima.audit.single import Audit
+from mini_lima.errors import listed
 
 SIGNS = {
     "empty": "are empty",
@@ -39,7 +40,7 @@ class Section:
 
 def title(audit: Audit) -> str:
     """Say what the audit is of."""
-    judges = ", ".join(audit.annotators)
+    judges = ", ".join(listed(audit.annotators, 5))
     return (
         f"{audit.model} against {audit.reference}, judged by {judges} "
         f"on {audit.n_instructions} instructions"
@@ -307,7 +308,8 @@ def spread_findings(spread: Spread) -> list[Finding]:
         else Finding("alarm", f"the runs do not fit one judge: {figures}")
     ]
     if len(names := dict.fromkeys(spread.annotators)) > 1:
-        found.append(Finding("note", f"the runs name different annotators: {'; '.join(names)}"))
+        told = "; ".join(listed(list(names), 5))
+        found.append(Finding("note", f"the runs name different annotators: {told}"))
     for pair in spread.pairs:
         if pair.n_copied:
             found.append(

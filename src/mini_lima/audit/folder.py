@@ -200,7 +200,9 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     return Folder(
         path=path,
         model=name,
-        reference=", ".join(references) or (referred and referred.generator) or "reference",
+        reference=", ".join(listed(references, 3))
+        or (referred and referred.generator)
+        or "reference",
         rows=[*rows, *_without_a_row(answered, referred, rows)],
         is_ours=any(isinstance(row.get("model_first"), bool) for row in found),
         swapped=swapped,
@@ -228,7 +230,7 @@ def _unread(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _hint(path: Path) -> str:
     """Say where the verdicts of a folder without annotations.json may be."""
     if below := sorted(found.parent.name for found in path.glob(f"*/{ANNOTATIONS}")):
-        return f"; name one of its folders that have: {', '.join(below)}"
+        return f"; name one of its folders that have: {', '.join(listed(below))}"
     if like := sorted(found.name for found in path.glob("annotations*") if found.is_file()):
         return f"; if {' or '.join(like)} has the verdicts, unpack or copy it to {ANNOTATIONS}"
     return ", so there is nothing to audit"
@@ -282,10 +284,12 @@ def _of_one_model(
         model = answering if answering in names else None
     if model is None:
         raise UserError(
-            f"{path} has verdicts on several models: name one with --model: {', '.join(names)}"
+            f"{path} has verdicts on several models: name one with --model: {', '.join(listed(list(names)))}"
         )
     if model not in names:
-        raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
+        raise UserError(
+            f"{path} has no verdicts on {model!r}, only on {', '.join(listed(list(names)))}"
+        )
     if turned := sum(name_of(row.get(other)) == model for row in rows):
         raise UserError(
             f"{path} has {model!r} as output 1 in some rows and as output 2 in others "

@@ -94,7 +94,9 @@ def spread(
     )
     return Spread(
         runs=names,
-        annotators=[", ".join(sorted({row.annotator for row in f.rows})) for f in folders],
+        annotators=[
+            ", ".join(listed(sorted({row.annotator for row in f.rows}), 5)) for f in folders
+        ],
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
 from mini_lima.errors import UserError
 from mini_lima.text import secrets
@@ -138,6 +137,8 @@ def _taken_apart(url: str, schemes: Collection[str]) -> tuple[SplitResult | None
 
 def environment_faults() -> Iterator[str]:
     """Say which variables of the environment keep every request from being sent."""
+    from urllib.request import getproxies
+
     import httpx2
 
     for name, is_there in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):

@@ -17,6 +17,7 @@ A parameter that a model does not take is read out of its refusal. OpenAI's newe
 it the other way round.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 BAD_REQUEST = "bad_request"
 
+MONTH = 31 * 86_400.0
 LONGEST_PAUSE = 120
 """In units of ``backoff``."""
 
@@ -248,23 +250,21 @@ def pause(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait, None if it does not; a time in the past is 0.
+    """Seconds that a response asks to wait; a time in the past is 0.
+
+    None if it does not, or if it asks for what nobody can mean: more than a month.
 
     Args:
         headers: ``Retry-After`` holds seconds or a date, ``retry-after-ms`` (OpenAI's)
             milliseconds. A date is read by the clock of the server, if it sent its ``Date``.
     """
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-    then = _date(headers.get("retry-after"))
-    if then is None:
-        return None
-    now = _date(headers.get("date")) or datetime.now(UTC)
-    return max((then - now).total_seconds(), 0.0)
+    asked = math.inf
+    for name, unit in (("retry-after", 1), ("retry-after-ms", 1000)):
+        with contextlib.suppress(ValueError):
+            asked = float(headers.get(name, "")) / unit
+    if (then := _date(headers.get("retry-after"))) is not None:
+        asked = (then - (_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
+    return max(asked, 0.0) if -math.inf < asked < MONTH else None
 
 
 def _date(text: str | None) -> datetime | None:

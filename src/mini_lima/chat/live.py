@@ -207,9 +207,10 @@ class Round:
     ) -> Fault | None:
         """Send ``body``, which is ``request`` as its model takes it, and keep what comes back."""
         text: str | None = None
+        response: Any = None
 
-        async def send() -> tuple[Any, Reply]:
-            nonlocal text
+        async def send() -> Reply:
+            nonlocal text, response
             # Not `chat.completions.create`, which rewrites bodies: what is sent was decided on.
             received = await self._wire.client.post(
                 "/chat/completions",
@@ -219,7 +220,7 @@ class Round:
             )
             text = self._wire.redacted(received.content.decode("utf-8-sig", "replace"))
             response = self._wire.redacted(parse(text))
-            return response, read_reply(request.key, response, cached=False)
+            return read_reply(request.key, response, cached=False)
 
         ledger, prices = self._work.ledger, self._work.prices
         with self._work.budget.call(most) as charge:
@@ -229,28 +230,29 @@ class Round:
                 send, f"model {request.model!r}", self._endpoint.timeout
             )
             seconds = round(time.monotonic() - begun, 4)
-            if isinstance(outcome, Fault):
-                if outcome.may_be_billed:
-                    ledger.lost += 1
-                    ledger.lost_usd += most
-                else:
-                    charge.settle(0.0)
-                return replace(outcome, received=text)
-            response, reply = outcome
-            tokens = reported(reply.usage)
-            ledger.spent.add(tokens, prices)
-            # Without tokens nothing is known but that it was answered.
-            usd = prices.cost(tokens) if prices and tokens and tokens.input else most
-            charge.settle(usd)
-            ledger.count_excess(usd, most)
+            tokens = reported(response.get("usage")) if isinstance(response, dict) else None
+            says_tokens = tokens is not None and tokens.input > 0
+            if says_tokens or not isinstance(outcome, Fault):
+                ledger.spent.add(tokens, prices)
+                # Without tokens nothing is known but that it was answered.
+                usd = prices.cost(tokens) if prices and tokens and says_tokens else most
+                charge.settle(usd)
+                ledger.count_excess(usd, most)
+            elif outcome.may_be_billed:
+                ledger.lost += 1
+                ledger.lost_usd += most
+            else:
+                charge.settle(0.0)
         if self._end is None and (error := self._work.billed_too_much()):
             self._end = error
             self._ending.set()
-        if reply.error is not None:
-            detail = self._wire.cleaned(str(reply.detail))
-            return Fault(reply.error, Meaning.own, detail, reply=reply, received=text)
+        if isinstance(outcome, Fault):
+            return replace(outcome, received=text)
+        if outcome.error is not None:
+            detail = self._wire.cleaned(str(outcome.detail))
+            return Fault(outcome.error, Meaning.own, detail, reply=outcome, received=text)
         how = {"seconds": seconds} | ({"adapted": changes} if changes else {})
-        self._work.keep(request, response, reply, **how)
+        self._work.keep(request, response, outcome, **how)
         return None
 
     async def _money_for(self, request: ChatRequest) -> float | None:

@@ -15,6 +15,7 @@ canonical form, so equal recordings are equal files.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.replies import CassetteEntry, parse, read_reply
 from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, write_text
+from mini_lima.files import typed, write_text
 
 REQUESTS = "requests.json"
 """In a stage's folder: whom it asked, and the keys of what was answered."""
@@ -173,8 +174,8 @@ def export_cassette(folders: Iterable[Path], cache: Path, cassette: Path) -> int
         if not found:
             raise UserError(f"{folder}: no model was asked for this, or it is not finished")
         for file in found:
-            asked = read_json(file)
-            keys.setdefault(asked["endpoint"], set()).update(asked["keys"])
+            asked = typed(file, _Asked)
+            keys.setdefault(asked.endpoint, set()).update(asked.keys)
     entries = [entry for each in sorted(keys) for entry in _entries(cache, each, keys[each])]
     try:
         cassette.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +202,8 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
         UserError: lines that are no answers, or do not say whose.
     """
     entries = read_entries(cassette)
+    if endpoint is not None and not endpoint.isprintable():
+        raise UserError(f"--endpoint {endpoint!r}: is no name")
     if endpoint is None and any(entry.endpoint is None for entry in entries):
         raise UserError(f"{cassette}: does not say who answered: name it with --endpoint")
     by_endpoint: dict[str, list[CassetteEntry]] = {}
@@ -215,10 +218,25 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
     return counts
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a stage says of whom it asked: ``requests.json``."""
+
+    endpoint: str
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The folders of the stages of a cell, by their names."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+
+
 def _request_files(folder: Path) -> Iterator[Path]:
     """The files with request keys of the stages that ``folder`` is, used, or holds cells of."""
     for cell in (*folder.glob("cell.json"), *folder.glob("*/cell.json")):
-        for stage in read_json(cell).get("stages", {}).values():
+        for stage in typed(cell, _Used).stages.values():
             yield from Path(stage).glob(REQUESTS)
     yield from folder.glob(REQUESTS)
 

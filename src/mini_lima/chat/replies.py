@@ -74,7 +74,7 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise UnreadableError("nested too deeply to be read") from None
     except ValueError:
-        head = text[:200]
+        head = text[:80]
         if head.lstrip().startswith(("data:", "event:")):
             raise UnreadableError(
                 f"a stream of events, which was not asked for: {head!r}"

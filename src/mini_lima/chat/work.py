@@ -164,7 +164,8 @@ class Work:
         counts = Counter(reply.detail for reply in self.failed.values()).most_common(3)
         reasons = ", ".join(f"{count} × {reason}" for reason, count in counts)
         left = f", {len(self.open)} were not tried" if self.open else ""
-        share = f" of which most_failed={self.endpoint.most_failed:g} may" * self.too_many_failed
+        limit = f", more than most_failed={self.endpoint.most_failed:g} allows"
+        share = limit if self.too_many_failed else ""
         return ConnectionError(
             f"{self.label}: endpoint {self.endpoint.name!r}: {len(self.replies)} of {self.total} "
             f"requests are answered and kept, {len(self.failed)} failed{share} ({reasons}){left}; "

@@ -1,10 +1,13 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
 import math
+import os
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
@@ -188,6 +191,25 @@ def _engine(config: Config) -> Iterator[str]:
             )
 
 
+def folder_fault(folder: Path) -> str | None:
+    """Say why ``folder`` cannot be, or be made, one that can be written to; None if it can.
+
+    Nothing is made; it is its nearest parent that must let something be.
+    """
+    for each in (folder.absolute(), *folder.absolute().parents):
+        try:
+            if not stat.S_ISDIR(each.stat().st_mode):
+                return f"{each} is no folder"
+        except FileNotFoundError:
+            if each.is_symlink():
+                return f"{each} is a link to nothing"
+            continue
+        except (OSError, ValueError) as error:
+            return f"there can be no such folder: {getattr(error, 'strerror', None) or error}"
+        return None if os.access(each, os.W_OK | os.X_OK) else f"{each} cannot be written to"
+    return None
+
+
 def _is_place(text: str) -> bool:
     """Whether ``text`` is ``host:port``, the host of IPv6 in brackets."""
     place = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
@@ -214,6 +236,8 @@ def _contrasts(config: Config) -> Iterator[str]:
 def _contradictions(config: Config) -> Iterator[str]:
     yield from _choices(config)
     yield from _contrasts(config)
+    if config.store and (fault := folder_fault(Path(config.store))):
+        yield f"store={config.store}: {fault}; name another folder"
     references = config.evaluation
     yield from _pinned("data.seeds", config.data.seeds or "", config.data.seeds_sha256)
     try:

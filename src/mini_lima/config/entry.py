@@ -3,6 +3,7 @@
 import copy
 import copyreg
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,8 @@ NAMES_AND_PLACES = (
     *("chat_template", "baseline_template"),
 )
 """Keys of texts that are no secrets, wherever they come from."""
+KEY = re.compile("api.?key|secret|password|authori[sz]ation|access.?token", re.IGNORECASE)
+"""What a parameter of a request is called if it is one."""
 
 
 def register() -> None:
@@ -99,7 +102,7 @@ def resolved(composed: DictConfig) -> dict[str, Any]:
     container = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
     for leaf in _leaves(composed):
-        if leaf.variables and isinstance(leaf.value, str) and leaf.path[0] != "tracking":
+        if leaf.variables and type(leaf.value) is str and leaf.path[0] != "tracking":
             inner: Any = container
             for key in leaf.path[:-1]:
                 inner = inner[key]
@@ -176,10 +179,10 @@ def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:
                 f"{leaf.key}: holds the value of a secret, and would be written into records: write"
                 " '${oc.env:NAME}' in its place, with the name of its variable"
             )
-        elif "extra_body" in leaf.path and leaf.variables:
+        elif "extra_body" in leaf.path and (leaf.variables or KEY.search(str(leaf.path[-1]))):
             yield (
-                f"{leaf.key}: is made of the environment, and would be kept with every answer: what"
-                " is asked must stand in the configuration, and a key in api_key_env"
+                f"{leaf.key}: looks like a key, and what is asked is kept with every answer: name"
+                " the variable that has it in api_key_env"
             )
         elif isinstance(leaf.value, str) and has_credentials(leaf.value):
             yield (

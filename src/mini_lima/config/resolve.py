@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices
+from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices, read_cassette
 from mini_lima.config import sources
 from mini_lima.config.arms import Step
 from mini_lima.config.checks import optimizer_place
@@ -199,6 +199,17 @@ def chat(config: Config, given: ChatConfig) -> Chat:
         prices=prices if prices.are_known else None,
         budget=_budget(config.budget_usd),
     )
+
+
+def recording(source: str) -> Path:
+    """The file of recorded answers, read through.
+
+    Raises:
+        UserError: it cannot be had, or is no recording.
+    """
+    path = sources.local_file(source)
+    read_cassette(path)
+    return path
 
 
 def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mini_lima.chat import environment_faults
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.files import replaced
 from mini_lima.store.fingerprint import content_hash
 
@@ -271,7 +271,7 @@ def _chosen(what: str, asked: str | None, there: Sequence[str], usual: str) -> s
         return usual if usual in there else there[0]
     how = ":<config>/<split>" if what == "configuration" else ":<split>"
     told = f"it has no {what} {asked}" if asked else f"which {what} is not said"
-    raise UserError(f"({told}): there are {', '.join(there)}; write {how} after its name")
+    raise UserError(f"({told}): there are {', '.join(listed(there))}; write {how} after its name")
 
 
 def _commit(repository: str, revision: str, kind: str) -> str:

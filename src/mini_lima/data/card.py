@@ -13,6 +13,7 @@ from typing import Any
 
 from mini_lima.data.examples import Example
 from mini_lima.data.filters import MEANING
+from mini_lima.errors import listed
 from mini_lima.results import Shortfall
 from mini_lima.text import as_block, as_code, as_markdown
 
@@ -44,7 +45,8 @@ def card(examples: Sequence[Example], stats: Mapping[str, Any]) -> str:
 
 
 def _head(stats: Mapping[str, Any]) -> Iterator[str]:
-    sources = ", ".join(f"{count} from {source}" for source, count in stats["by_source"].items())
+    by_source = [f"{count} from {source}" for source, count in stats["by_source"].items()]
+    sources = ", ".join(listed(by_source))
     yield f"# Data set: {as_markdown(stats['step'])}\n"
     before = stats["before"]
     made_of = (
@@ -108,14 +110,16 @@ def _lengths(stats: Mapping[str, Any]) -> Iterator[str]:
 
 def _balance(stats: Mapping[str, Any]) -> Iterator[str]:
     found, kinds = stats["tasks"], stats["classification"]
-    spread = ", ".join(f"{n} × {size}" for size, n in found["examples_per_task"].items())
+    spread = ", ".join(listed([f"{n} × {size}" for size, n in found["examples_per_task"].items()]))
     yield "## Balance and diversity\n"
     yield f"- {found['tasks']} tasks; tasks × examples: {spread}"
     yield f"- {found['without_input']} examples have no input"
     told = ", ".join(f"{kind}: {count}" for kind, count in kinds["examples"].items())
     yield f"- examples of a classification task: {told}"
     for task, labels in kinds["labels"].items():
-        counted = ", ".join(f"{as_code(_shortened(each, 40))} {n}" for each, n in labels.items())
+        counted = ", ".join(
+            listed([f"{as_code(_shortened(e, 40))} {n}" for e, n in labels.items()])
+        )
         yield f"  - {as_markdown(task)}: {counted}"
     for what, figures in stats["diversity"].items():
         yield (

@@ -143,7 +143,7 @@ def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, s
     there = list(dict.fromkeys(key for each in objects for key in each))
     if missing := [each for each in columns.items() if objects and each[1] not in there]:
         (ours, theirs), *_ = missing
-        raise UserError(f"{file}: columns.{ours}={theirs}: it has {', '.join(there)}")
+        raise UserError(f"{file}: columns.{ours}={theirs}: it has {', '.join(listed(there))}")
     for layout in NEEDS:
         if layout == asked:
             return layout
@@ -157,7 +157,7 @@ def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, s
         raise UserError(f"{file}: {rows[0].place}: {told}")
     needs = "; ".join(f"{layout} needs {columns}" for layout, columns in NEEDS.items())
     raise UserError(
-        f"{file}: its columns are {', '.join(map(str, there))}, and no layout fits ({needs}): name"
+        f"{file}: its columns are {', '.join(listed(there))}, and no layout fits ({needs}): name"
         " its columns as columns={output: …}, or say which layout it is with layout=…"
     )
 
@@ -184,7 +184,7 @@ def _summary(
     file: Path, rows: int, faults: Sequence[tuple[Row, Malformed]], unreadable: str
 ) -> str:
     counts = Counter(fault.reason for _, fault in faults)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    reasons = ", ".join(listed([f"{reason} {count}" for reason, count in counts.most_common()], 5))
     ways = ["correct them"]
     if unreadable == "refuse" and len(faults) < rows:
         ways.append("leave them out with unreadable=drop")

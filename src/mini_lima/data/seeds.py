@@ -129,7 +129,7 @@ def _read(row: Row) -> dict[str, Any] | list[str]:
         return [f"an object was expected, found {given!r:.40}"]
     if "instances" in given and "output" in given:
         return ["output: the row has instances too: leave one of them out"]
-    if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False)):
+    if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False, default=str)):
         return ["half of a character: an escape \\ud800 to \\udfff that stands alone"]
     layout = AlpacaRow if "output" in given else SelfInstructRow
     try:

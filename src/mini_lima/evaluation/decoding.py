@@ -230,13 +230,14 @@ def _distance(network: Any, row: "_Row", logits: torch.Tensor) -> float:
     text = torch.tensor([row.prompt.ids + row.ids[:-1]], device=network.device)
     with torch.inference_mode():
         alone = network(input_ids=text, use_cache=False).logits[0, -1].float()
-    return ((logits.float() - alone).norm() / (alone - alone.mean()).norm()).item()
+    return float((logits.float() - alone).norm() / (alone - alone.mean()).norm())
 
 
 def _one_by_one(
     network: Any, prompts: Sequence[Prompt], stops: Set[int], temperature: float
 ) -> Iterator[Generation]:
-    network.generation_config = GenerationConfig()  # or settings that come with the model count
+    # Or settings that come with the model would count.
+    network.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     for prompt in prompts:
         row = _Row(prompt, _chances(prompt, network.device))
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from mini_lima.chat import ONLY_THOUGHT, are_too_many, separate
 from mini_lima.errors import UserError
@@ -82,7 +81,6 @@ def generate(
     Raises:
         UserError: the instructions, the tokenizer or the model do not fit, or too little memory.
     """
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     tokenizer = load_tokenizer(model, revision, template, template_kwargs)
     chat = ChatTemplate(tokenizer)

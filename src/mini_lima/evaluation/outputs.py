@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation.pairs import EvaluationRow, read_rows
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.models.rendering import ChatTemplate
@@ -94,8 +94,8 @@ def _check_that_all_fit(lengths: Sequence[int], context: int, file: Path) -> Non
     too_long = [row for row, length in enumerate(lengths, start=1) if length >= context]
     if too_long:
         raise UserError(
-            f"{file}: the instructions in row {', '.join(map(str, too_long[:10]))}"
-            f"{' …' if too_long[10:] else ''} ({len(too_long)} of {len(lengths)}) have up to"
+            f"{file}: the instructions in row {', '.join(listed(too_long))}"
+            f" ({len(too_long)} of {len(lengths)}) have up to"
             f" {max(lengths)} tokens with their template and leave no room for an answer in the"
             f" model's context of {context}: take them out of the set"
         )

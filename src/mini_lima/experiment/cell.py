@@ -9,7 +9,7 @@ a cell needs is not taken from it.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -156,11 +156,14 @@ def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged
         to_do = _to_do(stages, store)
         onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, _checks(cell, store)))
     except UserError as error:
-        _say(str(error), logged)
-        onto.exit_code = 2
-        with suppress(UserError):  # what needs no model can be planned all the same: it costs money
+        faults = [str(error), *preflight.missing(config, (), pipeline.lookups(config))]
+        try:  # what needs no model can be planned all the same: it costs money
             data = pipeline.build_cell(replace(config, until=Until.data), resolved)
             onto.add(name, walk(data.last), store)
+        except UserError as also:
+            faults.append(str(also))
+        _say("\n".join(dict.fromkeys(faults)), logged)
+        onto.exit_code = 2
 
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:

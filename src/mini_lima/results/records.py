@@ -235,8 +235,10 @@ def cost_of(ledger: Path) -> Cost:
     Raises:
         UserError: it cannot be read.
     """
-    book = read_document(ledger)
-    return validated(ledger, {**book["value"], "warnings": book["warnings"]}, Cost)
+    match read_document(ledger):
+        case {"value": {**value}, "warnings": warnings}:
+            return validated(ledger, {**value, "warnings": warnings}, Cost)
+    raise UserError(f"{ledger}: is not the ledger of a stage")
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,21 @@ def render(
     max_length: int,
     overlong: str,
     turns: Turns = "all",
+    context: int | None = None,
 ) -> Rendered:
     """Render the data set's rows, whole: an answer that is cut off would teach not to stop.
 
+    Args:
+        rows: Of examples.jsonl.
+        template: Renders.
+        max_length: Tokens of prompt and response together.
+        overlong: ``refuse`` or ``drop`` longer examples.
+        turns: Which answers of a conversation are supervised.
+        context: Tokens that the model can look at together; None: it sets itself no limit.
+
     Raises:
         UserError: an example is longer than ``max_length`` tokens and ``overlong`` is ``refuse``,
-            none is left, an answer does not end in a supervised end-of-turn token, or the template
+            one that is not is longer than ``context``, none is left, an answer does not end in a supervised end-of-turn token, or the template
             cannot render one (see `ChatTemplate.conversation`).
     """
     rendered = [conversation(row, template, turns) for row in rows]
@@ -49,6 +58,12 @@ def render(
         raise UserError(
             f"{dropped} of {len(rendered)} examples are longer than sft.max_length={max_length}"
             f" tokens (the longest has {max(lengths)}): raise it, or set sft.overlong=drop"
+        )
+    longest = max((lengths[i] for i in fitting), default=0)
+    if context is not None and longest > context:
+        raise UserError(
+            f"an example has {longest} tokens, and the model can look at {context} together: set"
+            f" sft.max_length={context}, with sft.overlong=drop to leave longer ones out"
         )
     if not fitting:
         raise UserError(f"no example fits into sft.max_length={max_length} tokens")

@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json, write_jsonl, write_text
 from mini_lima.sft import lora
 from mini_lima.sft.resuming import ResumingTrainer
@@ -14,6 +16,24 @@ from mini_lima.text import as_code, as_markdown
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 LIBRARIES = ("torch", "transformers", "deepspeed")
+
+
+def try_saving(network: Any, tokenizer: Any) -> None:
+    """Save all but the weights into a folder that is removed: what fails must fail before training.
+
+    Raises:
+        UserError: something of it cannot be saved.
+    """
+    with TemporaryDirectory(prefix="mini-lima-") as folder:
+        for each in (network.config, network.generation_config, tokenizer):
+            try:
+                each.save_pretrained(folder)
+            except Exception as error:  # what a library finds wrong with a model's own files
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(
+                    f"{network.config.name_or_path}: the trained model could not be saved, since"
+                    f" its {type(each).__name__} cannot be: {reason}"
+                ) from error
 
 
 def save_model(folder: Path, trainer: ResumingTrainer, network: Any, tokenizer: Any) -> None:

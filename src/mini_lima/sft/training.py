@@ -15,7 +15,7 @@ from deepspeed import init_distributed
 from transformers import TrainingArguments
 
 from mini_lima.files import read_jsonl
-from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.language_model import context_length, load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
@@ -26,7 +26,7 @@ from mini_lima.sft.held_out import HeldOutLoss, divide
 from mini_lima.sft.optimizers import Choice
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
-from mini_lima.sft.saving import save_model, save_record
+from mini_lima.sft.saving import save_model, save_record, try_saving
 from mini_lima.sft.training_log import METRICS, Divergence, TrainingLog
 from mini_lima.workers import launch
 from mini_lima.workers.stopping import stop_request
@@ -102,7 +102,6 @@ def train(
         Stopped: SIGTERM asked for it; a checkpoint is written.
     """
     settings = dict(locals())
-    transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     with as_user_errors(settings), stop_request() as stop:
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]
@@ -112,7 +111,14 @@ def train(
         rows = read_jsonl(data / "examples.jsonl")
         tasks = {row["id"]: row.get("task") or row["id"] for row in rows}
         rendered, kept = divide(
-            render(rows, template, max_length=max_length, overlong=overlong, turns=turns),
+            render(
+                rows,
+                template,
+                max_length=max_length,
+                overlong=overlong,
+                turns=turns,
+                context=context_length(model, revision),
+            ),
             tasks,
             held_out,
         )
@@ -141,6 +147,8 @@ def train(
         stops = template.stops(network.generation_config.eos_token_id)
         network.generation_config.eos_token_id = stops
         network.generation_config.pad_token_id = tokenizer.pad_token_id
+        if rank == 0:
+            try_saving(network, tokenizer)
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
         evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer)

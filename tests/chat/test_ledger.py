@@ -1,7 +1,5 @@
 """The ledger says what happened, adds up, and survives its file."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import strategies as st
 
@@ -10,10 +8,8 @@ from mini_lima.chat import (
     Prices,
     complete,
     warnings,
-    write_ledger,
 )
 from mini_lima.chat.ledger import Cost
-from mini_lima.files import read_json
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal
 
@@ -74,15 +70,3 @@ def test_several_models_behind_one_name_are_a_warning(cache):
         assert ledger.served_models == {"gpt-x": counts}
         assert len(told) == (len(names) > 1)
         assert all(f"{names[1] or '(not said)'} (2)" in each for each in told)
-
-
-def test_the_file_can_be_read_by_people_and_the_warnings_are_said(tmp_path, caplog):
-    ledger = Ledger(value=replace(Cost(), replies=3), usage_zero=2)
-    for seconds in (1.0, 2.0, 10.0):
-        ledger.latency.add(seconds)
-    write_ledger(tmp_path / "ledger.json", ledger)
-    written = read_json(tmp_path / "ledger.json")
-    assert written["latency"]["p50"] == pytest.approx(2, rel=0.03)
-    assert written["latency"]["p95"] == pytest.approx(10, rel=0.03)
-    assert written["warnings"] == warnings(ledger)
-    assert [record.getMessage() for record in caplog.records] == warnings(ledger)

@@ -211,28 +211,6 @@ def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
     assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 
-def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):
-    for name, text, told in (
-        ("a.jsonl", "{}\n{", "columns are"),
-        ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
-        ("a.json", "[1", "not JSON"),
-        ("a.json", "[]", "no row"),
-        ("a.csv", "", "no row"),
-        ("a.csv", "instruction,output\na,b,c\n", "a.csv: line 2: 3 cells, where the header has 2"),
-        ("a.csv", 'instruction,output\na,"b\n', "not CSV"),
-        ("a.csv", "output,output\na,b\n", "two columns"),
-        ("a.parquet", "PAR1", "not a whole Parquet"),
-        ("a.txt", "a", "a file .txt"),
-        ("a.jsonl", '{"question": "a", "answer": "b"}', "columns are question, answer"),
-        ("a.json", '[{"instruction": "a", "output": "b", "prompt": "a", "response": "b"}]', "or"),
-    ):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError) as found:
-            from_file(file=tmp_path / name)
-        assert name in str(found.value)
-        assert told in str(found.value)
-
-
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
 def test_what_is_larger_than_any_data_set_is_refused_before_it_is_read(tmp_path, name):
     (tmp_path / name).touch()

@@ -69,16 +69,6 @@ def test_what_an_output_was_before_and_what_was_left_out_is_kept(
     assert told.index("cba") < told.index("CBA")
 
 
-def test_two_steps_without_parameters_over_one_input_are_two_stages(
-    tmp_path: Path, lines: Path
-) -> None:
-    bare = {"bare": {"file": str(lines)}}
-    one = data_stages(tmp_path, bare | {"keep": {}})[-1]
-    other = data_stages(tmp_path, bare | {"keep": {"_target_": f"{OURS}.shout"}})[-1]
-    assert one.inputs["data"].fingerprint == other.inputs["data"].fingerprint
-    assert one.fingerprint != other.fingerprint
-
-
 def test_arms_share_the_steps_with_which_they_begin(tmp_path: Path) -> None:
     labels = {}
     for arm in ("naive", "improved"):

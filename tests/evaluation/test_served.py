@@ -12,7 +12,7 @@ from mini_lima.evaluation import served
 from mini_lima.evaluation.served import serving
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
-from tests.chat.server import FakeOpenAI, refusal
+from tests.chat.server import FakeOpenAI, completion, refusal
 
 TINY = Path(mini_lima.__file__).parent / "assets" / "qwen-tiny"
 ROWS = [

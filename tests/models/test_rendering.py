@@ -61,7 +61,6 @@ patient = settings(deadline=None, max_examples=50)
 fragments = st.sampled_from([*SPECIAL, "<|", "im_", "end", "|>", ">", "\n", " ", "\t", "assistant"])
 awkward = st.sampled_from(["e", "\u0301", "\u0338", "\u2028", "\ufb01", *MARKERS])
 texts = st.lists(fragments | awkward | st.text(max_size=5), max_size=8).map("".join)
-harmless = texts.filter(lambda text: not any(token in text for token in SPECIAL))
 
 
 def rendered(template, *contents):
@@ -74,10 +73,6 @@ def rendered(template, *contents):
     return template.tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=asking
     )
-
-
-def plainly_tokenised(template, *contents):
-    return template.tokenizer.encode(rendered(template, *contents), add_special_tokens=False)
 
 
 def special_tokens(template, ids):
@@ -103,17 +98,6 @@ def test_a_prompt_ends_with_the_assistant_header_and_a_response_with_the_end_of_
     assert found.prompt == template.prompt("Translate into French.", "Good morning")
     without_input = decode(template.prompt("Translate into French."))
     assert "user\nTranslate into French.<|im_end|>" in without_input
-
-
-@each_template
-@patient
-@given(instruction=harmless, output=harmless)
-def test_prompt_and_response_are_the_templates_own_conversation(template, instruction, output):
-    assert template.prompt(instruction) == plainly_tokenised(template, instruction)
-    found = template.conversation(instruction, "", output)
-    whole = plainly_tokenised(template, instruction, output.strip())
-    line_end = template.tokenizer.encode("\n")
-    assert found.prompt + found.response + line_end == whole
 
 
 @each_template

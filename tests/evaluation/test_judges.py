@@ -153,17 +153,3 @@ def test_a_rule_judges_without_a_model_and_may_have_no_preference(judged):
     assert [row.preference for row in rows[2:]] == [1.5, 1.5]
     with pytest.raises(UserError, match=r"share_of_wins returned 0\.0: .* from 1 .* to 2"):
         judged(chosen(rule={"_target_": f"{HERE}.share_of_wins"}))
-
-
-def test_a_judge_that_does_not_exist_is_refused_with_what_could_be_meant():
-    for changes, complaint in (
-        ({"name": "chatgtp"}, r"annotator\.name=chatgtp: .*did you mean chatgpt\?"),
-        ({"name": "../evaluators_configs/chatgpt"}, "no such annotator"),
-        ({}, r"annotator has no judge: give annotator\.name"),
-        ({"name": "chatgpt", "reading": "last"}, r"for annotator\.prompt, which is not given"),
-        ({"rule": {"_target_": f"{HERE}.longer"}}, r"annotator\.rule\._target_=.*longer"),
-        ({"rule": {"_target_": f"{HERE}.shorter", "margin": "x"}}, r"annotator\.rule\.margin="),
-        ({"rule": {"_target_": f"{HERE}.shorter", "margn": 1}}, "did you mean margin"),
-    ):
-        with pytest.raises(UserError, match=complaint):
-            chosen(**changes)

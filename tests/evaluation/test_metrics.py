@@ -133,11 +133,3 @@ def test_what_is_no_number_for_each_answer_is_said(run):
         given = {"_target_": f"{__name__}.broken", "returns": returns, "_unit_": "percent"}
         with pytest.raises(UserError, match=rf"metrics\.mine: .*broken.*{complaint}"):
             run(["a", "b", "c"], {"mine": given}, at=f"{number}")
-
-
-def test_the_language_is_kept_changed_or_no_question(run):
-    asked = ["Which of the two is better, and why is that?", "Say it in German.", "2 + 2 = ?"]
-    rows = [{"instruction": each, "output": ""} for each in asked]
-    german = "Das ist nicht so einfach, wie es auf den ersten Blick scheint."
-    scores, *_ = run([german] * 3, {"kept": {"_target_": f"{OURS}.language"}}, rows=rows)
-    assert [row["scores"]["kept"] for row in scores] == [0, None, None]

@@ -77,18 +77,10 @@ def test_what_the_engine_tells_is_counted_and_much_of_it_is_a_warning():
     assert found("Yes.", room=99) == ["shortened"]
     assert found("", error="context_length") == ["failed"]
     assert found("user\n", cut=True) == ["cut_at_limit", "starts_with_role"]
-    outputs = [
-        AnsweredInstruction(ENGLISH, "x" * length, None, length // 2, False, {})
-        for length in range(0, 202, 2)
-    ]
-    ill = [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
-    health = summary(outputs, ill)
-    assert (health["n"], health["empty"], health["repeats_itself"], health["failed"]) == (
-        *(101, 5, 6, 0),
+    outputs = [AnsweredInstruction(ENGLISH, "x" * k, None, k, False, {}) for k in range(101)]
+    health = summary(
+        outputs, [["cut_at_limit", "empty"]] * 5 + [["repeats_itself"]] * 6 + [[]] * 90
     )
+    assert (health["n"], health["empty"], health["repeats_itself"]) == (101, 5, 6)
     assert len(health["warnings"]) == 2
-    spread = health["lengths"]["characters"]
-    assert [spread[name] for name in ("min", "p5", "median", "p95", "max")] == [
-        *(0, 10, 100, 190, 200),
-    ]
-    assert health["mean_length_tokens"] == 50
+    assert (health["lengths"]["characters"]["p5"], health["mean_length_tokens"]) == (5, 50)

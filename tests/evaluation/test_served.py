@@ -168,13 +168,3 @@ def test_what_cannot_be_answered_or_is_cut_is_counted(generate):
     assert [(fact["cut"], fact.get("error")) for fact in facts] == [
         *((True, None), (False, "context_length"), (True, None)),
     ]
-
-
-def test_a_server_that_does_not_start_says_why(tmp_path):
-    failing = f"{sys.executable} -c 'raise SystemExit(\"no GPU\")'"
-    for command, named in ((failing, "no GPU"), ("/no/such/vllm serve {model}", "/no/such/vllm")):
-        with (
-            pytest.raises(UserError, match=named),
-            serving(command, None, model="/m", revision=None, folder=tmp_path),
-        ):
-            pass

@@ -37,7 +37,7 @@ from mini_lima.chat.faults import (
 )
 from mini_lima.chat.ledger import count
 from mini_lima.chat.prices import reported
-from mini_lima.chat.replies import NO_COMPLETION, Reply, parse, read_reply
+from mini_lima.chat.replies import NO_COMPLETION, ONLY_THOUGHT, Reply, parse, read_reply
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.chat.wire import Pace, Wire
 from mini_lima.chat.work import Work
@@ -50,7 +50,7 @@ SECONDS_TO_LOOK_FOR_MONEY = 0.02
 SECONDS_BETWEEN_LOOKS = 0.1
 PAUSE_PER_LOOK = 19
 """Times as long as it took to look: what others wait for may take a day."""
-SURELY_OWN = (CONTENT_FILTER, CONTEXT_LENGTH)
+SURELY_OWN = (CONTENT_FILTER, CONTEXT_LENGTH, ONLY_THOUGHT)
 """Faults of a request that say nothing of the endpoint, however many stand in a row."""
 
 

@@ -178,23 +178,6 @@ def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_withou
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(
-    ("source", "told"),
-    [
-        ("hub:me/rows:dev", "no split dev): there are train, test"),
-        ("hub:me/rows:other/train", "no configuration other): there are default"),
-        ("hub:me/none", "no such"),
-        ("hub:me/rows@v1/", "hub:<owner>/<data set>"),
-        ("https://127.0.0.1:9/a.jsonl", "#sha256=<hex>"),
-    ],
-)
-def test_a_data_set_that_cannot_be_had_says_why_in_one_line(hub, datasets, tmp_path, source, told):
-    hub.refusal = (404, "RepoNotFound") if source == "hub:me/none" else None
-    said = refused(sources.data_file, source, tmp_path)
-    assert source in said
-    assert told in said
-
-
 def from_the_web(hub, folder, *, path="/seeds.jsonl", sha256=SHA256):
     forget()
     return sources.checked_file(hub.url + path, sha256, folder)

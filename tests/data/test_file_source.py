@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima import tables
 from mini_lima.data import from_file, run_step
 from mini_lima.data.examples import read_examples, write_examples
 from mini_lima.data.steps import forecast
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, read_jsonl, write_jsonl
-from mini_lima.tables import read_rows
+from mini_lima.files import read_json, read_jsonl, tables, write_jsonl
+from mini_lima.files.tables import read_rows
 
 ALPACA = [
     {"instruction": instruction, "input": given, "output": output, "topic": topic}
@@ -209,28 +208,6 @@ def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
     assert len(report.examples) == 3
     assert [each.reason for each in report.rejects].count("output: must not be blank") == 8
     assert report.rejects[0].detail == "line 4: output: must not be blank"
-
-
-def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):
-    for name, text, told in (
-        ("a.jsonl", "{}\n{", "columns are"),
-        ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
-        ("a.json", "[1", "not JSON"),
-        ("a.json", "[]", "no row"),
-        ("a.csv", "", "no row"),
-        ("a.csv", "instruction,output\na,b,c\n", "a.csv: line 2: 3 cells, where the header has 2"),
-        ("a.csv", 'instruction,output\na,"b\n', "not CSV"),
-        ("a.csv", "output,output\na,b\n", "two columns"),
-        ("a.parquet", "PAR1", "not a whole Parquet"),
-        ("a.txt", "a", "a file .txt"),
-        ("a.jsonl", '{"question": "a", "answer": "b"}', "columns are question, answer"),
-        ("a.json", '[{"instruction": "a", "output": "b", "prompt": "a", "response": "b"}]', "or"),
-    ):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError) as found:
-            from_file(file=tmp_path / name)
-        assert name in str(found.value)
-        assert told in str(found.value)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])

@@ -24,7 +24,7 @@ from mini_lima.data.layouts import (
 )
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.errors import UserError, listed
-from mini_lima.tables import (
+from mini_lima.files.tables import (
     HALF_A_CHARACTER,
     Malformed,
     Row,
@@ -128,7 +128,8 @@ def from_file(
         "systems_dropped": sum(bool(d.system) for _, d in read) if system == "drop" else 0,
         "conversations_of_several_turns": sum(bool(each.history) for each in examples),
     }
-    return StepReport(examples, rejects=rejects, figures=figures)
+    asked_for = {step_name: len(read) + len(faults)}
+    return StepReport(examples, rejects=rejects, asked_for=asked_for, figures=figures)
 
 
 def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, str]) -> Layout:

@@ -114,13 +114,12 @@ def test_a_log_has_neither_forged_lines_nor_secrets_in_its_tracebacks(monkeypatc
     assert all(line.startswith("  ") for line in said.split("\n")[1:])
 
 
-def test_a_command_says_colours_and_no_other_sequence(capsys):
-    text.say("".join([text.GREEN[0], "green", text.GREEN[1], CONTROL]))
-    text.say("wrong", error=True)
+def test_a_command_says_no_sequence_but_its_own(capsys):
+    text.say(f"⟦green⟧{''.join(text.GREEN)}", green=("⟦", "⟧"))
+    text.say("wrong\nfurther", error=True)
     said, error = capsys.readouterr()
-    assert said.startswith("\x1b[32mgreen\x1b[0m\\x1b]0;t\\x07")
-    assert "\x1b" not in said.removeprefix("\x1b[32mgreen\x1b[0m")
-    assert error == "wrong\n"
+    assert said == "\x1b[32mgreen\x1b[0m\\x1b[32m\\x1b[0m\n"
+    assert error == "wrong\n  further\n"
 
 
 def test_markdown_shows_a_text_and_does_not_obey_it():

@@ -51,7 +51,6 @@ OBEYED = re.compile(
     "\ud800-\udfff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"  # halves of characters, tags
 )
 GREEN = ("\x1b[32m", "\x1b[0m")
-"""The one thing that `say` leaves in a text: a colour, and its end."""
 MARKUP = re.compile(
     r"[\\`*|~]|\[(?![\s\d+−–])|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|:(?=//)|@"
     r"|(?<=www)\.",
@@ -207,10 +206,17 @@ def fit_to_print(text: str) -> str:
     return visible(LOGIN.sub(f"{HIDDEN}@", str(redacted(text))))
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print ``text``, on standard error if it is an ``error``."""
-    parts = re.split(f"({'|'.join(map(re.escape, GREEN))})", text)
-    shown = "".join(part if part in GREEN else fit_to_print(part) for part in parts)
+def say(text: str, *, error: bool = False, green: tuple[str, str] | None = None) -> None:
+    """Print ``text``, on standard error if it is an ``error``.
+
+    Args:
+        text: Anything.
+        error: Its further lines are indented.
+        green: Marks in it, before and after what is shown in green instead.
+    """
+    shown = fit_to_print(text)
+    for mark, colour in zip(green or (), GREEN, strict=False):
+        shown = shown.replace(mark, colour)
     if error:
         print(shown.replace("\n", "\n  "), file=sys.stderr)
     else:

@@ -3,12 +3,15 @@
 import json
 import os
 
+import hydra
 import pytest
 
 from mini_lima import text
 from mini_lima.config import entry
+from mini_lima.config.mistakes import Refused
 from mini_lima.errors import UserError
-from tests.composing import compose, configured
+from mini_lima.experiment.callback import AroundAllCells
+from tests.composing import CONF, compose, configured
 
 SECRET = "hunter2-Z9k4"
 LOCAL = ("teacher=local", "teacher.model=m")
@@ -93,3 +96,22 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     hidden = os.environ[text.HIDE].split(",")
     assert {"GATEWAY", "WHO_PAYS"} <= {*hidden}
     assert not {"WHO", "NODE"} & {*hidden}, "names and hosts are no secrets"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.run.dir='out/${oc.env:SOME_API_KEY}'",
+        "hydra.run.dir=out/sk-typed-0123",
+        "hydra.job.name=sk-typed-0123",
+        "+hydra.job.env_set.OPENAI_API_KEY=sk-other-0123",
+        "teacher.model=sk-typed-0123",
+    ],
+)
+def test_hydra_s_own_records_are_never_made_with_a_secret_in_them(override):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", [override], return_hydra_config=True)
+        with pytest.raises(Refused) as refused:
+            AroundAllCells().on_run_start(composed)
+    assert isinstance(refused.value.cause, UserError)
+    assert "sk-" not in str(refused.value)

@@ -33,8 +33,8 @@ KEY = re.compile("api.?key|secret|password|authori[sz]ation|access.?token", re.I
 def register() -> None:
     """Give Hydra the schema and the resolvers that name folders."""
     schema = OmegaConf.structured(Config)
-    for key in mistakes.OPEN:
-        OmegaConf.set_struct(schema[key], False)
+    for key in (*mistakes.OPEN, "model.template_kwargs", "teacher.extra_body"):
+        OmegaConf.set_struct(OmegaConf.select(schema, key), False)
     ConfigStore.instance().store(name="schema", node=schema)
     for name, named in (("cell_name", names.cell_name), ("run_name", names.run_name)):
         OmegaConf.register_new_resolver(name, partial(_named_after, named), replace=True)

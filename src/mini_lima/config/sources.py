@@ -30,6 +30,7 @@ from typing import Any, ParamSpec, TypeVar
 from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError, listed
 from mini_lima.files import replaced
+from mini_lima.models import model_files
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,10 @@ def local_file(source: str, revision: str = "main") -> Path:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
+    if path.is_file() and os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+        raise UserError(
+            f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
+        )
     return path
 
 

@@ -108,7 +108,7 @@ def refusal(folder: Path, found: list[str]) -> str:
     """Say in a line that ``folder`` is damaged, and what to do."""
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (
-        f"{folder} is damaged: {found[0]}{more}: put that back, or remove the folder and run the"
+        f"{folder} is damaged: {found[0]}{more}: undo that, or remove the folder and run the"
         " same command again, which makes what it needs"
     )
 

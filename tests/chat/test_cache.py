@@ -73,16 +73,6 @@ def test_processes_that_open_and_fill_a_new_cache_at_once_lose_nothing(tmp_path)
             assert kept["choices"][0]["message"]["content"].startswith(f"{number} from ")
 
 
-MOUNTS = """\
-/dev/sda1 / ext4 rw,relatime 0 0
-server:/home /home nfs4 rw,vers=4.2 0 0
-server:/my\\040data /my\\040data lustre rw,flock 0 0
-tmpfs /home/me/fast tmpfs rw 0 0
-none /twice overlay rw 0 0
-server:/twice /twice nfs rw 0 0
-"""
-
-
 def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_path, monkeypatch):
     path, mounts = tmp_path / "cache.sqlite", tmp_path / "mounts"
     monkeypatch.setattr(response_cache, "MOUNTS", mounts)

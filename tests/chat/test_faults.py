@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.chat import Endpoint
-from mini_lima.chat.faults import Meaning, fault_of, refused_parameter, retry_after
+from mini_lima.chat.faults import Meaning, fault_of, pause, refused_parameter, retry_after
 from tests.chat.server import Answer, refusal
 
 DEFAULT = Endpoint("fake", api_key_env="KEY")
@@ -128,3 +128,28 @@ def test_both_forms_of_retry_after_are_read():
 def test_no_header_makes_it_fail(text):
     seconds = retry_after({"retry-after": text, "date": text, "retry-after-ms": text})
     assert seconds is None or seconds >= 0
+
+
+def test_what_concerns_one_request_alone_is_told_from_the_rest():
+    azure = "The response was filtered due to Azure OpenAI's content management policy."
+    too_long = "This model's maximum context length is 2048 tokens. However, you requested 2100"
+    for answer, code in (
+        (error(400, azure, "content_filter"), "content_filter"),
+        (error(403, "gpt requires moderation. Your input was flagged", 403), "content_filter"),
+        (Answer(400, {"object": "error", "message": too_long, "code": 400}), "context_length"),
+        (refusal(400, "invalid_value", "max_tokens is too large: 20480."), "bad_request"),
+    ):
+        found = fault(answer)
+        assert (found.code, found.meaning) == (code, Meaning.own)
+
+
+@given(st.none() | st.floats(0, 1e4), st.floats(0, 1))
+def test_pauses_outlast_a_storm_of_minutes_are_as_long_as_asked_for_and_end_in_time(
+    asked_for, chance
+):
+    pauses, how = [], {"endpoint": DEFAULT, "asked_for": asked_for, "chance": chance}
+    while (seconds := pause(retries=len(pauses), elapsed=sum(pauses), **how)) is not None:
+        pauses.append(seconds)
+        assert seconds >= (asked_for or 0)
+    assert sum(pauses) < DEFAULT.total_timeout
+    assert asked_for or sum(pauses) >= 240

@@ -112,3 +112,13 @@ def test_who_waits_for_a_process_that_is_killed_takes_over(cache, start, when_wa
         replies = complete(questions(*"abc"), endpoint=endpoint_of(server), cache=cache, label="x")
     assert [reply.text for reply in replies] == list("abc")
     assert sorted(server.asked) == list("aabc")
+
+
+def test_a_request_is_claimed_by_one_at_a_time_and_free_again_after_a_failure(path):
+    with ResponseCache(path, "e") as one, ResponseCache(path, "e") as other:
+        assert one.claim(A)
+        assert (other.claim(A), other.is_free(A), other.claim(B)) == (False, False, True)
+        with ResponseCache(path, "f") as of_another_endpoint:
+            assert of_another_endpoint.claim(A)
+        one.release(A)
+        assert (other.is_free(A), other.claim(A), one.claim(A)) == (True, True, False)

@@ -1,6 +1,7 @@
 """The ledger says what happened, adds up, and survives its file."""
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.chat import (
@@ -8,8 +9,9 @@ from mini_lima.chat import (
     Prices,
     complete,
     warnings,
+    write_ledger,
 )
-from mini_lima.chat.ledger import Cost
+from mini_lima.chat.ledger import Cost, merged, read_ledger
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal
 
@@ -70,3 +72,16 @@ def test_several_models_behind_one_name_are_a_warning(cache):
         assert ledger.served_models == {"gpt-x": counts}
         assert len(told) == (len(names) > 1)
         assert all(f"{names[1] or '(not said)'} (2)" in each for each in told)
+
+
+@settings(max_examples=25, deadline=None)
+@given(*[st.builds(Ledger, retries=st.dictionaries(names, counts), spent=costs)] * 3)
+def test_ledgers_add_up_in_any_order_and_grouping_and_survive_their_file(
+    tmp_path_factory, one, two, three
+):
+    total = merged([merged([one, two]), three])
+    assert total == merged([one, merged([three, two])])
+    assert total.spent.usd == one.spent.usd + two.spent.usd + three.spent.usd
+    path = tmp_path_factory.getbasetemp() / "ledger.json"
+    write_ledger(path, total)
+    assert read_ledger(path) == total

@@ -19,7 +19,7 @@ from mini_lima.chat import (
     read_cassette,
     write_cassette,
 )
-from mini_lima.chat.recordings import sha256_of
+from mini_lima.chat.recordings import sha256_of, unanswered
 from mini_lima.cli import main
 from mini_lima.errors import UserError
 from mini_lima.store.stages import Store, walk
@@ -151,3 +151,42 @@ def test_a_run_is_replayed_elsewhere_byte_for_byte_under_the_same_fingerprints(r
     export_cassette(folders, elsewhere / "responses.sqlite", again)
     assert again.read_bytes() == cassette.read_bytes()
     assert import_cassette(cassette, cache)["new"] == 0
+
+
+@pytest.mark.usefixtures("no_network")
+def test_in_replay_mode_nothing_is_sent_and_what_is_missing_is_named(tmp_path):
+    cache, path = tmp_path / "cache", tmp_path / "c.jsonl"
+    known = record(path, TEXTS)
+    with pytest.raises(UserError, match="--endpoint"):
+        import_cassette(path, cache)
+    assert import_cassette(path, cache, "fake") == {"new": 3, "known": 0}
+    endpoint = Endpoint("fake", "http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY", mode="replay")
+    replies = complete(known, endpoint=endpoint, cache=cache, label="x")
+    assert [(reply.text, reply.cached) for reply in replies] == [(t, True) for t in TEXTS.values()]
+    asked = [*known, HELLO, HELLO]
+    with pytest.raises(UserError, match=r"1 of 4 requests .*'hello'.*import the cassette"):
+        complete(asked, endpoint=endpoint, cache=cache, label="x")
+    assert unanswered(asked, endpoint=endpoint, cache=cache) == [HELLO]
+
+
+def test_what_cannot_be_exported_whole_is_not_exported_and_a_cell_stands_for_its_stages(
+    ran, tmp_path
+):
+    folders, cache = ran
+    part, to = tmp_path / "part.sqlite", tmp_path / "c.jsonl"
+    some = export_cassette(folders[:1], cache, tmp_path / "part.jsonl")
+    import_cassette(tmp_path / "part.jsonl", part)
+    for asked, store, complaint in (
+        ([tmp_path], cache, "no model was asked"),
+        ([tmp_path / "nowhere"], cache, "nowhere: no such folder"),
+        (folders, tmp_path / "nothing", "no such response cache"),
+        (folders, part, "no answer of 'local' to request"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            export_cassette(asked, store, to)
+    assert not to.exists()
+    (tmp_path / "sweep" / "cell").mkdir(parents=True)
+    record = {"stages": {str(number): str(folder) for number, folder in enumerate(folders)}}
+    (tmp_path / "sweep" / "cell" / "cell.json").write_text(json.dumps(record))
+    for at in (tmp_path / "sweep", tmp_path / "sweep" / "cell"):
+        assert export_cassette([at], cache, to) == export_cassette(folders, cache, to) > some

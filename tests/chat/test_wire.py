@@ -11,6 +11,7 @@ import pytest
 from mini_lima import text
 from mini_lima.chat import Endpoint, complete
 from mini_lima.chat.endpoint import environment_faults
+from mini_lima.chat.prices import usual_input
 from mini_lima.chat.wire import Client, Pace
 from mini_lima.errors import UserError
 from tests.chat.asked import MODEL, endpoint_of, questions
@@ -170,3 +171,14 @@ def test_an_answer_that_repeats_the_key_is_kept_without_it(cache, foreign):
     assert reply.text == "(hidden) (hidden)"
     assert reply.served_model == "model-(hidden)"
     assert KEY.encode() not in cache.read_bytes()
+
+
+def test_tokens_a_minute_are_limited_too_and_the_tighter_of_two_limits_holds():
+    tokens = usual_input(REQUEST) + MODEL.max_tokens
+    for limit in (tokens // 2, tokens * 3):
+        times = admissions(8, tokens_per_minute=limit)
+        assert most_in_a_minute(times) * tokens <= max(limit, tokens)
+        assert times[-1] <= 8 * tokens / limit * 60 * 1.04
+    times = admissions(30, requests_per_minute=10, tokens_per_minute=tokens * 1000)
+    assert most_in_a_minute(times) <= 10
+    assert set(admissions(100)) == {0.0}

@@ -24,6 +24,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("GATEWAY", SECRET)
     monkeypatch.setenv("NODE", "gpu-node-17")
     monkeypatch.setenv("WHO", "alice")
+    monkeypatch.setenv("STAGE", "production")
     monkeypatch.setenv("WHO_PAYS", "sk-pays-0123")
 
 
@@ -74,7 +75,7 @@ def test_names_of_variables_and_addresses_as_people_have_them_are_taken(monkeypa
 def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     composed = compose(
         *LOCAL,
-        "teacher.base_url='http://${oc.env:NODE}:80/${oc.env:GATEWAY}/v1'",
+        "teacher.base_url='http://${oc.env:NODE}:80/${oc.env:STAGE}/${oc.env:GATEWAY}/v1'",
         "teacher.endpoint='${teacher.base_url}'",
         "teacher.concurrency='${oc.env:NUMBER,3}'",
         "annotator=local",
@@ -84,9 +85,12 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
         "tracking.group='${oc.env:WHO}'",
     )
     config = entry.to_config(composed)
-    assert config.teacher.base_url == f"http://gpu-node-17:80/{SECRET}/v1"
+    assert config.teacher.base_url == f"http://gpu-node-17:80/production/{SECRET}/v1"
     recorded = entry.resolved(composed)
-    assert recorded["teacher"]["base_url"] == "http://${oc.env:NODE}:80/${oc.env:GATEWAY}/v1"
+    assert (
+        recorded["teacher"]["base_url"]
+        == "http://${oc.env:NODE}:80/${oc.env:STAGE}/${oc.env:GATEWAY}/v1"
+    )
     assert recorded["teacher"]["endpoint"] == "${teacher.base_url}"
     assert recorded["teacher"]["concurrency"] == 3
     assert recorded["annotator"]["chat"]["model"] == "${oc.env:WHO}"
@@ -95,7 +99,7 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     assert configured("+teacher.extra_body.skip_special_tokens=true").teacher.extra_body
     hidden = os.environ[text.HIDE].split(",")
     assert {"GATEWAY", "WHO_PAYS"} <= {*hidden}
-    assert not {"WHO", "NODE"} & {*hidden}, "names and hosts are no secrets"
+    assert not {"WHO", "NODE", "STAGE"} & {*hidden}, "names, hosts and words are no secrets"
 
 
 @pytest.mark.parametrize(

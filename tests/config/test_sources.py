@@ -197,6 +197,27 @@ def test_a_file_on_the_web_is_fetched_once_for_all_processes_unless_it_is_damage
     assert len(hub.asked) == 2
 
 
+def test_rows_of_a_data_set_on_the_hub_that_are_damaged_are_read_again(tmp_path, monkeypatch):
+    made = []
+
+    def write_rows(where, commit, config, split, target):
+        target.write_text("{}\n")
+        made.append(target)
+
+    monkeypatch.setattr(sources, "_commit", lambda *_: "c0ffee")
+    monkeypatch.setattr(sources, "_reach", lambda *_: None)
+    monkeypatch.setattr(sources, "_write_rows", write_rows)
+    for damaged in ("", "", "{}"):
+        forget()
+        file = sources.data_file("hub:me/rows", tmp_path)
+        assert file.read_text() == "{}\n"
+        if damaged:
+            file.write_text(damaged)
+    forget()
+    assert sources.data_file("hub:me/rows", tmp_path).read_text() == "{}\n"
+    assert made == [file, file]
+
+
 def test_what_is_another_file_or_cannot_be_had_is_said_and_not_kept(hub, tmp_path):
     folder = tmp_path / "downloads"
     with pytest.raises(UserError, match=SHA256):

@@ -307,3 +307,35 @@ def test_alpaca_eval_leaves_no_traces_and_needs_no_network(tmp_path):
     assert not [path for folder in (home, shared) for path in folder.rglob("*") if path.is_file()]
     names = [".env", "annotations", "model_outputs.json", "reference.json"]
     assert sorted(path.name for path in work.iterdir()) == names
+
+
+def model_is_first(call):
+    text = call.last_message
+    return text.index("model says") < text.index("reference", text.index("Instruction"))
+
+
+def test_orders_repeats_and_settings_are_those_that_were_asked_for(run):
+    for orders, first in (("model_first", True), ("model_second", False)):
+        with FakeOpenAI(lambda call: "Output (a)") as server:
+            rows, _ = run(says(2), refers(2), server, orders=orders, model=orders, temperature=0.5)
+            assert {first} == {model_is_first(call) for call in server.calls}
+            sent = [{k: v for k, v in c.body.items() if k != "messages"} for c in server.calls]
+        assert [(row.model_first, row.preference) for row in rows] == [(first, 1 + first)] * 2
+        assert sent == [{"model": orders, "temperature": 0.5}] * 2
+    said, planned = iter(["Output (a)", "Output (b)"] * 6), []
+    with FakeOpenAI(lambda call: next(said)) as server:
+        rows, board = run(says(3), refers(3), server, orders="both", repeats=2, planned=planned)
+        assert len(server.calls) == len({request.key for request in planned}) == 12
+    assert Counter(row.repeat for row in rows) == {0: 6, 1: 6}
+    assert (board["n_total"], board["consistency"]["n_repeated"]) == (12, 6)
+
+
+def test_longest_says_what_one_computes_by_hand(run):
+    # The generator stands on a leaderboard of alpaca_eval's, which would return it unjudged.
+    models = answers(["longer", "x", "same", "equal in length"], generator="gpt4_turbo")
+    rows, board = run(models, answers(["long", "xx", "same", "length equal in"], generator="ref"))
+    assert [row.preference for row in rows] == [2, 1, 1.5, 1.5]
+    assert (board["win_rate"], board["n_total"], board["n_failed"]) == (50, 4, 0)
+    assert board["standard_error"] == pytest.approx(100 * (1 / 6) ** 0.5 / 2)
+    assert (board["avg_length"], board["avg_length_reference"]) == (26 / 4, 25 / 4)
+    assert rows[2].model_first is None, "equal outputs are shown to nobody"

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from mini_lima.errors import UserError
+from mini_lima.evaluation import decoding
 from mini_lima.evaluation.decoding import Prompt, decode
 
 VOCABULARY = 96
@@ -138,3 +139,20 @@ def test_a_model_that_diverged_is_told_from_one_that_writes_badly(temperature):
     network.lm_head.weight.data[5] = torch.nan
     with pytest.raises(UserError, match="diverged"):
         answers(network, prompts(3), batch_size=2, temperature=temperature)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_probable():
+    logits = torch.tensor([[0.0, 1.0, -20.0, 2.5, -1.0]])
+    chances, many = torch.Generator().manual_seed(0), 20_000
+    for temperature in (0.5, 1.0, 2.0):
+        drawn = decoding._sampled(logits.expand(many, -1), temperature, [chances] * many)
+        shares = drawn.bincount(minlength=5) / many
+        expected = (logits[0] / temperature).softmax(dim=-1)
+        deviation = (expected * (1 - expected) / many).sqrt()
+        assert ((shares - expected).abs() <= 4 * deviation + 1e-9).all()
+
+
+def test_prompts_that_are_read_a_few_at_a_time_have_the_same_answers(networks, monkeypatch):
+    expected = answers(networks["grouped heads"], prompts(), batch_size=64)
+    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 100)
+    assert answers(networks["grouped heads"], prompts(), batch_size=64) == expected

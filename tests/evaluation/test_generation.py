@@ -310,3 +310,34 @@ def test_sampling_settings_that_come_with_a_model_are_not_in_force(
     model = make_model(tmp_path / "opinionated", ["<|im_end|>"], **own)
     assert read_json(model / "generation_config.json").items() >= own.items()
     assert run(model, temperature=temperature) == run(ending, temperature=temperature)
+
+
+def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):
+    expected = written_by_hand(ending, ["<|im_end|>"])
+    outputs, facts = run(ending)
+    decode = load_tokenizer(ending, None).decode
+    assert texts(outputs) == [decode(ids, skip_special_tokens=True) for ids, _ in expected]
+    assert 0 < sum(cut for _, cut in expected) < len(expected), "else the test says nothing"
+    assert [(fact["tokens"], fact["cut"]) for fact in facts] == [
+        (len(ids), cut) for ids, cut in expected
+    ]
+
+
+def test_a_baseline_can_be_asked_in_a_way_of_its_own(run, ending, tmp_path, monkeypatch):
+    template, asked = tmp_path / "plain.jinja", []
+    template.write_text(
+        "{% for message in messages %}{{ message.content }}"
+        "{{ '\\n\\nAnswer:' if message.role == 'user' else '<|endoftext|>' }}{% endfor %}"
+    )
+    write_json(tmp_path / "rows.json", [{"instruction": "Who?", "output": "Me."}])
+
+    def seen(network, prompts, *, stops, **more):
+        asked.append((prompts[0].ids, stops))
+        yield Generation(prompts[0].number, [], cut=False)
+
+    monkeypatch.setattr(generation, "decode", seen)
+    run(ending, template=str(template), reference_outputs=tmp_path / "rows.json")
+    [(ids, stops)] = asked
+    tokenizer = load_tokenizer(ending, None)
+    assert tokenizer.decode(ids) == "Who?\n\nAnswer:"
+    assert stops >= {*tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])}

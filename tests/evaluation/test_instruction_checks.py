@@ -143,3 +143,11 @@ def test_loose_forgives_a_greeting_a_closing_remark_and_asterisks():
 def test_what_a_row_demands_wrongly_is_said_with_its_field(kinds, keywords, complaint):
     with pytest.raises(UserError, match=complaint):
         read_checks({"instruction_id_list": kinds, "kwargs": keywords})
+
+
+def test_keywords_that_are_null_are_absent_as_in_tables_with_a_column_for_each():
+    given = {"num_words": 2, "relation": "at least", "keywords": None, "language": None}
+    row = {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [given]}
+    (check,) = read_checks(row)
+    assert [check.holds(text) for text in ("Two words", "One")] == [True, False]
+    assert read_checks({}) == read_checks({"instruction_id_list": None, "kwargs": None}) == []

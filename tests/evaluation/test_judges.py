@@ -130,3 +130,26 @@ def test_a_prompt_that_no_verdict_can_come_of_is_refused(file):
     ):
         with pytest.raises(UserError, match=r"annotator\.answers="):
             chosen(prompt=file(f"{TASK} C"), reading=how, answers=given)
+
+
+def shorter(instruction: str, output_1: str, output_2: str, margin: int = 0) -> float | None:
+    if instruction in ("Instruction 0.", "Instruction 1."):
+        return None if instruction == "Instruction 0." else math.nan
+    first, second = len(output_1), len(output_2)
+    return 1.5 if abs(first - second) <= margin else 1 if first < second else 2
+
+
+def share_of_wins(output_1: str, output_2: str) -> float:
+    return 0.0
+
+
+def test_a_rule_judges_without_a_model_and_may_have_no_preference(judged):
+    rows, board = judged(chosen(rule={"_target_": f"{HERE}.shorter"}))
+    assert [row.preference for row in rows] == [None, None, 1, 1]
+    assert board["failures"] == {"no preference": 2}
+    assert (board["judge"]["rule"], board["judge"]["model"]) == (f"{HERE}.shorter", None)
+    assert board["judge"]["code"] is not None
+    rows, _ = judged(chosen(rule={"_target_": f"{HERE}.shorter", "margin": 100}))
+    assert [row.preference for row in rows[2:]] == [1.5, 1.5]
+    with pytest.raises(UserError, match=r"share_of_wins returned 0\.0: .* from 1 .* to 2"):
+        judged(chosen(rule={"_target_": f"{HERE}.share_of_wins"}))

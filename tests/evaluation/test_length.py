@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
 from mini_lima.evaluation.length import length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
@@ -93,3 +94,24 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
     assert found.low < found.win_rate < found.high
     assert found.undefined is None
     assert 2 < found.high - found.low < 12
+
+
+def test_for_any_other_list_or_file_the_length_controlled_win_rate_is_not_defined(
+    canonical, difficulties, tmp_path
+):
+    turned = [canonical[1], canonical[0], *canonical[2:]]
+    for rows in (canonical[:-1], turned, [*canonical, row("one more", "a", "b")]):
+        found = length_controlled(rows, difficulties, **few)
+        assert (found.win_rate, found.low, found.undefined) == (None, None, lc.NOT_CANONICAL)
+    twice = [*canonical, row("instruction 3", "another", "answer")]
+    assert length_controlled(twice, difficulties, **few).win_rate is None
+    assert length_controlled(canonical, None, **few).win_rate is None
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"other\.csv is not AlpacaEval's"):
+        length_controlled(canonical, tmp_path / "other.csv", **few)
+
+
+def test_longest_gives_each_pair_one_verdict():
+    rows = [row("i", "aa", "b", 2), row("i", "aa", "b", 1), row("j", "a", "bb"), row("k", "a", "b")]
+    found = lc.under_longest(rows)
+    assert [(r.instruction, r.preference) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]

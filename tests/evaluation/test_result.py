@@ -182,3 +182,22 @@ def test_cells_that_were_judged_under_other_settings_are_left_out_with_the_setti
     [left] = found.left_out
     assert left.name == "m: improved − naive"
     assert "annotator.orders: both and random" in left.reason
+
+
+def test_judges_of_one_name_keep_apart_and_nobody_need_judge(cell):
+    records = []
+    for model, length in (("gpt-1", 40), ("gpt-2", 80)):
+        record = cell(model, "naive", length)
+        first, who = record.result.judges[0], {"prompt": "chatgpt", "model": {"model": model}}
+        baseline, sft = (replace(each, judge=who) for each in (first.baseline, first.sft))
+        judges = [replace(first, baseline=baseline, sft=sft)]
+        records.append(replace(record, result=replace(record.result, judges=judges)))
+    told = {(each.measure, each.name) for each in contrasts(records).contrasts if each.judged}
+    assert told == {
+        (f"win rate by longest, model={model}", f"{model}: naive − baseline")
+        for model in ("gpt-1", "gpt-2")
+    }
+    two = cell("m", "naive", 40, judges={"annotator": "coin", "other_annotators.again": "coin"})
+    assert [judge.name for judge in two.result.judges] == ["coin", "coin (again)"]
+    neither = cell("n", "naive", 40, judges={}, metrics={})
+    assert neither.result.measurements == contrasts([neither]).contrasts == []

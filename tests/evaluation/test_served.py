@@ -12,7 +12,7 @@ from mini_lima.evaluation import served
 from mini_lima.evaluation.served import serving
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
-from tests.chat.server import FakeOpenAI, refusal
+from tests.chat.server import FakeOpenAI, completion, refusal
 
 TINY = Path(mini_lima.__file__).parent / "assets" / "qwen-tiny"
 ROWS = [
@@ -42,7 +42,7 @@ def generate(tmp_path):
     write_json(tmp_path / "rows.json", ROWS)
     runs = iter(range(9))
 
-    def generate(base_url, *, concurrency=4, **changes):
+    def generate(base_url, *, concurrency=4, most_failed=0.1, **changes):
         folder = tmp_path / f"run{next(runs)}"
         folder.mkdir()
         given = {
@@ -62,7 +62,12 @@ def generate(tmp_path):
             folder,
             work_dir=tmp_path / "work",
             base_url=base_url,
-            connection={"concurrency": concurrency, "max_retries": 1, "backoff": 0.001},
+            connection={
+                "concurrency": concurrency,
+                "max_retries": 1,
+                "backoff": 0.001,
+                "most_failed": most_failed,
+            },
             **given,
         )
         return folder
@@ -168,3 +173,19 @@ def test_a_command_starts_a_server_which_ends_with_the_work(tmp_path):
     unnamed = command.replace("{name}", "other")
     with serving(unnamed, None, model="/m", revision=None, folder=tmp_path) as server:
         assert server.model == "/m", "without a name of its own, a model is called by its folder"
+
+
+def test_what_cannot_be_answered_or_is_cut_is_counted(generate):
+    def reply(call):
+        if call.last_message == "And why?":
+            return refusal(400, "context_length_exceeded", "maximum context length is 9 tokens")
+        return completion("I am", finish_reason="length")
+
+    with FakeOpenAI(reply) as server:
+        folder = generate(server.base_url, most_failed=1.0)
+    outputs = read_json(folder / "model_outputs.json")
+    assert [row["output"] for row in outputs] == ["I am", "", "I am"]
+    facts = read_jsonl(folder / "answers.jsonl")
+    assert [(fact["cut"], fact.get("error")) for fact in facts] == [
+        *((True, None), (False, "context_length"), (True, None)),
+    ]

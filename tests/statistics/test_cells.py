@@ -1,5 +1,7 @@
 """Cells that were trained several times: their mean, interval, p-value and what could be found."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mini_lima.statistics import (
+    SeedError,
+    Spread,
     bootstrap_interval,
+    p_over_seeds,
     seed_error,
     spread,
     tabulate,
@@ -15,8 +20,9 @@ from mini_lima.statistics import (
     win_rate,
 )
 from mini_lima.statistics import over_seeds as over_tables
+from mini_lima.statistics.cells import quantile, two_sided_p
 from tests.evaluation.asked import contrasts
-from tests.statistics.retrained import TRUE, Recipe, wins
+from tests.statistics.retrained import TRUE, Recipe, rows, wins
 from tests.statistics.rows import row
 
 few = {"seed": 0, "samples": 300}
@@ -135,3 +141,49 @@ def test_intervals_cover_the_truth_of_other_seeds_and_without_the_seeds_they_do_
     assert np.mean(held[2]) > 0.93
     for seeds in (3, 5):
         assert np.mean(held[seeds]) == pytest.approx(0.95, abs=0.035)
+
+
+def test_students_t_is_that_of_the_tables_and_p_is_where_the_interval_begins_to_hold_zero():
+    found = [quantile(0.05, freedom) for freedom in (1, 2, 4, 30, math.inf)]
+    assert found == pytest.approx([12.7062, 4.30265, 2.77645, 2.04227, 1.95996], abs=1e-4)
+    assert [two_sided_p(12.7062, 1), two_sided_p(-4.30265, 2)] == pytest.approx(
+        [0.05] * 2, abs=1e-5
+    )
+    for difference, error, n, added in (
+        (0.1, 0.05, 20, SeedError(0.01**2, 1)),
+        (0.3, 0.1, 805, SeedError(0.05**2, 4)),
+        (-0.2, 0.1, 3, SeedError(0.0, 2.5)),
+    ):
+        p = p_over_seeds(difference, error, n, added)
+        for level, holds in ((1.001 * p, False), (0.999 * p, True)):
+            half = quantile(level, n - 1) * error
+            low, high = widened(
+                difference, (difference - half, difference + half), added, 1 - level
+            )
+            assert (low < 0 < high) is holds
+            assert low + high == pytest.approx(2 * difference)
+
+
+def test_seeds_that_differ_widen_and_a_cell_with_one_seed_is_lent_what_others_show():
+    apart = Spread(seeds=3, between=0.03, noise=0.0)
+    both, lent = seed_error([apart, apart]), seed_error([apart], alone=1)
+    assert (both.variance, both.freedom) == pytest.approx((0.02, 4))
+    assert (lent.variance, lent.freedom) == pytest.approx((0.04, 2))
+    assert seed_error([], alone=2) is None
+    # What verdicts' noise explains is no spread of seeds, but two seeds cannot tell.
+    assert seed_error([Spread(3, 0.03, 0.03)]).variance == 0
+    assert seed_error([Spread(2, 0.03, 0.03)]).variance == pytest.approx(0.015)
+
+
+def test_contrasts_of_equal_recipes_raise_no_more_alarms_than_they_say():
+    recipe, alarms = Recipe(seed=0.3), []
+    for number in range(40):
+        rng = np.random.default_rng(number)
+        hard = recipe.instructions(rng, 80)
+        cells = {
+            ("m", arm): rows(rng, recipe.shares(rng, hard, -0.6, 3))
+            for arm in ("naive", "improved")
+        }
+        (found,) = contrasts(cells, seed=number, samples=200)
+        alarms.append(found.verdict != "cannot tell")
+    assert np.mean(alarms) <= 0.125  # without the seeds it is nearly half

@@ -124,3 +124,20 @@ def test_clustering_is_what_keeps_intervals_honest_when_verdicts_repeat():
         pooled += low <= truth <= high
     assert clustered / simulations >= 0.91
     assert pooled / simulations < 0.85
+
+
+def test_what_cannot_be_known_is_none_and_the_interval_depends_on_the_seed_alone(monkeypatch):
+    nothing = win_rate(tabulate([]), **few)
+    assert asdict(nothing) == dict.fromkeys(asdict(nothing)) | {"n_total": 0, "n_failed": 0}
+    failed = win_rate(verdicts([None, None]), **few)
+    assert (failed.win_rate, failed.low, failed.n_failed) == (None, None, 2)
+    assert (failed.low_if_failures_lose, failed.high_if_failures_win) == (0, 100)
+    one = win_rate(verdicts([2]), **few)
+    assert (one.win_rate, one.standard_error, one.low, one.high) == (100, None, None, None)
+    assert paired_difference(verdicts([None]), verdicts([2]), **few).difference is None
+
+    values = np.random.default_rng(3).uniform(size=200)
+    first = bootstrap_interval(values, seed=7, samples=500)
+    assert first != bootstrap_interval(values, seed=8, samples=500)
+    monkeypatch.setattr("mini_lima.statistics.intervals.DRAWN_AT_ONCE", 1000)
+    assert first == bootstrap_interval(values, seed=7, samples=500)

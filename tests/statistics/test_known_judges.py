@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mini_lima.statistics import (
+    consistency,
     homogeneity_p,
     paired_difference,
     sign_flip_p,
@@ -83,3 +84,30 @@ def test_chance_alone_is_found_significant_at_most_one_time_in_twenty():
             each.append(P_VALUES[test](runs, seed=seed, samples=200) <= 0.05)
     for each in alarms.values():
         assert 0.01 <= share(each) <= 0.08
+
+
+def test_the_order_effect_and_how_often_verdicts_differ_are_those_of_the_judge():
+    judge, rng, covered = Judge(0.4, 0.4, bias=0.15), np.random.default_rng(3), []
+    for seed in range(SIMULATIONS):
+        found = consistency(judge.verdicts(rng, judge.shares(rng, N)), seed=seed, samples=200)
+        covered.append(between(30, found.order_effect_low, found.order_effect_high))
+    assert share(covered) == COVERED
+    found = consistency(
+        judge.verdicts(rng, judge.shares(rng, 20_000), repeats=2), seed=0, samples=9
+    )
+    assert found.order_disagreement == pytest.approx(100 * (0.55 * 0.75 + 0.45 * 0.25), abs=1)
+    assert found.flip_rate == pytest.approx(100 * (0.55 * 0.45 + 0.25 * 0.75), abs=1)
+
+
+def test_the_variance_of_a_difference_loses_what_models_share_and_what_is_not_measured_is_kept():
+    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
+    shares = judge.shares(rng, 20_000)
+    instructions, orders, repeats = judge.variances
+    found = split_variance(*(judge.verdicts(rng, shares, repeats=2) for _ in range(2)))
+    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
+    assert found.repeats == pytest.approx(2 * repeats, abs=0.006)
+    once = split_variance(judge.verdicts(rng, shares))
+    assert once.repeats is None
+    assert (once.instructions, once.orders) == pytest.approx(
+        (instructions + repeats / 2, orders + repeats / 2), abs=0.006
+    )

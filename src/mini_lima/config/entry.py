@@ -18,7 +18,7 @@ from mini_lima.config import mistakes, names
 from mini_lima.config.checks import faults
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
-from mini_lima.text import has_credentials, hide_values_of, redacted
+from mini_lima.text import has_credentials, hide_values_of, is_ordinary, redacted
 
 NAMES_AND_PLACES = (
     *("model", "name", "endpoint", "source", "revision", "project", "entity", "group", "store"),
@@ -159,14 +159,17 @@ def _leaves(composed: DictConfig) -> Iterator[_Leaf]:
 def _secret_variables(leaves: Iterable[_Leaf]) -> Iterator[str]:
     """The variables that hold keys, or something that stands in an address or a command.
 
-    A name or a place is no secret: it is written down wherever it is used.
+    A name, a place or an ordinary word is no secret: it is written down wherever it is used.
     """
     for leaf in leaves:
         if leaf.path[-1] == "api_key_env" and isinstance(leaf.value, str):
             yield leaf.value
         elif isinstance(leaf.value, str) and leaf.path[-1] not in NAMES_AND_PLACES:
             host = leaf.value.partition("://")[2].partition("/")[0]
-            yield from (name for name in leaf.variables if os.environ.get(name, "") not in host)
+            for name in leaf.variables:
+                value = os.environ.get(name, "")
+                if value not in host and not is_ordinary(value):
+                    yield name
 
 
 def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:

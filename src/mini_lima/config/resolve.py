@@ -24,10 +24,9 @@ from mini_lima.config.schema import (
     EvaluationConfig,
     Weights,
 )
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
-from mini_lima.files import MOST_TOLD
 from mini_lima.models import model_files
 from mini_lima.sft import optimizers
 from mini_lima.sft.optimizers import Choice
@@ -68,7 +67,7 @@ def check_model_files(config: Config) -> None:
     if isinstance(found, Path):
         pretrained = config.model.weights is Weights.pretrained
         if faults := list(model_files.faults(found, with_weights=pretrained)):
-            raise UserError("; ".join(faults[:MOST_TOLD]))
+            raise UserError("; ".join(listed(faults)))
 
 
 def file(keyword: str, source: str | None) -> dict[str, Path]:

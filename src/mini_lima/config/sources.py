@@ -29,7 +29,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError, listed
-from mini_lima.files import replaced
+from mini_lima.files import read_text, replaced, write_text
 from mini_lima.models import model_files
 from mini_lima.store.fingerprint import content_hash
 
@@ -226,11 +226,16 @@ def _hub_rows(
         commit = _commit(repository, revision, "dataset")
         named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
         file = downloads / f"{named}@{commit}.jsonl"
+        checksum = file.with_suffix(".sha256")
+        if file.is_file() and checksum.is_file() and read_text(checksum) != content_hash(file):
+            log.warning("%s is damaged, and is read from the hub again", file)
+            file.unlink()
         if not file.is_file():
             # Where the hub does not answer, datasets would take another commit that is in its cache.
             _reach(repository, commit, "dataset")
             downloads.mkdir(parents=True, exist_ok=True)
             _write_rows(repository, commit, config, split, file)
+            write_text(checksum, content_hash(file))
             log.info("read %s at commit %s from the hub: %s", repository, commit, file)
         return file
     except UserError as error:

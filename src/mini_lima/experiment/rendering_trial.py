@@ -123,4 +123,4 @@ def found(question: Question) -> Iterator[str]:
 
 if __name__ == "__main__":
     given = Question(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    print("\n" + json.dumps(list(found(given))))
+    sys.stdout.write("\n" + json.dumps(list(found(given))) + "\n")

@@ -89,7 +89,7 @@ def damage(folder: Path, *, content: bool = False) -> list[str] | None:
         files, without = described["files"], described["without"]
         return [*differences(folder, files, without=without, content=content)]
     except OSError as error:
-        return [f"{STAGE} cannot be read ({error.strerror})"]
+        return [f"{Path(error.filename or STAGE).name} cannot be read ({error.strerror})"]
     except (ValueError, LookupError, TypeError, AttributeError):
         return [f"{STAGE} has another content"]
 

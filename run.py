@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
-from mini_lima.streams import make_lasting
 from mini_lima.text import say
+from mini_lima.text.streams import make_lasting
 
 
 def start() -> None:

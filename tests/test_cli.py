@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mini_lima.cli import main
-from mini_lima.streams import make_lasting
+from mini_lima.text.streams import make_lasting
 from tests.data.conftest import Study
 from tests.data.teachers import Teacher
 from tests.harm import BAD

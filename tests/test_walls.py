@@ -36,7 +36,7 @@ ONLY_IN = {
     "deepspeed": ("sft/",),
     "peft": ("sft/lora.py",),
     "datasets": ("config/sources.py",),
-    "pyarrow": ("tables.py",),
+    "pyarrow": ("files/tables.py",),
 }
 HEAVY = (
     "torch transformers deepspeed peft alpaca_eval wandb openai httpx2 numpy pandas rich datasets pyarrow"

@@ -14,8 +14,8 @@ from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
 from mini_lima.store import contents
-from mini_lima.streams import make_lasting
 from mini_lima.text import LogFormatter, say
+from mini_lima.text.streams import make_lasting
 
 
 def program() -> int:

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima import tables
 from mini_lima.data import from_file, run_step
 from mini_lima.data.examples import read_examples, write_examples
 from mini_lima.data.steps import forecast
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, read_jsonl, write_jsonl
-from mini_lima.tables import read_rows
+from mini_lima.files import read_json, read_jsonl, tables, write_jsonl
+from mini_lima.files.tables import read_rows
 
 ALPACA = [
     {"instruction": instruction, "input": given, "output": output, "topic": topic}

@@ -16,8 +16,8 @@ from typing import Any
 
 from mini_lima.errors import UserError, listed
 from mini_lima.files import read_text
+from mini_lima.files.tables import Malformed, read_json_rows
 from mini_lima.models.rendering import question
-from mini_lima.tables import Malformed, read_json_rows
 from mini_lima.text import as_line
 
 TIE, FAILED = 1.5, -1

@@ -25,7 +25,7 @@ from mini_lima.chat.replies import CassetteEntry, parse, read_reply
 from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
 from mini_lima.files import read_bytes, typed, write_text
-from mini_lima.tables import name_unused
+from mini_lima.files.tables import name_unused
 
 FIELDS = (
     *("id", "custom_id", "method", "url", "body", "sample", "response", "error", "sha256"),

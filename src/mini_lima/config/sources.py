@@ -261,7 +261,7 @@ def _write_rows(
     """
     import datasets
 
-    from mini_lima.tables import plain
+    from mini_lima.files.tables import plain
 
     configs = datasets.get_dataset_config_names(where, revision=commit)
     config = _chosen("configuration", config, configs, "default")

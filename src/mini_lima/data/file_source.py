@@ -24,7 +24,7 @@ from mini_lima.data.layouts import (
 )
 from mini_lima.data.steps import Forecast, forecast_by
 from mini_lima.errors import UserError, listed
-from mini_lima.tables import (
+from mini_lima.files.tables import (
     HALF_A_CHARACTER,
     Malformed,
     Row,

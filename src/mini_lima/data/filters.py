@@ -24,7 +24,7 @@ from mini_lima.data.examples import Reject
 from mini_lima.data.parsing import Fault, Found, instances, pairs
 from mini_lima.data.rouge import ALIKE, alike, rouge_l
 from mini_lima.data.seeds import NEW_TASK, Instance, Task
-from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, language, languages
+from mini_lima.text.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 
 MEANING = {
     "wrong_number": "more instances than were asked for",

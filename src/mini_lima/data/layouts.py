@@ -20,7 +20,7 @@ from annotated_types import Len
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from mini_lima.files import Text, adapter_of, problems
-from mini_lima.tables import HALF_A_CHARACTER, Malformed, empty
+from mini_lima.files.tables import HALF_A_CHARACTER, Malformed, empty
 
 Layout = Literal["alpaca", "prompt_completion", "messages", "sharegpt"]
 NEEDS: Mapping[Layout, str] = {

@@ -24,9 +24,9 @@ from annotated_types import Ge, Interval
 from mini_lima.data.examples import Example, Reject, StepReport, read_examples
 from mini_lima.data.rouge import rouge_l_of_all, words
 from mini_lima.errors import UserError
+from mini_lima.files.tables import read_json_rows
 from mini_lima.models.rendering import question
 from mini_lima.results.contamination import Contamination, Hit, write_contamination
-from mini_lima.tables import read_json_rows
 
 LEAST_IN_A_ROW = 8
 """Words that a short instruction needs for being found as a whole."""

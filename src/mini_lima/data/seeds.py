@@ -19,7 +19,7 @@ from typing_extensions import TypedDict  # pydantic asks for it below Python 3.1
 
 from mini_lima.errors import UserError
 from mini_lima.files import Text, adapter_of, problems, refuse
-from mini_lima.tables import (
+from mini_lima.files.tables import (
     HALF_A_CHARACTER,
     Malformed,
     Row,

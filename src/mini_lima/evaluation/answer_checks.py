@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.metrics import AnsweredInstruction
-from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, languages
+from mini_lima.text.language import NAMES_A_LANGUAGE, is_foreign, languages
 
 ROLE = r"(?:assistant|user|system|human|ai|bot)"
 STARTS_WITH_ROLE = re.compile(rf"\s*(?:<\|im_start\|>|<\|)?\s*{ROLE}(?:\s*:|\s*\n|\|>|\s*$)", re.I)

@@ -21,8 +21,8 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation.answer_checks import keeps_language, repeats_itself
 from mini_lima.evaluation.instruction_checks import IDS, KEYWORDS, read_checks
 from mini_lima.evaluation.pairs import READ, EvaluationRow
+from mini_lima.files.tables import name_unused
 from mini_lima.store import targets
-from mini_lima.tables import name_unused
 
 UNIT = re.compile(r"[A-Za-z][A-Za-z0-9 /²-]{0,23}")
 BETTER = ("higher", "lower", None)

@@ -21,8 +21,8 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import is_not_blank, typed, validated, write_json
+from mini_lima.files.tables import HALF_A_CHARACTER, Malformed, Row, empty, read_json_rows
 from mini_lima.models.rendering import question
-from mini_lima.tables import HALF_A_CHARACTER, Malformed, Row, empty, read_json_rows
 
 ANNOTATIONS = "annotations.json"
 INSTRUCTION = ("instruction", "prompt")

@@ -209,15 +209,3 @@ def test_what_was_trained_on_is_taken_from_all_cells_alike():
     clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
     assert clean.pop("naive − baseline") is None
     assert {(each.difference, each.n) for each in clean.values()} == {(0, 3)}
-
-
-def test_failures_can_undo_a_verdict_and_what_has_none_is_not_compared():
-    cells = {
-        ("m", "baseline"): rows([1] * 30 + [None] * 70),
-        ("m", "naive"): rows([2] * 30 + [1] * 70),
-    }
-    (only,) = contrasts(cells, **few)
-    assert (only.verdict, only.lowest) == ("better", -40)
-    assert "failed could undo it" in only.words
-    assert contrasts(cells | {("m", "baseline"): rows([None] * 3)}, **few) == []
-    assert contrasts({("m", "naive"): cells["m", "naive"]}, **few) == []

@@ -63,23 +63,3 @@ def test_outputs_go_back_to_the_length_they_had_and_what_is_left_empty_is_counte
     assert kept == {"a": "It pours,", "c": rows[2].output, "d": rows[3].output}
     assert [(each.asked_for, each.text) for each in report.rejects] == [("b", rows[1].output)]
     assert report.figures == {"truncated": 1, "unchanged": 2, "empty": 1, "never_changed": 1}
-
-
-def test_a_sentence_ends_where_a_reader_says_so_and_words_stay_whole():
-    for text, most, end, left in (
-        ("It rains. It pours and pours.", 20, "sentence", "It rains."),
-        (
-            "Dr. Who said 3.5 is e.g. enough. Then more.",
-            40,
-            "sentence",
-            "Dr. Who said 3.5 is e.g. enough.",
-        ),
-        ("Sure:\n1. Buy bread.\n2. Buy milk and eggs.", 30, "sentence", "Sure:\n1. Buy bread."),
-        ("他说：「好。」然后走了，没有回来。", 10, "sentence", "他说：「好。」"),
-        ("One long sentence without an end in sight", 20, "sentence", ""),
-        ("One long sentence without", 14, "word", "One long"),
-        ("Positive, and warmly so!", 7, "word", ""),
-        ("把句子翻译成英文", 5, "word", "把句子翻译"),
-    ):
-        assert cut(text, most, end) == left
-    assert truncated("one two  three four", words=3) == "one two  three"

@@ -103,14 +103,3 @@ def test_a_data_set_has_the_lengths_of_another_or_is_refused():
     assert all(abs(n - wanted) < 10 for n, wanted in zip(lengths, range(10, 110), strict=True))
     with pytest.raises(UserError, match="200 to 299"):
         match(data, other=examples(range(200, 300)), **how)
-
-
-def test_a_field_of_the_file_chooses_and_another_seed_is_another_choice():
-    rows = [replace(each, fields={"score": score})
-            for each, score in zip(examples([3] * 3), ("-1.5", 10, 9), strict=True)]  # fmt: skip
-    for order, best in (("highest", "task1"), ("lowest", "task0")):
-        assert ids(chosen(rows, n=1, by="field", field="score", order=order)) == [best]
-    for wrong in ({}, {"score": "good"}, {"score": float("nan")}):
-        with pytest.raises(UserError, match="example task2"):
-            chosen([*rows[:2], replace(rows[2], fields=wrong)], n=1, by="field", field="score")
-    assert chosen(examples([5] * 40), n=20, seed=1) != chosen(examples([5] * 40), n=20, seed=2)

@@ -232,9 +232,3 @@ def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     file.write_text("1")
     os.utime(file, (1e9, 1e9))  # an older date put back does not hide the change
     assert content_hash(file) != first
-
-
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="not a regular file"):
-        content_hash(tmp_path)

@@ -32,14 +32,25 @@ MOST_NESTED = 100
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a regular file; of a pipe or a device, which may never end, none.
+    """Return the text of a file; raises as `read_bytes`, and UnicodeDecodeError."""
+    return read_bytes(path).decode(encoding)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what is in a regular file; a pipe or a device may never end.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
-        UnicodeDecodeError: it is in another encoding.
+        OSError: it cannot be read, is no regular file, or larger than any that we or AlpacaEval
+            write.
     """
     with open_regular(path) as file:
-        return file.read().decode(encoding)
+        _check_size(path, os.fstat(file.fileno()).st_size)
+        return file.read()
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"is larger than {MOST_BYTES / 1e9:g} GB", str(path))
 
 
 @contextlib.contextmanager
@@ -51,6 +62,8 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
+MOST_BYTES = 2_000_000_000
+"""Of a file that is read whole, and of what a packed one unpacks to."""
 NOT_TEXT = {
     b"version https://git-lfs.github.com/": "a pointer of Git LFS to the file: run git lfs pull",
     b"\x1f\x8b": "packed with gzip: unpack it",
@@ -142,6 +155,7 @@ def check_is_text(path: Path) -> None:
     """
     try:
         with open_regular(path) as file:
+            _check_size(path, os.fstat(file.fileno()).st_size)
             head = file.read(1024)
     except OSError as error:
         raise UserError(f"{path}: it cannot be read: {error.strerror}") from None
@@ -257,15 +271,7 @@ def parse(text: str) -> Any:
         document = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    level = [document]
-    for _ in range(MOST_NESTED):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    if level:
+    if not is_nested_within(document, MOST_NESTED):
         raise ValueError("nested too deeply")
     if "\\ud" in text.lower():
         try:
@@ -273,6 +279,19 @@ def parse(text: str) -> Any:
         except UnicodeEncodeError:
             raise ValueError("holds half a surrogate pair") from None
     return document
+
+
+def is_nested_within(document: Any, most: int) -> bool:
+    """Whether JSON types are nested in at most so many levels."""
+    level = [document]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return not level
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     ]
     if config.until is not Until.data:
         found += [
-            partial(sources.model, config.model.source, config.model.revision),
+            partial(resolve.check_model_files, config),
             partial(resolve.optimizer_and_scheduler, config),
         ]
     if config.until not in (Until.data, Until.sft) or last.wants("evaluation_set"):

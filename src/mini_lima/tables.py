@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError, listed
-from mini_lima.files import check_is_text, read_given_text
+from mini_lima.files import (
+    MOST_BYTES,
+    MOST_NESTED,
+    check_is_text,
+    is_nested_within,
+    read_given_text,
+)
 
 log = logging.getLogger(__name__)
 
 HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 """What an escape such as ``\\ud83d`` that stands alone becomes; no file in UTF-8 can hold it."""
-PARQUET_BATCH = 1_000
+PARQUET_BATCH = 100
 """Rows of a Parquet file that are read at a time."""
-MOST_NESTED = 100
-"""Levels of a row's JSON: what was read is also walked through, and written again."""
 
 
 @dataclass(frozen=True)
@@ -132,25 +136,13 @@ def _rows_of_lines(lines: Iterable[str]) -> Iterator[Row]:
 def _parsed(text: str) -> Any:
     try:
         document = json.loads(text)
-        if not _is_nested_within(document, MOST_NESTED):
+        if not is_nested_within(document, MOST_NESTED):
             raise RecursionError
     except RecursionError:
         return Malformed("nested too deeply", f"nested deeper than {MOST_NESTED} levels", text)
     except ValueError as error:
         return Malformed("not JSON", f"not JSON: {error}", text)
     return document
-
-
-def _is_nested_within(document: Any, most: int) -> bool:
-    level = [document]
-    for _ in range(most):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return not level
 
 
 def _csv(file: Path, delimiter: str = ",") -> Iterator[Row]:
@@ -183,16 +175,24 @@ def _parquet(file: Path) -> Iterator[Row]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    number = 0
+    number = size = 0
     try:
         with ParquetFile(file) as opened:
             for batch in opened.iter_batches(PARQUET_BATCH):
+                size += sum(_unpacked(column).nbytes for column in batch.columns)
+                if size > MOST_BYTES:  # a few hundred bytes can be that
+                    raise UserError(f"{file}: unpacks to more than {MOST_BYTES / 1e9:g} GB")
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(number, value)
     except ArrowException as error:
         told = str(error).partition("\n")[0]
         raise UserError(f"{file}: it is not a whole Parquet file: {told}") from None
+
+
+def _unpacked(column: Any) -> Any:
+    """Return a column of Arrow's with every text in it as often as it stands there."""
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -8,8 +8,8 @@ Markdown through `as_markdown`, `as_code` or `as_block`; records, and what is se
 A secret is the value of a variable of the environment whose name ends as those of keys do
 (``…KEY``, ``…TOKEN``, ``…SECRET``, ``…PASSWORD``) or stands in ``MINI_LIMA_HIDE``; a password in
 ``.netrc``, or in the address of a proxy; and the token that ``hf auth login`` has kept. What has
-fewer than six characters is none, nor are numbers and plain words (``localhost``, ``not-needed``):
-hidden, they would spoil every text.
+fewer than six characters is none, nor are numbers, short words and what people write where no key
+is needed (``not-needed``): hidden, they would spoil every text.
 """
 
 import contextlib
@@ -35,11 +35,15 @@ HIDE = "MINI_LIMA_HIDE"
 NAMES_A_SECRET = re.compile(
     r"(^|.*_|.*api)(key|token|secret|passw(or)?d|passphrase|credential)s?(_?\d+)?", re.IGNORECASE
 )
-SHORTEST = 6
-"""Characters of a secret."""
-WORDS = re.compile(r"(?!(?:sk|hf|pk)[-_])(?:[a-z]+(?:[-_ .][a-z]+)*|[A-Z]+|[A-Z][a-z]+|[\d.,]+)")
+SHORTEST, SHORTEST_WORD = 6, 8
+"""Characters of a secret, and of one that consists of letters alone."""
+PLACEHOLDERS = (
+    *("anything", "changeme", "dummy-key", "fake-key", "lm-studio", "localhost", "no-key"),
+    *("no-key-required", "no-key-needed", "not-needed", "not-required", "not-used", "placeholder"),
+)
+"""What people write where a server wants a key and asks for none."""
+WORDS = re.compile(r"[A-Za-z][a-z]*(?:[-_ .][a-z]+)*|[A-Z]+|[\d.,]+")
 LONGEST_WORDS = 15
-"""What has more characters is a passphrase."""
 BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]+@")
 PARAMETER = re.compile(r"[?&;#]([^\s=&;?#/]+)=")
@@ -51,7 +55,6 @@ OBEYED = re.compile(
     "\ud800-\udfff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"  # halves of characters, tags
 )
 GREEN = ("\x1b[32m", "\x1b[0m")
-"""The one thing that `say` leaves in a text: a colour, and its end."""
 MARKUP = re.compile(
     r"[\\`*|~]|\[(?![\s\d+−–])|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|:(?=//)|@"
     r"|(?<=www)\.",
@@ -95,10 +98,17 @@ def has_credentials(address: str) -> bool:
 
 
 def is_secret(value: str) -> bool:
-    """Whether ``value`` can be told from ordinary words and places."""
-    if len(value) < SHORTEST or (len(value) <= LONGEST_WORDS and WORDS.fullmatch(value)):
+    """Whether ``value``, which a key variable holds, can be told from ordinary texts and places."""
+    if len(value) < (SHORTEST_WORD if value.isalpha() else SHORTEST):
+        return False
+    if value.lower() in PLACEHOLDERS or (value.isdigit() and is_ordinary(value)):
         return False
     return not (value.startswith("/") and os.path.exists(value))
+
+
+def is_ordinary(value: str) -> bool:
+    """Whether ``value`` is a number or a word or two, such as a part of an address often is."""
+    return len(value) <= LONGEST_WORDS and WORDS.fullmatch(value) is not None
 
 
 def _logins(address: str) -> Iterator[str]:
@@ -207,10 +217,17 @@ def fit_to_print(text: str) -> str:
     return visible(LOGIN.sub(f"{HIDDEN}@", str(redacted(text))))
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print ``text``, on standard error if it is an ``error``."""
-    parts = re.split(f"({'|'.join(map(re.escape, GREEN))})", text)
-    shown = "".join(part if part in GREEN else fit_to_print(part) for part in parts)
+def say(text: str, *, error: bool = False, green: tuple[str, str] | None = None) -> None:
+    """Print ``text``, on standard error if it is an ``error``.
+
+    Args:
+        text: Anything.
+        error: Its further lines are indented.
+        green: Marks in it, before and after what is shown in green instead.
+    """
+    shown = fit_to_print(text)
+    for mark, colour in zip(green or (), GREEN, strict=False):
+        shown = shown.replace(mark, colour)
     if error:
         print(shown.replace("\n", "\n  "), file=sys.stderr)
     else:

@@ -49,6 +49,23 @@ def test_a_planted_fault_is_found(tmp_path, fault):
     assert found == 2
 
 
+@pytest.mark.parametrize(("every", "is_mixed"), [(24, False), (3, True)])
+def test_a_few_verdicts_that_were_asked_for_again_are_no_mixture_of_passes(
+    tmp_path, every, is_mixed
+):
+    """Batches of 50; what failed at first is asked again later, here every 24th, or every third."""
+    folder = Made(n=200).into(tmp_path / "run")
+
+    def ask_again(rows):
+        for k, row in enumerate(rows):
+            row["preference_time_per_example"] = (
+                0.7712345 if k % every == 0 else 1 / (7.3 + k // 50)
+            )
+
+    edit(folder, "annotations.json", ask_again)
+    assert ("several passes" in said(report(folder))) is is_mixed
+
+
 def test_accidents_do_not_turn_a_folder_and_a_null_model_is_found(tmp_path):
     folder = Made(n=100).into(tmp_path / "run")
     usual = report(folder)

@@ -130,7 +130,7 @@ def test_a_batch_that_was_never_made_is_made_once(server, batches, cache, start)
     run_until_killed(batches, start, "POST /batches", before=True)
     assert batches.batches == []
     # As long as a call may take, the one that was killed may still be on its way.
-    replies = ask(server, cache, changes={"timeout": 0.3})
+    replies = ask(server, cache, changes={"timeout": 0.3, "max_retries": 50})
     assert [reply.text for reply in replies] == TEXTS
     assert batches.asked == TEXTS
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from dataclasses import replace
@@ -33,7 +31,7 @@ def test_replies_come_in_the_order_of_the_requests_whatever_answers_first(cache)
 
     def reply(call):
         if call.last_message == "a":
-            second_is_answered.wait(60)
+            second_is_answered.wait()
         else:
             second_is_answered.set()
         return completion(call.last_message.upper(), model="m-2", finish_reason="length")
@@ -57,24 +55,6 @@ def test_the_body_on_the_wire_is_the_one_that_the_key_is_made_of(cache, monkeypa
     assert call.body == request.body
     assert call.path == "/v1/chat/completions"
     assert call.headers["authorization"] == f"Bearer {SECRET}"
-
-
-def test_text_comes_back_as_it_was_sent(cache):
-    texts = [
-        "Grüße, 世界 🌍",
-        "{name} {0} %s {{",
-        "a\nb\r\nc\td",
-        "\u2028 \x00 \\n",
-        "",
-        '"\\u00e9"',
-    ]
-    with FakeOpenAI(lambda call: call.last_message) as server:
-        for _ in ("fresh", "kept"):
-            replies = complete(
-                questions(*texts), endpoint=endpoint_of(server), cache=cache, label="x"
-            )
-            assert [reply.text for reply in replies] == texts
-    assert len(server.calls) == len(texts)
 
 
 def test_what_is_cached_is_not_asked_again_and_takes_no_key(cache, secret, monkeypatch):
@@ -103,7 +83,7 @@ def test_duplicates_are_asked_once_and_samples_each(cache):
 
 
 def test_as_many_calls_are_in_flight_as_allowed_over_one_pool(cache):
-    together = threading.Barrier(4, timeout=60)
+    together = threading.Barrier(4)
 
     def reply(call):
         together.wait()
@@ -143,7 +123,7 @@ def test_a_killed_process_loses_nothing_that_was_answered(cache):
 
     def reply(call):
         if call.number == 3:
-            started.wait(60)
+            started.wait()
             os.kill(child.pid, signal.SIGKILL)
             return None
         return call.last_message
@@ -218,25 +198,3 @@ def test_an_endpoint_without_a_key_is_not_sent_the_one_of_another(cache, monkeyp
     with FakeOpenAI() as server:
         complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
     assert SECRET not in json.dumps(dict(server.calls[0].headers))
-
-
-def test_an_endpoint_that_cannot_work_is_refused():
-    for changes in (
-        {"base_url": "127.0.0.1:8000"},
-        {"base_url": "file:///v1"},
-        {"concurrency": 0},
-        {"timeout": 0},
-        {"max_retries": -1},
-        {"tokens_per_minute": float("nan")},
-    ):
-        with pytest.raises(UserError, match="endpoint 'fake'"):
-            Endpoint("fake", **changes)
-
-
-def test_importing_the_package_loads_no_client():
-    code = (
-        "import sys, mini_lima.chat; "
-        "print({'asyncio', 'openai', 'httpx2', 'pydantic', 'rich'} & set(sys.modules))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout == "set()\n"

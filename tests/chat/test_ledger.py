@@ -1,8 +1,8 @@
 """The ledger says what happened, adds up, and survives its file."""
 
-from dataclasses import replace
-
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mini_lima.chat import (
     Ledger,
@@ -11,13 +11,17 @@ from mini_lima.chat import (
     warnings,
     write_ledger,
 )
-from mini_lima.chat.ledger import Cost
-from mini_lima.files import read_json
+from mini_lima.chat.ledger import Cost, merged, read_ledger
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.server import FakeOpenAI, completion, refusal
 
 PRICES = Prices(input=100, output=1000)
 USUAL = 7 * 100e-6 + 5 * 1000e-6
+
+counts = st.integers(0, 1000)
+dollars = st.integers(0, 2**20).map(lambda number: number / 1024)  # add up without rounding
+names = st.sampled_from(["a", "b", "c"])
+costs = st.builds(Cost, counts, counts, counts, counts, dollars, counts)
 
 
 def test_what_is_spent_and_what_the_replies_are_worth_are_two_things(cache):
@@ -70,13 +74,14 @@ def test_several_models_behind_one_name_are_a_warning(cache):
         assert all(f"{names[1] or '(not said)'} (2)" in each for each in told)
 
 
-def test_the_file_can_be_read_by_people_and_the_warnings_are_said(tmp_path, caplog):
-    ledger = Ledger(value=replace(Cost(), replies=3), usage_zero=2)
-    for seconds in (1.0, 2.0, 10.0):
-        ledger.latency.add(seconds)
-    write_ledger(tmp_path / "ledger.json", ledger)
-    written = read_json(tmp_path / "ledger.json")
-    assert written["latency"]["p50"] == pytest.approx(2, rel=0.03)
-    assert written["latency"]["p95"] == pytest.approx(10, rel=0.03)
-    assert written["warnings"] == warnings(ledger)
-    assert [record.getMessage() for record in caplog.records] == warnings(ledger)
+@settings(max_examples=25, deadline=None)
+@given(*[st.builds(Ledger, retries=st.dictionaries(names, counts), spent=costs)] * 3)
+def test_ledgers_add_up_in_any_order_and_grouping_and_survive_their_file(
+    tmp_path_factory, one, two, three
+):
+    total = merged([merged([one, two]), three])
+    assert total == merged([one, merged([three, two])])
+    assert total.spent.usd == one.spent.usd + two.spent.usd + three.spent.usd
+    path = tmp_path_factory.getbasetemp() / "ledger.json"
+    write_ledger(path, total)
+    assert read_ledger(path) == total

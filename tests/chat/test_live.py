@@ -16,7 +16,7 @@ from mini_lima.chat import (
 )
 from mini_lima.errors import UserError
 from tests.chat.asked import MODEL, endpoint_of, questions
-from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal, storm
+from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
 
 FILTERED = refusal(400, "content_filter", "flagged")
 
@@ -44,14 +44,6 @@ def test_replies_after_a_storm_of_everything_are_those_of_a_calm_day(tmp_path, c
     assert ledger.failed == {}
     told = [record for record in caplog.records if "trying again" in record.getMessage()]
     assert len(told) <= len(kinds), "each kind is said once"
-
-
-def test_each_kind_of_fault_is_sat_out(cache):
-    for text, fault in FAULTS.items():
-        with FakeOpenAI(lambda call, bad=fault: bad if call.number < 2 else "at last") as server:
-            (reply,) = ask(server, cache, [text], changes={"max_retries": 2})
-        assert reply.text == "at last"
-        assert len(server.calls) == 3
 
 
 NESTED = b'{"choices": [{"message": {"content": "x"}}], "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}"
@@ -141,7 +133,7 @@ def test_an_answer_that_comes_in_drops_counts_as_late_and_is_asked_again(cache):
         return completion("slow", drop_by_drop=0.05) if call.number == 0 else "quick"
 
     with FakeOpenAI(reply) as server:
-        changes = {"timeout": 0.5, "max_retries": 5}
+        changes = {"timeout": 0.5, "max_retries": 50}
         (found,) = ask(server, cache, "a", changes=changes, ledger=ledger)
     assert found.text == "quick"
     assert ledger.retries.keys() == {"timeout"}
@@ -150,7 +142,7 @@ def test_an_answer_that_comes_in_drops_counts_as_late_and_is_asked_again(cache):
 
 def test_a_server_that_never_answers_is_given_up_after_the_total_time(cache):
     over = threading.Event()
-    with FakeOpenAI(lambda call: over.wait(60) and None) as server:
+    with FakeOpenAI(lambda call: over.wait() and None) as server:
         changes = {"timeout": 0.1, "total_timeout": 0.3, "max_retries": 1000}
         with pytest.raises(ConnectionError, match=r"no answer within 0\.1 s"):
             ask(server, cache, "a", changes=changes)
@@ -205,14 +197,6 @@ def test_a_request_that_fails_on_its_own_gets_a_reply_that_says_why(cache):
             assert ask(server, cache, text)[0].text == "now it can be had"
 
 
-def test_any_number_of_refused_contents_in_a_row_is_no_endpoint_that_is_down(cache):
-    texts = [str(number) for number in range(20)]
-    with FakeOpenAI(lambda call: FILTERED) as server:
-        replies = ask(server, cache, texts, changes={"concurrency": 1, "most_failed": 1})
-    assert {reply.error for reply in replies} == {"content_filter"}
-    assert len(server.calls) == 20
-
-
 @pytest.mark.parametrize(
     "bad", [refusal(400, None, "too large: 20480."), refusal(503, "overloaded"), None]
 )
@@ -243,7 +227,7 @@ def test_calls_in_flight_when_the_run_ends_are_kept_because_they_are_paid_for(ca
         if call.last_message == "b":
             refused.set()
             return refusal(429, "insufficient_quota")
-        refused.wait(60)
+        refused.wait()
         return completion("dear", drop_by_drop=0.001)
 
     with FakeOpenAI(reply) as server:
@@ -291,13 +275,6 @@ def test_a_model_is_asked_once_per_parameter_that_it_refuses_and_then_as_it_like
     ask(server, cache, texts[:1], ledger=later)
     assert later.adapted == {"gpt-x": changes}, "known when the answers come from the cache, too"
     assert "temperature" in "\n".join(warnings(later))
-
-
-def test_calls_in_flight_together_are_refused_together_and_then_no_more(cache):
-    texts = [str(number) for number in range(40)]
-    with FakeOpenAI(as_gpt_5) as server:
-        ask(server, cache, texts)
-    assert len(server.calls) <= len(texts) + 2 * 4
 
 
 def test_a_length_limit_is_never_dropped(cache):

@@ -76,8 +76,12 @@ def line(**changes):
     return json.dumps(row | {"error": None} | changes)
 
 
-def test_a_bad_line_is_named_by_file_line_and_field(tmp_path):
+def test_a_bad_line_is_named_by_file_line_and_field(tmp_path, caplog):
+    caplog.set_level("INFO")
     path = tmp_path / "c.jsonl"
+    path.write_text(line(smaple=1))
+    assert len(read_cassette(path)) == 1
+    assert "smaple (1)" in caplog.messages[-1]
     for bad, complaint in (
         ("{", "not JSON"),
         ("[]", "no custom_id and body"),

@@ -16,7 +16,7 @@ from mini_lima.chat import (
 from mini_lima.chat.endpoint import ChatMode
 from mini_lima.chat.thinking import separate
 from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import Answer, FakeOpenAI
+from tests.chat.server import Answer, FakeOpenAI, completion
 
 TAGS = [
     ("<think>", "</think>"),
@@ -148,6 +148,26 @@ def test_a_reply_that_only_thinks_fails_once_and_is_asked_again_by_the_next_run(
         replies = complete(questions(*texts), **options)
     assert [reply.text for reply in replies] == ["now"] * 5 + ["ok"] * 5
     assert sorted(server.asked[10:]) == sorted(ONLY_THOUGHT)
+
+
+def test_a_cut_reply_of_a_model_whose_prompt_opens_the_thought_is_a_thought(cache):
+    said = {
+        "a": completion("Hm.\n</think>\n\nok"),
+        "b": completion("Output (b)\nis better, but", finish_reason="length"),
+        "c": completion("Hm.\n</think>\n\nok, and", finish_reason="length"),
+    }
+    with FakeOpenAI(lambda call: said[call.last_message]) as server:
+        for _ in range(2):
+            options = {"endpoint": endpoint_of(server, most_failed=0.5), "cache": cache}
+            replies = complete(questions(*said), label="x", **options)
+            assert [reply.error or reply.text for reply in replies] == [
+                *("ok", "only_thought", "ok, and")
+            ]
+    assert sorted(server.asked) == ["a", "b", "b", "c"]
+    with FakeOpenAI(lambda call: said["b"]) as server:
+        options = {"endpoint": endpoint_of(server), "cache": cache.with_name("other")}
+        (plain,) = complete(questions("b"), label="x", **options)
+    assert plain.error is None
 
 
 def test_recorded_and_kept_thoughts_are_read_in_the_same_way(cache, tmp_path):

@@ -127,6 +127,19 @@ def test_whatever_stands_for_a_number_is_taken_or_refused_in_a_line(composed, ke
         ),
         (["teacher.prices.output=1"], ["teacher.prices", "both"]),
         (["+teacher.extra_body.stream=true"], ["teacher.extra_body.stream"]),
+        (
+            ["teacher.extra_body={headers: {x-api-key: a}, user: {a: Bearer 12345678}}"],
+            ["teacher.extra_body.headers.x-api-key", "teacher.extra_body.user.a"],
+        ),
+        (["teacher.extra_body={max_tokens: 3}"], ["teacher.extra_body.max_tokens"]),
+        (["model.template_kwargs={messages: []}"], ["model.template_kwargs.messages"]),
+        (
+            [
+                *("model.template_kwargs={enable_thinking: false}", "evaluation/engine=openai"),
+                "evaluation.engine.dialect=openai",
+            ],
+            ["evaluation.engine.dialect=vllm"],
+        ),
         (["data.steps.lengthen.prompt=null"], ["data.steps.lengthen.prompt"]),
         (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),

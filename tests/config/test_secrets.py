@@ -3,12 +3,15 @@
 import json
 import os
 
+import hydra
 import pytest
 
 from mini_lima import text
 from mini_lima.config import entry
+from mini_lima.config.mistakes import Refused
 from mini_lima.errors import UserError
-from tests.composing import compose, configured
+from mini_lima.experiment.callback import AroundAllCells
+from tests.composing import CONF, compose, configured
 
 SECRET = "hunter2-Z9k4"
 LOCAL = ("teacher=local", "teacher.model=m")
@@ -21,6 +24,7 @@ def environment(monkeypatch):
     monkeypatch.setenv("GATEWAY", SECRET)
     monkeypatch.setenv("NODE", "gpu-node-17")
     monkeypatch.setenv("WHO", "alice")
+    monkeypatch.setenv("STAGE", "production")
     monkeypatch.setenv("WHO_PAYS", "sk-pays-0123")
 
 
@@ -71,7 +75,7 @@ def test_names_of_variables_and_addresses_as_people_have_them_are_taken(monkeypa
 def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     composed = compose(
         *LOCAL,
-        "teacher.base_url='http://${oc.env:NODE}:80/${oc.env:GATEWAY}/v1'",
+        "teacher.base_url='http://${oc.env:NODE}:80/${oc.env:STAGE}/${oc.env:GATEWAY}/v1'",
         "teacher.endpoint='${teacher.base_url}'",
         "teacher.concurrency='${oc.env:NUMBER,3}'",
         "annotator=local",
@@ -81,9 +85,12 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
         "tracking.group='${oc.env:WHO}'",
     )
     config = entry.to_config(composed)
-    assert config.teacher.base_url == f"http://gpu-node-17:80/{SECRET}/v1"
+    assert config.teacher.base_url == f"http://gpu-node-17:80/production/{SECRET}/v1"
     recorded = entry.resolved(composed)
-    assert recorded["teacher"]["base_url"] == "http://${oc.env:NODE}:80/${oc.env:GATEWAY}/v1"
+    assert (
+        recorded["teacher"]["base_url"]
+        == "http://${oc.env:NODE}:80/${oc.env:STAGE}/${oc.env:GATEWAY}/v1"
+    )
     assert recorded["teacher"]["endpoint"] == "${teacher.base_url}"
     assert recorded["teacher"]["concurrency"] == 3
     assert recorded["annotator"]["chat"]["model"] == "${oc.env:WHO}"
@@ -92,4 +99,23 @@ def test_what_comes_from_the_environment_is_recorded_as_it_was_written():
     assert configured("+teacher.extra_body.skip_special_tokens=true").teacher.extra_body
     hidden = os.environ[text.HIDE].split(",")
     assert {"GATEWAY", "WHO_PAYS"} <= {*hidden}
-    assert not {"WHO", "NODE"} & {*hidden}, "names and hosts are no secrets"
+    assert not {"WHO", "NODE", "STAGE"} & {*hidden}, "names, hosts and words are no secrets"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "hydra.run.dir='out/${oc.env:SOME_API_KEY}'",
+        "hydra.run.dir=out/sk-typed-0123",
+        "hydra.job.name=sk-typed-0123",
+        "+hydra.job.env_set.OPENAI_API_KEY=sk-other-0123",
+        "teacher.model=sk-typed-0123",
+    ],
+)
+def test_hydra_s_own_records_are_never_made_with_a_secret_in_them(override):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("config", [override], return_hydra_config=True)
+        with pytest.raises(Refused) as refused:
+            AroundAllCells().on_run_start(composed)
+    assert isinstance(refused.value.cause, UserError)
+    assert "sk-" not in str(refused.value)

@@ -178,23 +178,6 @@ def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_withou
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(
-    ("source", "told"),
-    [
-        ("hub:me/rows:dev", "no split dev): there are train, test"),
-        ("hub:me/rows:other/train", "no configuration other): there are default"),
-        ("hub:me/none", "no such"),
-        ("hub:me/rows@v1/", "hub:<owner>/<data set>"),
-        ("https://127.0.0.1:9/a.jsonl", "#sha256=<hex>"),
-    ],
-)
-def test_a_data_set_that_cannot_be_had_says_why_in_one_line(hub, datasets, tmp_path, source, told):
-    hub.refusal = (404, "RepoNotFound") if source == "hub:me/none" else None
-    said = refused(sources.data_file, source, tmp_path)
-    assert source in said
-    assert told in said
-
-
 def from_the_web(hub, folder, *, path="/seeds.jsonl", sha256=SHA256):
     forget()
     return sources.checked_file(hub.url + path, sha256, folder)
@@ -212,6 +195,27 @@ def test_a_file_on_the_web_is_fetched_once_for_all_processes_unless_it_is_damage
     path.write_text("{}")
     assert from_the_web(hub, folder).read_bytes() == FILE
     assert len(hub.asked) == 2
+
+
+def test_rows_of_a_data_set_on_the_hub_that_are_damaged_are_read_again(tmp_path, monkeypatch):
+    made = []
+
+    def write_rows(where, commit, config, split, target):
+        target.write_text("{}\n")
+        made.append(target)
+
+    monkeypatch.setattr(sources, "_commit", lambda *_: "c0ffee")
+    monkeypatch.setattr(sources, "_reach", lambda *_: None)
+    monkeypatch.setattr(sources, "_write_rows", write_rows)
+    for damaged in ("", "", "{}"):
+        forget()
+        file = sources.data_file("hub:me/rows", tmp_path)
+        assert file.read_text() == "{}\n"
+        if damaged:
+            file.write_text(damaged)
+    forget()
+    assert sources.data_file("hub:me/rows", tmp_path).read_text() == "{}\n"
+    assert made == [file, file]
 
 
 def test_what_is_another_file_or_cannot_be_had_is_said_and_not_kept(hub, tmp_path):

@@ -75,17 +75,6 @@ def test_every_fault_is_told_with_its_line_and_field(seeds: Path) -> None:
         assert fault.startswith(f"{seeds}: line {number}: {part}")
 
 
-def test_ids_are_the_seeds_own_and_names_may_occur_twice(seeds: Path) -> None:
-    rows = [row | {"name": "same"} for row in seed_rows(2)]
-    seeds.write_text(jsonl(*rows), encoding="utf-8")
-    assert [task.name for task in read_seeds(seeds)] == ["same", "same"]
-    seeds.write_text(jsonl(rows[0], rows[0], rows[1] | {"id": "new_task_0"}), encoding="utf-8")
-    _, twice, new = told(seeds)
-    assert twice.startswith(f"{seeds}: line 2: id: ")
-    assert twice.endswith(f"{seeds}: line 1")
-    assert new.startswith(f"{seeds}: line 3: id: ")
-
-
 SAID = [("Translate the text.", "Der Hafen.", "The harbour."), ("¿…?", "", "Yes.")]
 
 

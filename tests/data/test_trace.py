@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from mini_lima.data.examples import Earlier
 from mini_lima.data.trace import newest_data_set, trace
 from mini_lima.errors import UserError
 from tests.data.conftest import DataSet, Study
@@ -25,26 +24,6 @@ def after(study: Study, before: DataSet) -> DataSet:
 
 def in_order(told: str, *parts: str) -> bool:
     return re.search(".*".join(map(re.escape, parts)), told, re.DOTALL) is not None
-
-
-def test_every_example_carries_the_whole_of_its_lineage(before: DataSet, after: DataSet) -> None:
-    exchanges = after.exchanges()
-    naive = {each.id: each for each in before.examples}
-    for each in after.examples:
-        was = naive[each.id]
-        (earlier,) = each.earlier
-        assert earlier == Earlier(was.output, was.source, was.request)
-        if each.task_request:
-            prompt, reply = exchanges[each.task_request]
-            assert prompt.startswith(PROMPT_1)
-            assert each.instruction in reply.text
-            assert earlier.request
-            assert each.shown in {"seed_task_0", "seed_task_1", "seed_task_2"}
-            shown = f'"name": "{each.shown.removeprefix("seed_")}"'
-            assert shown in exchanges[earlier.request][0].split("\n")[1]
-        else:
-            assert each.task.startswith("seed_task")
-            assert each.shown is None
 
 
 def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(

@@ -86,18 +86,6 @@ def test_by_hand():
     assert (found.lowest, found.highest) == (100 * 1.5 / 5, 100 * 2.5 / 5)
 
 
-def test_each_measure_has_a_family_that_says_how_large_it_is():
-    both = {("m", "baseline"): rows([1, 2, 1]), ("m", "naive"): rows([2, 2, 1])}
-    only = {**both, ("m", "improved"): rows([2, 1, 1])}
-    measures = [of_verdicts("one", both), of_verdicts("other", only, instead={})]
-    told = found(measures, only, **few)
-    assert [(c.measure, c.family) for c in told.contrasts] == [("one", 1), *[("other", 3)] * 3]
-    assert {(each.measure, each.name) for each in told.left_out} == {
-        ("one", "m: improved − baseline"),
-        ("one", "m: improved − naive"),
-    }
-
-
 def test_a_contrast_is_left_out_for_what_its_own_cells_do_not_share_and_the_others_are_made():
     cells = grid(np.random.default_rng(0), 20, a=(0.5,) * 3, b=(0.5,) * 3, c=(0.5,) * 3)
     for arm in ARMS:

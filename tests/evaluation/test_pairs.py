@@ -89,7 +89,7 @@ def test_an_input_is_a_part_of_the_question_for_model_judge_metrics_and_contamin
     rows = [
         {"instruction": "Translate.", "input": "Der Hafen.", "output": "The harbour.", "level": 1},
         {"instruction": "Translate.", "input": "Der Turm.", "output": "The tower.", "level": 2},
-        {"instruction": "Wait.", "input": None, "output": "Yes.", "note": ""},
+        {"instruction": "Wait.", "input": " ", "output": "Yes.", "note": "", "prompt": "?"},
     ]
     write_json(path, rows)
     found = read_rows(path)
@@ -105,5 +105,5 @@ def test_an_input_is_a_part_of_the_question_for_model_judge_metrics_and_contamin
     for _ in range(2):
         check_fields(path, found, [f"{METRICS}.words"])
     (line,) = caplog.messages
-    assert "level (2)" in line
+    assert "level (2), prompt (1)" in line
     assert "note" not in line

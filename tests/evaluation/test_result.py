@@ -174,24 +174,6 @@ def test_a_result_that_does_not_fit_is_refused_with_file_and_field(cell, tmp_pat
         read_result(path)
 
 
-def test_contrasts_have_a_family_for_each_measure_and_a_control_beside_the_judges(cell):
-    told = contrasts([cell("m", "naive", 40), cell("m", "improved", 80)])
-    found = {(each.measure, each.name): each for each in told.contrasts}
-    names = ["m: naive − baseline", "m: improved − baseline", "m: improved − naive"]
-    measures = ["win rate by longest", "win rate by coin", "short", "characters"]
-    assert list(found) == [(measure, name) for measure in measures for name in names]
-    assert {each.family for each in told.contrasts} == {3}
-    improved = found["win rate by longest", "m: improved − naive"]
-    assert (improved.difference, improved.verdict) == (100, "better")
-    assert improved.by_length is None, "it is that control"
-    by_coin = found["win rate by coin", "m: improved − naive"]
-    assert by_coin.verdict == "cannot tell"
-    assert by_coin.by_length.difference == 100
-    characters = found["characters", "m: improved − naive"]
-    assert (characters.difference, characters.verdict) == (pytest.approx(40), "higher")
-    assert found["short", "m: improved − naive"].verdict == "worse"
-
-
 def test_cells_that_were_judged_under_other_settings_are_left_out_with_the_setting(cell):
     other = {"evaluation.limit": None, "annotator.orders": "random"}
     cells = [cell("m", "naive", 40), cell("m", "improved", 80, recipe=other)]

@@ -114,6 +114,27 @@ def test_a_server_is_asked_for_this_model_sampled_as_configured(generate):
     assert seeds == {3, 4}, "the same instruction is not answered the same twice"
 
 
+def test_a_server_is_told_how_to_call_the_template_and_its_model_s_thoughts_are_no_answers(
+    generate, tmp_path
+):
+    tokenizer = load_tokenizer(TINY, None)
+    tokenizer.chat_template = "{# enable_thinking #}" + tokenizer.chat_template
+    tokenizer.save_pretrained(tmp_path / "hybrid")
+    (tmp_path / "hybrid" / "config.json").write_bytes((TINY / "config.json").read_bytes())
+
+    def reply(call):
+        end = "" if call.last_message == "And why?" else "</think>\n\nMe."
+        return completion(f"<think>\nHm.{end}", finish_reason="stop" if end else "length")
+
+    off = {"enable_thinking": False}
+    with FakeOpenAI(reply) as server:
+        folder = generate(server.base_url, model=str(tmp_path / "hybrid"), template_kwargs=off)
+    assert [call.body["chat_template_kwargs"] for call in server.calls] == [off] * 2
+    facts = read_jsonl(folder / "answers.jsonl")
+    assert [fact.get("error") for fact in facts] == [None, "only_thought", None]
+    assert [row["output"] for row in read_json(folder / "model_outputs.json")] == ["Me.", "", "Me."]
+
+
 def test_answers_that_came_are_kept_when_the_server_goes(generate):
     def reply(call):
         return "Me." if call.last_message == "Who are you?" else refusal(500, "down")

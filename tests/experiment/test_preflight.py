@@ -1,7 +1,10 @@
+import json
+import shutil
 import sys
 
 import pytest
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
 from mini_lima.experiment import cell, preflight
 from mini_lima.experiment.plan import Plan
@@ -138,3 +141,27 @@ def test_a_plan_names_every_file_that_cannot_be_used_in_one_go(tmp_path):
         ("nowhere", "no such file"),
     ):
         assert [line for line in said if str(name) in line and told in line], name
+
+
+def test_a_plan_names_every_local_fault_in_one_go(tmp_path, caplog):
+    model = tmp_path / "model"
+    shutil.copytree(ASSETS / "qwen-tiny", model)
+    (model / "generation_config.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "clock.jinja").write_text("{{ strftime_now('%Y') }}")
+    long = {"instruction": "word " * 9000, "output": "word " * 400}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(long) + "\n")
+    (tmp_path / "seen.jsonl").write_text(json.dumps({"prompt": long["instruction"]}) + "\n")
+    config = configured(
+        *("experiment=embedded", "model=custom", "data=file", "evaluation=custom"),
+        *("model.name=mine", "model.weights=random", "model.micro_batch_size_per_gpu=8"),
+        *("annotator=none", f"store={tmp_path / 'store'}"),
+        f"model.source={model}",
+        f"data.steps.file.file={tmp_path / 'rows.jsonl'}",
+        f"evaluation.reference_outputs={tmp_path / 'seen.jsonl'}",
+        f"model.baseline_template={tmp_path / 'clock.jinja'}",
+    )
+    plan = Plan()
+    cell.plan(config, {}, "cell", plan, set())
+    assert plan.exit_code == 2
+    for fault in ("git lfs pull", "today's date", "sft.max_length=512", "no room for an answer"):
+        assert fault in caplog.text

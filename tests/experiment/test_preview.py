@@ -5,11 +5,7 @@ import os
 import pytest
 
 from mini_lima.cli import main
-from mini_lima.config.sources import ASSETS
-from mini_lima.experiment.preview import marked
 from mini_lima.files import write_jsonl
-from mini_lima.models.language_model import load_tokenizer
-from mini_lima.models.rendering import ChatTemplate
 
 MODEL = ("--model", "embedded:qwen-tiny")
 ROWS = [
@@ -47,10 +43,12 @@ def test_examples_that_are_too_long_are_counted_before_anything_is_trained(store
     assert "sft.overlong=drop" in told
 
 
-def test_text_of_a_teacher_cannot_move_the_cursor(store):
-    template = ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
-    conversation = template.conversation("Say it.", "", "\x1b[2Jgone")
-    assert "⟦\\x1b[2Jgone" in marked(conversation, template.tokenizer, ("⟦", "⟧"))
+def test_text_of_a_teacher_cannot_move_the_cursor(store, capsys):
+    evil = ROWS[0] | {"id": "evil\x07", "output": "\x1b[2Jgone"}
+    write_jsonl(store / "data" / "set-1" / "examples.jsonl", [evil])
+    told = shown(capsys, "--store", store)
+    assert "⟦\\x1b[2Jgone" in told
+    assert r"example evil\x07:" in told
 
 
 @pytest.mark.parametrize(
@@ -58,12 +56,16 @@ def test_text_of_a_teacher_cannot_move_the_cursor(store):
     [
         (["--id", "lake"], "no example 'lake'"),
         (["--data", "nowhere"], "nowhere"),
+        (["--data", "foreign"], "examples.jsonl:1: id: field required"),
         (["--chat-template", "nowhere.jinja"], "nowhere.jinja"),
     ],
 )
-def test_a_mistake_is_one_line(store, capsys, arguments, said):
+def test_a_mistake_is_told_in_a_few_lines(store, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(store)
+    (store / "foreign").mkdir()
+    (store / "foreign" / "examples.jsonl").write_text('{"instruction": "i", "output": "o"}\n')
     assert main(["preview", *MODEL, "--store", str(store), *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.count("\n") == 1
+    assert told.err.count("\n") <= 2
     assert said in told.err

@@ -11,6 +11,7 @@ from tokenizers import AddedToken, normalizers
 
 import mini_lima
 from mini_lima.errors import UserError
+from mini_lima.models import rendering
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
 
@@ -60,7 +61,6 @@ patient = settings(deadline=None, max_examples=50)
 fragments = st.sampled_from([*SPECIAL, "<|", "im_", "end", "|>", ">", "\n", " ", "\t", "assistant"])
 awkward = st.sampled_from(["e", "\u0301", "\u0338", "\u2028", "\ufb01", *MARKERS])
 texts = st.lists(fragments | awkward | st.text(max_size=5), max_size=8).map("".join)
-harmless = texts.filter(lambda text: not any(token in text for token in SPECIAL))
 
 
 def rendered(template, *contents):
@@ -73,10 +73,6 @@ def rendered(template, *contents):
     return template.tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=asking
     )
-
-
-def plainly_tokenised(template, *contents):
-    return template.tokenizer.encode(rendered(template, *contents), add_special_tokens=False)
 
 
 def special_tokens(template, ids):
@@ -102,17 +98,6 @@ def test_a_prompt_ends_with_the_assistant_header_and_a_response_with_the_end_of_
     assert found.prompt == template.prompt("Translate into French.", "Good morning")
     without_input = decode(template.prompt("Translate into French."))
     assert "user\nTranslate into French.<|im_end|>" in without_input
-
-
-@each_template
-@patient
-@given(instruction=harmless, output=harmless)
-def test_prompt_and_response_are_the_templates_own_conversation(template, instruction, output):
-    assert template.prompt(instruction) == plainly_tokenised(template, instruction)
-    found = template.conversation(instruction, "", output)
-    whole = plainly_tokenised(template, instruction, output.strip())
-    line_end = template.tokenizer.encode("\n")
-    assert found.prompt + found.response + line_end == whole
 
 
 @each_template
@@ -156,6 +141,21 @@ def test_a_template_that_thinks_is_told_not_to_and_the_trained_model_s_keeps_to_
         assert found.decode(asked).endswith(f"<|im_start|>assistant\n{NO_THOUGHT}")
 
 
+def test_a_date_may_be_fixed_and_one_that_is_not_written_does_not_matter(tmp_path):
+    dated = "{%- if strftime_now is defined %}{{- strftime_now('%d %b %Y') }}{% endif %}"
+    file = tmp_path / "template.jinja"
+    file.write_text(dated + HEADER_AFTER_USER, encoding="utf-8")
+    fixed = load_tokenizer(TINY, None, file, {"strftime_now": "26 Jul 2024"})
+    assert fixed.decode(ChatTemplate(fixed).prompt("Hi")).startswith("26 Jul 2024<|im_start|>")
+    unused = tokenizer_with("{%- set today = strftime_now('%d') %}" + HEADER_AFTER_USER)
+    assert ChatTemplate(unused).prompt("Hi") == TEMPLATES["header after user"].prompt("Hi")
+    with pytest.raises(UserError, match="today's date"):  # where the data has a system message
+        ChatTemplate(tokenizer_with(
+            "{%- if messages[0].role == 'system' %}{{- strftime_now('%M') }}{% endif %}"
+            + HEADER_AFTER_USER
+        )).conversation("Hi", "", "Ho", system="Be brief.")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "value", [None, True, 2.5, 'a "b" \\ é \U0001f600', ["x", None, {"y": [1]}]]
 )
@@ -186,12 +186,23 @@ def test_what_a_template_is_called_with_arrives_as_it_was_given(tmp_path, value)
         # A tokenizer that was made for another template.
         (HEADER_AFTER_USER.replace("<|im_end|>", "<|eot|>"), r"writes <\|eot\|>, .*not have"),
         (HEADER_AFTER_USER.replace("<|im_start|>sys", "<|start|>sys"), r"writes <\|start\|>, "),
-        ("{{ raise_exception('a system message is needed') }}", "fails .*a system message"),
+        ("{{ raise_exception('a system message is needed') }}", "fails: a system message"),
         ("{{ messages[0].content[0]['text'] | upper }}{{ 1 + 'a' }}", "fails"),
         ("{% for m in messages %}", "fails"),
+        # What follows from more than the conversation.
+        ("{{ strftime_now('%Y') }}" + HEADER_AFTER_USER, "today's date"),
+        ("{{ [1, 2, 3] | random }}" + HEADER_AFTER_USER, "something random"),
+        ("{{ lipsum(n=1) }}" + HEADER_AFTER_USER, "something random"),
+        ("{{ joiner() }}" + HEADER_AFTER_USER, "place in memory"),
+        # What takes for ever, or all memory.
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes more"),
+        ("{{ 'x' * 10 ** 11 }}", "takes more"),
+        ("{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}"
+         "{% endfor %}{{ n.x }}", "takes more"),
     ],
-)
-def test_a_template_that_training_could_not_rely_on_is_refused(template, complaint):
+)  # fmt: skip
+def test_a_template_that_training_could_not_rely_on_is_refused(template, complaint, monkeypatch):
+    monkeypatch.setattr(rendering, "SECONDS", 0.5)
     tokenizer = tokenizer_with()
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=complaint):

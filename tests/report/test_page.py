@@ -12,6 +12,7 @@ from mini_lima.experiment.sweep import compare, summarise
 from mini_lima.files import read_json, write_json
 from mini_lima.report.page import as_page
 from mini_lima.report.page.data import gather
+from mini_lima.store import contents
 from tests.report import finished
 
 HOSTILE = (
@@ -163,6 +164,20 @@ def test_what_the_store_has_lost_is_said_and_the_rest_is_there(sweep, tmp_path, 
     ):
         assert line in said
     assert ("stage.json has another content" in said) is damaged
+
+
+def test_verdicts_that_were_changed_since_are_not_compared(sweep, tmp_path):
+    before = compare([sweep])
+    folder = next(tmp_path.glob("store/annotations/other-naive-*"))
+    record = read_json(folder / "stage.json")
+    write_json(folder / "stage.json", record | {"contents": contents.describe(folder, record)})
+    assert compare([sweep]) == before
+    (folder / "annotations.json").write_text("[]")
+    after = compare([sweep])
+    [told] = [note for note in after.notes if str(folder) in note]
+    assert told.startswith("Passed over: ")
+    assert told in Read(as_page(gather(after))).said
+    assert len(after.contrasts) < len(before.contrasts)
 
 
 def test_a_sweep_in_which_everything_failed_has_a_page_with_reasons_and_logs(sweep):

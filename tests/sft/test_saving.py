@@ -8,10 +8,10 @@ import yaml
 from markdown_it import MarkdownIt
 
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, write_json
+from mini_lima.files import write_json
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.sft.saving import model_card, try_saving
-from tests.sft.attempts import SETTINGS, TINY, Attempts
+from tests.sft.attempts import SETTINGS, TINY
 
 SUMMARY = {
     "parameters": 10,
@@ -87,16 +87,6 @@ def test_a_base_that_the_hub_does_not_have_is_not_named_to_it(
     assert "base_model" not in front_matter(text)
     assert "secret" not in text
     assert ("random weights of seed 7" in text) == ("init_seed" in changes)
-
-
-def test_every_model_gets_one(attempts: Attempts) -> None:
-    folder = attempts.whole().result().output_dir
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    summary = read_json(folder / "summary.json")
-
-    assert front_matter(text)["library_name"] == "transformers"
-    assert f"| last loss | {summary['last_loss']:.4f} |" in text
-    assert "- base model: `qwen-tiny`, random weights of seed 0\n" in text
 
 
 def test_what_cannot_be_saved_is_found_before_training() -> None:

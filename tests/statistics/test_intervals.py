@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mini_lima.evaluation.library import metric
 from mini_lima.statistics import bootstrap_interval, paired_difference, tabulate, win_rate
-from mini_lima.statistics.table import by_instruction
 from tests.statistics.rows import row, verdicts
 
 judged = st.one_of(st.sampled_from([1.0, 1.5, 2.0]), st.floats(1, 2))
@@ -46,15 +45,6 @@ def test_every_verdict_is_counted_failures_bound_it_and_order_does_not_matter(pr
     for name in asdict(found).keys() - {"low", "high"}:
         other = getattr(shuffled, name)
         assert getattr(found, name) == (None if other is None else pytest.approx(other, abs=1e-9))
-
-
-def test_by_hand():
-    found = win_rate(verdicts([2, 1, None, None]), **few)
-    assert (found.win_rate, found.low_if_failures_lose, found.high_if_failures_win) == (50, 25, 75)
-    values = np.array([[1, 2, np.nan], [np.nan] * 3, [2, 2, 2]])
-    np.testing.assert_array_equal(by_instruction(values), [1.5, np.nan, 2])
-    found = win_rate(verdicts(values), **few)
-    assert (found.win_rate, found.n_total, found.n_failed) == (80, 5, 4)
 
 
 def test_unanimous_verdicts_do_not_claim_certainty():

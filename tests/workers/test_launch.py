@@ -103,12 +103,21 @@ def test_every_rank_makes_the_call_with_its_share_of_the_machine_and_leaves_noth
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
     monkeypatch.setenv("TMPDIR", str(machines))
+    of_another_launcher = {
+        **{"PET_NNODES": "2", "WORLD_SIZE": "7", "RANK": "5", "MASTER_ADDR": "192.0.2.1"},
+        **{"ACCELERATE_USE_CPU": "true", "DS_ENV_FILE": "x", "TORCHELASTIC_RUN_ID": "other"},
+    }
+    for name, value in of_another_launcher.items():
+        monkeypatch.setenv(name, value)
     started = Nodes(starter="env STARTED=yes", folder=stages)
     run(tmp_path, "note_what_it_was_given", processes=2, nodes=started)
 
     assert both_shared_the_machine(tmp_path)
     of_the_user = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7", "STARTED": "yes"}
-    assert of_the_user.items() <= read_json(tmp_path / "0.json").items()
+    noted = read_json(tmp_path / "0.json")
+    assert of_the_user.items() <= noted.items()
+    foreign = [name for name in noted if name.startswith(("PET_", "ACCELERATE_", "DS_"))]
+    assert foreign == []
     assert [*machines.iterdir(), *stages.iterdir()] == []
 
 

@@ -1,6 +1,4 @@
-import io
 import logging
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -58,23 +56,6 @@ def test_a_pipe_gets_lines_with_the_figures(
     assert first.startswith("SFT: 1 of 2, ")
     assert first.endswith(", loss 2.5, learning rate 1e-05")
     assert last == "SFT: 2 of 2, loss 1.25, learning rate 2e-05"
-
-
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-
-    train()
-
-    assert "SFT" in terminal.getvalue()
-    assert "2/2" in terminal.getvalue()
-    assert "loss 1.25" in terminal.getvalue()
 
 
 def test_a_worker_s_progress_is_drawn_by_its_parent_as_if_it_were_its_own(

@@ -303,5 +303,5 @@ def health(answers: Sequence[str]) -> Health:
         ends_mid_sentence=sum(
             len(answer) >= SHORT and answer.rstrip()[-1:].isalnum() for answer in answers
         ),
-        identical=commonest if commonest >= LEAST_IDENTICAL else 0,
+        identical=commonest if commonest >= min(LEAST_IDENTICAL, max(len(answers), 3)) else 0,
     )

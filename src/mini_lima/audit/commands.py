@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.errors import UserError
-from mini_lima.files import write_text
+from mini_lima.files import check_is_text, write_text
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ def _audit(options: argparse.Namespace) -> str:
     from mini_lima.audit.single import audit
     from mini_lima.evaluation.length import difficulties_in_hub_cache
 
+    if options.difficulties:
+        check_is_text(options.difficulties)
     folders, passed_over = [], []
     for path in options.folders:
         try:

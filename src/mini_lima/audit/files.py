@@ -16,7 +16,7 @@ from typing import Any
 
 from mini_lima.errors import UserError, listed
 from mini_lima.files import read_text
-from mini_lima.models.rendering import user_text
+from mini_lima.models.rendering import question
 from mini_lima.tables import Malformed, read_json_rows
 from mini_lima.text import as_line
 
@@ -64,7 +64,7 @@ def read_rows(path: Path, *, needed: Sequence[str]) -> list[dict[str, Any]]:
             raise UserError(f"{place}: the instruction is not text")
         asked = str(row["instruction"])
         given = row.get("input")
-        whole = user_text(asked, given) if isinstance(given, str) else asked
+        whole = question(asked, given if isinstance(given, str) else None)
         rows.append({**row, "instruction": whole, ALONE: asked})
     return rows
 

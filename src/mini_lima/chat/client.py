@@ -179,11 +179,13 @@ def complete(
             work.look_in_cache()
             if work.open:
                 _answer(work)
+        from_cache = work.total - work.answered - len(work.failed)
+        work.fail_cut_thoughts()
         if work.too_many_failed:
             raise work.unanswered()
     ledger.requests += work.total
     if endpoint.cassette is None:
-        ledger.from_cache += work.total - work.answered - len(work.failed)
+        ledger.from_cache += from_cache
     else:
         ledger.from_cassette += work.total
     replies = work.replies | work.failed

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from mini_lima.errors import UserError
+from mini_lima.files import read_bytes
 from mini_lima.text import secrets
 
 # Named here because the client would otherwise let an environment variable of its own redirect the
@@ -199,7 +200,7 @@ class Endpoint(Connection):
         if self.cassette is None:
             return self.name
         try:
-            contents = self.cassette.read_bytes()
+            contents = read_bytes(self.cassette)
         except OSError as error:
             raise UserError(f"the cassette {self.cassette} cannot be read: {error}") from error
         return f"{self.name} {hashlib.sha256(contents).hexdigest()}"

@@ -24,8 +24,14 @@ from mini_lima.chat.endpoint import Endpoint
 from mini_lima.chat.replies import CassetteEntry, parse, read_reply
 from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
-from mini_lima.files import typed, write_text
+from mini_lima.files import read_bytes, typed, write_text
+from mini_lima.tables import name_unused
 
+FIELDS = (
+    *("id", "custom_id", "method", "url", "body", "sample", "response", "error", "sha256"),
+    "endpoint",
+)
+"""What a line may have; ``id`` is OpenAI's own."""
 REQUESTS = "requests.json"
 """In a stage's folder: whom it asked, and the keys of what was answered."""
 
@@ -69,18 +75,21 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             says, or occurs twice.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_bytes(path).split(b"\n")
     except OSError as error:
         raise UserError(f"the cassette {path} cannot be read: {error}") from error
     entries: list[CassetteEntry] = []
+    others: list[dict[str, Any]] = []
     first_seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            entry = _entry(parse(line.decode()))
+            row = parse(line.decode())
+            entry = _entry(row)
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from error
+        others.append({name: value for name, value in row.items() if name not in FIELDS})
         key = entry.request.key
         if key in first_seen:
             raise UserError(
@@ -89,6 +98,7 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             )
         first_seen[key] = number
         entries.append(entry)
+    name_unused(path, others)
     return entries
 
 

@@ -16,6 +16,8 @@ NO_COMPLETION = "no_completion"
 """What came is not a chat completion: a gateway's page, JSON without choices."""
 ONLY_THOUGHT = "only_thought"
 """Why there is no answer: the model thought, until its length limit or its end, and said nothing."""
+THOUGHT = "a thought and no answer: allow more tokens, or have the model think less"
+"""The same for people."""
 MOST_NESTED = 100
 """Levels of a response's JSON: what could be read once must be readable from the cache, too."""
 LARGEST = 2**63
@@ -41,6 +43,7 @@ class Reply:
         error: Why there is no answer, as a reason code; None if there is one.
         detail: The same in one line for people.
         thought: What the model thought before; None if it did not.
+        opened_by_prompt: Whether the thought has an end tag alone: the prompt has opened it.
     """
 
     request_key: str
@@ -53,6 +56,7 @@ class Reply:
     error: str | None = None
     detail: str | None = None
     thought: str | None = None
+    opened_by_prompt: bool = False
 
 
 class UnreadableError(ValueError):
@@ -122,13 +126,9 @@ def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
     if isinstance(tokens, list) and said.thought is not None:
         tokens = thinking.tokens_of(said.answer, tokens)
     served, usage = response.get("model"), response.get("usage")
-    error = detail = None
+    error: str | None = None
     if not said.answer.strip() and (said.thought is not None or _thought_unseen(usage)):
         error = ONLY_THOUGHT
-        detail = (
-            f"a thought and no answer (finish_reason {finish_reason}): allow more tokens, or have"
-            " the model think less"
-        )
     return Reply(
         request_key=request_key,
         text="" if error else said.answer,
@@ -138,8 +138,9 @@ def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
         cached=cached,
         logprobs=tokens if isinstance(tokens, list) else None,
         error=error,
-        detail=detail,
+        detail=THOUGHT if error else None,
         thought=said.thought,
+        opened_by_prompt=said.opened_by_prompt,
     )
 
 

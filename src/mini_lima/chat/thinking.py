@@ -11,7 +11,7 @@ thought that does not end has no answer behind it.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 NAME = r"(?:\w+[:_])?(?:ant)?(?:think(?:ing)?|thoughts?|reasoning)"
@@ -58,10 +58,12 @@ class Separated:
     Attributes:
         answer: Empty where it has not come to one.
         thought: None if there was none; empty tags are an empty one.
+        opened_by_prompt: Whether the thought has an end alone.
     """
 
     answer: str
     thought: str | None = None
+    opened_by_prompt: bool = False
 
 
 def separate(text: str) -> Separated:
@@ -80,14 +82,16 @@ def separate(text: str) -> Separated:
             return Separated("", "\n\n".join([*thoughts, rest.strip()]))
         thoughts.append(rest[: closing.start()].strip())
         rest = rest[closing.end() :].lstrip()
-    if closing := _end_of_unopened(rest):
-        thoughts.append(rest[: closing.start()].strip())
-        rest = rest[closing.end() :].lstrip()
+    unopened = _end_of_unopened(rest)
+    opened_by_prompt = unopened is not None and not thoughts
+    if unopened is not None:
+        thoughts.append(rest[: unopened.start()].strip())
+        rest = rest[unopened.end() :].lstrip()
     if not thoughts:
         return Separated(text)
     if wrapped := WRAPPED.fullmatch(rest):
         rest = (wrapped[2] or wrapped[3] or "").strip()
-    return Separated(rest, "\n\n".join(filter(None, thoughts)))
+    return Separated(rest, "\n\n".join(filter(None, thoughts)), opened_by_prompt)
 
 
 def opened_by(prompt: str) -> str | None:
@@ -126,7 +130,7 @@ def of_message(message: Any) -> Separated | None:
     match message:
         case {"tool_calls": [{"function": {"arguments": str(arguments)}}, *_]}:
             return Separated(found.answer if found.answer.strip() else arguments, thought)
-    return Separated(found.answer, thought)
+    return replace(found, thought=thought)
 
 
 def tokens_of(answer: str, tokens: Sequence[Any]) -> list[Any] | None:

@@ -11,13 +11,14 @@ dropped, because money depends on it.
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import ChatMode, Endpoint
 from mini_lima.chat.ledger import Budget, Ledger, count
 from mini_lima.chat.prices import Prices, estimate
-from mini_lima.chat.replies import NO_COMPLETION, Reply, read_reply
+from mini_lima.chat.replies import NO_COMPLETION, ONLY_THOUGHT, THOUGHT, Reply, read_reply
 from mini_lima.chat.requests import ChatRequest
 from mini_lima.errors import UserError
 from mini_lima.workers.progress import Bar
@@ -70,7 +71,8 @@ class Work:
         """Begin with all open."""
         self.endpoint, self.cache, self.label = endpoint, cache, label
         self.ledger, self.prices, self.budget = ledger, prices, budget
-        self.open = {request.key: request for request in requests}
+        self._requests = {request.key: request for request in requests}
+        self.open = dict(self._requests)
         self.replies: dict[str, Reply] = {}
         self.failed: dict[str, Reply] = {}
         self.total = len(self.open)
@@ -123,6 +125,24 @@ class Work:
         del self.open[request.key]
         self.failed[request.key] = reply
         count(self.ledger.failed, str(reply.error))
+
+    def fail_cut_thoughts(self) -> None:
+        """Fail what was cut off within a thought that the prompt had opened.
+
+        Nothing in such a reply says so, but the end tags of others do.
+        """
+        if not any(reply.opened_by_prompt for reply in self.replies.values()):
+            return
+        for key, reply in list(self.replies.items()):
+            if reply.finish_reason == "length" and reply.thought is None:
+                cut = replace(
+                    reply, text="", error=ONLY_THOUGHT, detail=THOUGHT, thought=reply.text
+                )
+                del self.replies[key]
+                self.failed[key] = cut
+                count(self.ledger.failed, ONLY_THOUGHT)
+                if self.endpoint.mode is not ChatMode.replay:
+                    self.cache.set_aside(self._requests[key], cut)
 
     @property
     def too_many_failed(self) -> bool:

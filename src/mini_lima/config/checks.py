@@ -24,6 +24,7 @@ from mini_lima.config.schema import (
 )
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts, metrics
+from mini_lima.models.rendering import CLOCK
 from mini_lima.sft import optimizers
 from mini_lima.workers.launch import AUTO
 
@@ -131,6 +132,11 @@ def _template_kwargs(config: Config) -> Iterator[str]:
         yield (
             "model.template_kwargs: a server is told them in the dialect vllm alone: set"
             " evaluation.engine.dialect=vllm, or choose evaluation/engine=transformers"
+        )
+    if CLOCK in given and engine.name is Engine.openai:
+        yield (
+            f"model.template_kwargs.{CLOCK}: a server has a clock of its own: fix the date in a"
+            " template in the model's folder, or choose evaluation/engine=transformers"
         )
 
 

@@ -18,7 +18,7 @@ from mini_lima.config import mistakes, names
 from mini_lima.config.checks import faults
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
-from mini_lima.text import has_credentials, hide_values_of, redacted
+from mini_lima.text import has_credentials, hide_values_of, is_ordinary, redacted
 
 NAMES_AND_PLACES = (
     *("model", "name", "endpoint", "source", "revision", "project", "entity", "group", "store"),
@@ -33,8 +33,8 @@ KEY = re.compile("api.?key|secret|password|authori[sz]ation|access.?token", re.I
 def register() -> None:
     """Give Hydra the schema and the resolvers that name folders."""
     schema = OmegaConf.structured(Config)
-    for key in mistakes.OPEN:
-        OmegaConf.set_struct(schema[key], False)
+    for key in (*mistakes.OPEN, "model.template_kwargs", "teacher.extra_body"):
+        OmegaConf.set_struct(OmegaConf.select(schema, key), False)
     ConfigStore.instance().store(name="schema", node=schema)
     for name, named in (("cell_name", names.cell_name), ("run_name", names.run_name)):
         OmegaConf.register_new_resolver(name, partial(_named_after, named), replace=True)
@@ -159,14 +159,17 @@ def _leaves(composed: DictConfig) -> Iterator[_Leaf]:
 def _secret_variables(leaves: Iterable[_Leaf]) -> Iterator[str]:
     """The variables that hold keys, or something that stands in an address or a command.
 
-    A name or a place is no secret: it is written down wherever it is used.
+    A name, a place or an ordinary word is no secret: it is written down wherever it is used.
     """
     for leaf in leaves:
         if leaf.path[-1] == "api_key_env" and isinstance(leaf.value, str):
             yield leaf.value
         elif isinstance(leaf.value, str) and leaf.path[-1] not in NAMES_AND_PLACES:
             host = leaf.value.partition("://")[2].partition("/")[0]
-            yield from (name for name in leaf.variables if os.environ.get(name, "") not in host)
+            for name in leaf.variables:
+                value = os.environ.get(name, "")
+                if value not in host and not is_ordinary(value):
+                    yield name
 
 
 def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:

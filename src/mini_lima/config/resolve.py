@@ -24,9 +24,10 @@ from mini_lima.config.schema import (
     EvaluationConfig,
     Weights,
 )
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
+from mini_lima.models import model_files
 from mini_lima.sft import optimizers
 from mini_lima.sft.optimizers import Choice
 from mini_lima.store.stages import Stage
@@ -54,6 +55,19 @@ def base_model(config: Config) -> Model:
     if isinstance(found, sources.HubModel):
         return Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
     return Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+
+
+def check_model_files(config: Config) -> None:
+    """Look into the folder of the model before training, without torch.
+
+    Raises:
+        UserError: files of it are not what they must be.
+    """
+    found = sources.model(config.model.source, config.model.revision)
+    if isinstance(found, Path):
+        pretrained = config.model.weights is Weights.pretrained
+        if faults := list(model_files.faults(found, with_weights=pretrained)):
+            raise UserError("; ".join(listed(faults)))
 
 
 def file(keyword: str, source: str | None) -> dict[str, Path]:

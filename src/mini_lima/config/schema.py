@@ -186,7 +186,7 @@ class DataConfig:
     seeds_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
     least_used: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """Share of what a step's teacher was asked for that must be usable, or the step fails."""
+    """Share of what a step asked its teacher for, or of a file's rows, that must be usable."""
     others: dict[str, Any] = field(default_factory=dict)
     """Other arms that a step reads, by name: ``/data@others.naive: naive`` in the defaults."""
 

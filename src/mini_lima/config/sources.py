@@ -29,7 +29,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError, listed
-from mini_lima.files import replaced
+from mini_lima.files import read_text, replaced, write_text
+from mini_lima.models import model_files
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,10 @@ def local_file(source: str, revision: str = "main") -> Path:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
+    if path.is_file() and os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+        raise UserError(
+            f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
+        )
     return path
 
 
@@ -221,11 +226,16 @@ def _hub_rows(
         commit = _commit(repository, revision, "dataset")
         named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
         file = downloads / f"{named}@{commit}.jsonl"
+        checksum = file.with_suffix(".sha256")
+        if file.is_file() and checksum.is_file() and read_text(checksum) != content_hash(file):
+            log.warning("%s is damaged, and is read from the hub again", file)
+            file.unlink()
         if not file.is_file():
             # Where the hub does not answer, datasets would take another commit that is in its cache.
             _reach(repository, commit, "dataset")
             downloads.mkdir(parents=True, exist_ok=True)
             _write_rows(repository, commit, config, split, file)
+            write_text(checksum, content_hash(file))
             log.info("read %s at commit %s from the hub: %s", repository, commit, file)
         return file
     except UserError as error:

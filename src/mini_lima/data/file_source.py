@@ -128,7 +128,8 @@ def from_file(
         "systems_dropped": sum(bool(d.system) for _, d in read) if system == "drop" else 0,
         "conversations_of_several_turns": sum(bool(each.history) for each in examples),
     }
-    return StepReport(examples, rejects=rejects, figures=figures)
+    asked_for = {step_name: len(read) + len(faults)}
+    return StepReport(examples, rejects=rejects, asked_for=asked_for, figures=figures)
 
 
 def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, str]) -> Layout:

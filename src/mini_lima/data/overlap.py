@@ -24,7 +24,7 @@ from annotated_types import Ge, Interval
 from mini_lima.data.examples import Example, Reject, StepReport, read_examples
 from mini_lima.data.rouge import rouge_l_of_all, words
 from mini_lima.errors import UserError
-from mini_lima.models.rendering import user_text
+from mini_lima.models.rendering import question
 from mini_lima.results.contamination import Contamination, Hit, write_contamination
 from mini_lima.tables import read_json_rows
 
@@ -218,7 +218,7 @@ def read_instructions(evaluation_set: Path) -> list[str]:
                 f"{evaluation_set}: {row.place}: an object with the text 'instruction' or 'prompt'"
                 " was expected"
             )
-        found.append(user_text(text, given))
+        found.append(question(text, given))
     if not found:
         raise UserError(f"{evaluation_set}: holds no instruction")
     return found

@@ -161,19 +161,20 @@ def run_step(
         write_examples(output_dir, report.examples)
     examples = _completed(output_dir, name, before)
     rejects = [each if each.prompt else replace(each, prompt=name) for each in report.rejects]
-    shortfalls = list(_shortfalls(name, output_dir, replace(report, rejects=rejects), examples))
+    said = replace(report, rejects=rejects)
+    shortfalls = list(_shortfalls(name, output_dir, said, examples, examples == before))
     for short in shortfalls:
         if short.used < least_used * short.asked_for:
             raise UserError(
                 f"step {short}: less than the share data.least_used={least_used:g}, below which a"
-                " step fails: look at what the teacher answers, or lower it"
+                " step fails: look at what brought it, or lower that"
             )
     if not examples:
         reasons = Counter(each.reason for each in rejects if not each.is_note)
         raise UserError(f"step {name} left no example at all: {dict(reasons) or 'none was made'}")
     write_examples(output_dir, examples)
     write_jsonl(output_dir / "rejects.jsonl", map(asdict, rejects))
-    stats = counts(name, examples, before, replace(report, rejects=rejects))
+    stats = counts(name, examples, before, said)
     earlier = [read_json(given[each] / "stats.json") for each in inputs]
     # Where replies of steps before are found; a step may ask elsewhere than the one before it.
     endpoints = [each for stats_before in earlier for each in stats_before["endpoints"]]
@@ -192,27 +193,33 @@ def run_step(
 
 
 def _shortfalls(
-    name: str, output_dir: Path, report: StepReport, examples: Sequence[Example]
+    name: str,
+    output_dir: Path,
+    report: StepReport,
+    examples: Sequence[Example],
+    unchanged: bool,
 ) -> Iterator[Shortfall]:
     """Yield the prompts of a step that brought less than they were to bring.
 
-    Of a step that does not say what it asked, its ledger says how often it was answered at all.
+    Examples are a prompt's by their source, or by the step's name where no prompt is called so. Of
+    a step that does not say what it asked, its ledger says how often it was answered at all, and
+    examples that are all as they were say that nothing came of it.
     """
     sources = Counter(example.source for example in examples)
-    if len(report.requests) == 1:
-        (only,) = report.requests
-        sources[only] += 0 if only == name else sources[name]
-    for prompt, requests in report.requests.items():
-        asked_for = report.asked_for.get(prompt, requests)
-        used = report.used.get(prompt, sources[prompt])
+    asked = {**report.requests, **report.asked_for}
+    for prompt, asked_for in asked.items():
+        of_step = 0 if name in asked else sources[name]
+        used = report.used.get(prompt, sources[prompt] or of_step)
         if used < asked_for:
             yield Shortfall(name, prompt, asked_for, used, _reasons(report.rejects, prompt))
-    if not report.requests and (output_dir / LEDGER).is_file():
+    if not asked and (output_dir / LEDGER).is_file():
         ledger = read_ledger(output_dir / LEDGER)
         reasons = {f"no reply: {code}": count for code, count in ledger.failed.items()}
         reasons |= {"empty reply": ledger.empty} if ledger.empty else {}
+        used = ledger.requests - sum(reasons.values())
+        if unchanged and used:
+            used, reasons = 0, {**reasons, "it changes no example": used}
         if reasons:
-            used = ledger.requests - sum(reasons.values())
             yield Shortfall(name, name, ledger.requests, used, reasons)
 
 

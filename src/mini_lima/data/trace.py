@@ -9,9 +9,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mini_lima.chat import CassetteEntry, ResponseCache
+from mini_lima.chat import CassetteEntry, ResponseCache, read_reply
 from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
 from mini_lima.errors import UserError
 from mini_lima.files import typed
@@ -125,12 +124,11 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
     yield f"   request {key}"
     for message in entry.request.body["messages"]:
         yield from _quoted(f"prompt ({message['role']})", message["content"])
-    choice: dict[str, Any] = entry.response["choices"][0]
-    served = entry.response.get("model") or "a model that is not named"
-    yield from _quoted(
-        f"reply of {served} (finish_reason {choice.get('finish_reason')})",
-        str(choice["message"].get("content") or ""),
-    )
+    reply = read_reply(key, entry.response, cached=True)
+    served = reply.served_model or "a model that is not named"
+    if reply.thought:
+        yield from _quoted(f"thought of {served}", reply.thought)
+    yield from _quoted(f"reply of {served} (finish_reason {reply.finish_reason})", reply.text)
 
 
 def _quoted(label: str, text: str) -> Sequence[str]:

@@ -21,14 +21,14 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import is_not_blank, typed, validated, write_json
-from mini_lima.models.rendering import user_text
+from mini_lima.models.rendering import question
 from mini_lima.tables import HALF_A_CHARACTER, Malformed, Row, empty, read_json_rows
 
 ANNOTATIONS = "annotations.json"
 INSTRUCTION = ("instruction", "prompt")
 """The fields that a row's instruction may be in; the first of them that is there counts."""
-READ = (*INSTRUCTION, "input", "output", "generator", "dataset")
-"""The fields that every evaluation reads."""
+READ = ("input", "dataset")
+"""The other fields that every evaluation reads, besides whose ``output`` it is."""
 MORE_CONTEXT = (
     *("system", "system_prompt", "history", "messages", "conversation", "conversations", "turns"),
     *("tools", "functions", "image", "images", "audio", "video", "videos"),
@@ -243,7 +243,7 @@ def _row(row: Row, place: str, unnamed: str) -> EvaluationRow:
         raise UserError(f"{place}: input: text was expected, found {material!r:.40}")
     if not is_not_blank(found.instruction):
         raise UserError(f"{place}: {asked}: must not be blank")
-    return replace(found, instruction=user_text(found.instruction, material or ""))
+    return replace(found, instruction=question(found.instruction, material))
 
 
 def digest_of_answers(answers: Sequence[Answer]) -> str:

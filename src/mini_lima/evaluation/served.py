@@ -35,7 +35,7 @@ from urllib.request import ProxyHandler, build_opener
 import torch
 
 from mini_lima.chat import ChatModel, Endpoint, Ledger, complete, write_ledger
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation.outputs import Output, Question, read_questions, write_outputs
 from mini_lima.models.language_model import context_length, load_model, load_tokenizer, own_stops
 from mini_lima.models.rendering import ChatTemplate
@@ -164,7 +164,7 @@ def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -
     ]
     if rows:
         raise UserError(
-            f"{file}: row {', '.join(map(str, rows))} spells control tokens, which a server takes"
+            f"{file}: row {', '.join(listed(rows))} spells control tokens, which a server takes"
             " for such: take that out of the set, or choose evaluation/engine=transformers"
         )
 

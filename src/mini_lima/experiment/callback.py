@@ -91,6 +91,9 @@ def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None
         _refuse_secrets(each.hydra)
     composed = [entry.without_hydra(cell) for cell in cells]
     configs = [entry.to_config(each) for each in composed]
+    for path in dict.fromkeys(str(_folder(cell, folder[:1])) for cell in cells):
+        if redacted(path) != path:
+            raise UserError(f"{folder[0]}: the name of the folder would have a secret in it")
     _check_arms(configs)
     for each in cells:
         if fault := folder_fault(_folder(each, folder)):

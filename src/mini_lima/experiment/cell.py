@@ -7,9 +7,10 @@ a cell needs is not taken from it.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -148,22 +149,19 @@ def win_rate(record: CellRecord) -> float | None:
 def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged: set[str]) -> None:
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
-    try:
-        cell = pipeline.build_cell(config, resolved)
-        stages = walk(cell.last)
-        onto.add(name, stages, store)
-        onto.budget_usd = config.budget_usd
-        to_do = _to_do(stages, store)
-        onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, _checks(cell, store)))
-    except UserError as error:
-        faults = [str(error), *preflight.missing(config, (), pipeline.lookups(config))]
-        try:  # what needs no model can be planned all the same: it costs money
-            data = pipeline.build_cell(replace(config, until=Until.data), resolved)
-            onto.add(name, walk(data.last), store)
-        except UserError as also:
-            faults.append(str(also))
-        _say("\n".join(dict.fromkeys(faults)), logged)
+    cell, fault, to_do, lookups = _looked_at(config, resolved, store)
+    faults = preflight.missing(config, (), lookups) or ([str(fault)] if fault else [])
+    if faults:
+        _say("\n".join(faults), logged)
         onto.exit_code = 2
+    if cell is not None:
+        onto.add(name, walk(cell.last), store)
+        onto.budget_usd = config.budget_usd
+        onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, []))
+        return
+    with suppress(UserError):  # what needs no model can be planned all the same: it costs money
+        data = pipeline.build_cell(replace(config, until=Until.data), resolved)
+        onto.add(name, walk(data.last), store)
 
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
@@ -211,7 +209,7 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
     costs: dict[str, Cost] = {}
     for name, path in ledgers.items():
         try:
-            costs |= {name: cost_of(path)} if path.is_file() else {}
+            costs |= {name: cost_of(path)} if os.path.isfile(path) else {}
         except UserError as error:  # of a stage that nothing was made from just now
             log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
@@ -237,28 +235,37 @@ def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
     return wandb_run.live(tracked, last.settings["config"], folders)
 
 
-def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
-    """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
-    cell, fault = None, None
+def _looked_at(
+    config: Config, resolved: dict[str, Any], store: Store
+) -> tuple[pipeline.Cell | None, UserError | None, set[str], list[Callable[[], object]]]:
+    """The cell or the first of its faults, what is to do, and the look-ups that name all faults."""
     to_do = set(UP_TO[config.until])
     if not arms.last_step(asdict(config.data)).wants("teacher"):
         to_do.remove("teacher")
-    lookups = pipeline.lookups(config)
+    lookups, forecasts = pipeline.lookups(config), Forecasts(store)
+    cell, fault, data = None, None, None
     try:
         cell = pipeline.build_cell(config, resolved)
-        to_do = _to_do(walk(cell.last), store)
+        to_do, data = _to_do(walk(cell.last), store), cell.parts["data"]
         lookups += _checks(cell, store)
         # Reads what the steps will read: files, seeds, prompts.
-        lookups.append(partial(Forecasts(store).of, cell.parts["data"]))
-    except UserError as error:  # the first of its faults; the lookups below name them all
+        lookups.append(partial(forecasts.of, data))
+    except UserError as error:
         fault = error
+    if to_do & {"sft", "outputs"}:
+        lookups.append(partial(preflight.try_rendering, config, data, store, forecasts))
+    return cell, fault, to_do, lookups
+
+
+def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
+    """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
+    cell, fault, to_do, lookups = _looked_at(config, resolved, store)
     lacking = preflight.missing(config, to_do, lookups) if to_do else []
     if lacking:
-        raise UserError(
-            "before this can run it needs\n  - "
-            + "\n  - ".join(lacking)
-            + "\nexperiment=embedded runs anywhere as it is, without key, network or GPU"
-        )
+        lines = ["before this can run it needs", *(f"  - {line}" for line in lacking)]
+        if not config.model.source.startswith("embedded:"):
+            lines.append("experiment=embedded runs anywhere as it is, without key, network or GPU")
+        raise UserError("\n".join(lines))
     if fault is not None:
         raise fault
     assert cell is not None

@@ -185,6 +185,8 @@ def _noted(notes: dict[str, None]) -> Iterator[None]:
     """Put what cannot be read onto ``notes``, and go on."""
     try:
         yield
+    except OSError as error:
+        notes[f"Passed over: {error.filename}: cannot be read: {error.strerror}."] = None
     except UserError as error:
         notes[f"Passed over: {error}."] = None
 

@@ -1,7 +1,9 @@
 """A plan as a person reads it: a line per stage, the sum, and what must be known to read it."""
 
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from mini_lima.chat import Estimate
@@ -31,15 +33,21 @@ def show(plan: Plan) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in COLUMNS:
-        figures = COLUMNS.index(name) > COLUMNS.index("cells")
+        are_figures = COLUMNS.index(name) > COLUMNS.index("cells")
         table.add_column(
             name,
             no_wrap=name not in ("stage", "cells"),
             overflow="fold",
-            justify="right" if figures else "left",
+            justify="right" if are_figures else "left",
         )
-    for row in lines(plan):
-        table.add_row(*row)
+    rows = lines(plan)
+    others = [
+        max(len(row[at]) for row in (COLUMNS, *rows)) for at in range(len(COLUMNS)) if at != 1
+    ]
+    left = shutil.get_terminal_size().columns - sum(others) - 2 * len(others)
+    for state, name, *figures in rows:
+        # rich breaks at spaces alone: a name would be cut in the middle of its words.
+        table.add_row(state, "\n".join(textwrap.wrap(name, max(left, 12))), *figures)
     say(laid_out(table, *notes(plan)))
 
 

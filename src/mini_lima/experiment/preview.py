@@ -20,7 +20,7 @@ from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
 from mini_lima.store import contents
-from mini_lima.text import GREEN, as_line, visible
+from mini_lima.text import as_line, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,24 +59,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.set_defaults(run=_run)
 
 
-def _run(options: argparse.Namespace) -> str:
+def _run(options: argparse.Namespace) -> None:
     found = sources.model(options.model, options.revision)
     template = options.chat_template and sources.local_file(options.chat_template)
     if isinstance(found, sources.HubModel):
         tokenizer = load_tokenizer(found.id, found.commit, template, options.template_kwargs)
     else:
         tokenizer = load_tokenizer(found, None, template, options.template_kwargs)
-    return "\n".join(
-        preview(
-            options.data or _newest(options.store),
-            ChatTemplate(tokenizer),
-            max_length=options.max_length,
-            turns=options.turns,
-            ids=options.id,
-            number=options.number,
-            marks=GREEN if sys.stdout.isatty() else BRACKETS,
-        )
+    lines = preview(
+        options.data or _newest(options.store),
+        ChatTemplate(tokenizer),
+        max_length=options.max_length,
+        turns=options.turns,
+        ids=options.id,
+        number=options.number,
     )
+    say("\n".join(lines), green=BRACKETS if sys.stdout.isatty() else None)
 
 
 def preview(
@@ -87,7 +85,6 @@ def preview(
     turns: Turns,
     ids: Sequence[str] | None,
     number: int,
-    marks: tuple[str, str],
 ) -> Iterator[str]:
     """Yield the lines: some examples, and what is true of all.
 
@@ -98,7 +95,6 @@ def preview(
         turns: Which answers of a conversation are supervised.
         ids: Examples to show; None for the first ones.
         number: How many of those.
-        marks: What stands before and after supervised text.
 
     Raises:
         UserError: there is no such data set or example.
@@ -117,7 +113,7 @@ def preview(
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
         counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
         yield as_line(f"example {name}: {counts}")
-        yield marked(each, template.tokenizer, marks)
+        yield marked(each, template.tokenizer, BRACKETS)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
 
@@ -131,8 +127,7 @@ def marked(
     text = ""
     for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
-        shown = visible(decoded)
-        text += f"{marks[0]}{shown}{marks[1]}" if supervised else shown
+        text += f"{marks[0]}{decoded}{marks[1]}" if supervised else decoded
     return text
 
 

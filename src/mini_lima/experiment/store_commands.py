@@ -104,7 +104,7 @@ def _verify(options: argparse.Namespace) -> str:
     if unproved:
         said.append(f"{unproved} cached answers likewise")
     if faults:
-        head = f"{len(faults)} faults ({', '.join(said)}):"
+        head = f"damage was found ({', '.join(said)}):"
         raise UserError("\n".join([head, *listed(faults)]))
     return ", ".join([*said, "no damage found"])
 

@@ -54,11 +54,14 @@ def compare(folders: Sequence[Path]) -> Comparison:
         )
     cells = with_distinct_judges(cells)
     measures, damaged = measures_of(cells)
+    notes += damaged
+    if len(notes) > 1:
+        notes.append(f"Passed over in all: {len(notes)}.")
     asked, unknown = _declared(cells)
     found = contrasts(cells, measures, asked)
     against = contrasts(cells, measures) if asked else found
     together = over_seeds(cells, measures, against.contrasts)
-    return comparison.compare(cells, found, together, [*unknown, *notes, *damaged])
+    return comparison.compare(cells, found, together, [*unknown, *notes])
 
 
 def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> None:

@@ -40,7 +40,7 @@ HOW = {
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")
 """and settings of the launch that do, as the provenance of a stage has them."""
-RENDERED = ("max_length", "overlong", "turns")
+RENDERED = ("max_length", "overlong", "turns", "template_kwargs")
 """Params of a training that change which tokens it sees."""
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mini_lima.errors import UserError, listed
+from mini_lima.files import read_given_text
 from mini_lima.models import model_files
+from mini_lima.models.rendering import CLOCK
 from mini_lima.workers.progress import warn
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def load_tokenizer(
         chat_template: File with the Jinja source of a template that takes the place of its own,
             and is saved with it.
         template_kwargs: What the template is called with, such as ``enable_thinking``. They become
-            part of it and are saved with it: whoever asks the model later asks it so.
+            part of it and are saved with it: whoever asks the model later asks it so. A text as
+            ``strftime_now`` is what the function of that name returns: a date for all time.
 
     Raises:
         UserError: the template knows none of that name.
@@ -44,13 +47,15 @@ def load_tokenizer(
     tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if chat_template is not None:
-        tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+        tokenizer.chat_template = read_given_text(Path(chat_template))
     for name, value in (template_kwargs or {}).items():
         if not re.search(rf"\b{re.escape(name)}\b", str(tokenizer.chat_template)):
             raise UserError(
                 f"model.template_kwargs.{name}: the chat template of {model} knows no such word"
             )
-        setting = f"{{%- set {name} = {_in_jinja(value)} %}}"
+        setting = f"{{%- set {name} = {_in_jinja(value)} +%}}"
+        if name == CLOCK:
+            setting = f"{{% macro {name}(format) %}}{{{{ {_in_jinja(value)} }}}}{{% endmacro +%}}"
         tokenizer.chat_template = f"{setting}{tokenizer.chat_template}"
     return tokenizer
 

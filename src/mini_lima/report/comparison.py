@@ -100,7 +100,7 @@ class Comparison:
                 _told(each) + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
                 _told(each.by_length),
                 _told(each.without_hits),
-                f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
+                f"{each.p_holm:.2g}" + ("" if alike else f" (of {each.family})"),
                 figure(each.detectable),
                 Word(each.verdict, {"better": "good", "worse": "bad"}.get(each.verdict)),
             ]

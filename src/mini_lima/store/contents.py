@@ -89,7 +89,7 @@ def damage(folder: Path, *, content: bool = False) -> list[str] | None:
         files, without = described["files"], described["without"]
         return [*differences(folder, files, without=without, content=content)]
     except OSError as error:
-        return [f"{STAGE} cannot be read ({error.strerror})"]
+        return [f"{Path(error.filename or STAGE).name} cannot be read ({error.strerror})"]
     except (ValueError, LookupError, TypeError, AttributeError):
         return [f"{STAGE} has another content"]
 
@@ -108,7 +108,7 @@ def refusal(folder: Path, found: list[str]) -> str:
     """Say in a line that ``folder`` is damaged, and what to do."""
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (
-        f"{folder} is damaged: {found[0]}{more}: put that back, or remove the folder and run the"
+        f"{folder} is damaged: {found[0]}{more}: undo that, or remove the folder and run the"
         " same command again, which makes what it needs"
     )
 

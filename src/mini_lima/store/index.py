@@ -244,9 +244,12 @@ def _cells(store: Path) -> tuple[dict[str, list[str]], list[str]]:
             cells[str(record.parent)] = list(stages_in(record).values())
         except (FileNotFoundError, NotADirectoryError):
             continue  # the cell was deleted
-        except (OSError, ValueError, UserError) as error:
-            told = error if isinstance(error, UserError) else f"{entry}: leads to no cell: {error}"
-            unknown.append(" ".join(str(told).split()))
+        except OSError as error:
+            unknown.append(f"{error.filename or entry}: cannot be read: {error.strerror}")
+        except ValueError:
+            unknown.append(f"{entry}: is damaged, and leads to no cell")
+        except UserError as error:
+            unknown.append(str(error))
     return cells, unknown
 
 

@@ -69,3 +69,20 @@ def test_a_reference_with_other_answers_than_meant_is_refused_whatever_its_layou
     config = configured("experiment=embedded", f"evaluation.reference_outputs={other}", pinned)
     with pytest.raises(UserError, match=r"other\.json.*reference_answers_sha256"):
         pipeline.build_cell(config, {})
+
+
+SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")
+
+
+def test_how_the_answers_are_made_is_no_part_of_their_identity_and_what_is_asked_is(tmp_path):
+    here, served = fingerprints(), fingerprints(*SERVED)
+    assert fingerprints("evaluation.batch_size=3", "launch.threads=1") == here
+    assert fingerprints(*SERVED, "evaluation.engine.concurrency=1") == served
+    others = [fingerprints("evaluation.seed=1"), fingerprints(*SERVED, "evaluation.seed=1")]
+    assert len({each for both in (here, served, *others) for each in both}) == 8
+    template = tmp_path / "plain.jinja"
+    template.write_text("{{ messages }}")
+    baseline, tuned = fingerprints(f"model.baseline_template={template}")
+    assert tuned == here[1]
+    template.write_text("{{ messages }}!")
+    assert fingerprints(f"model.baseline_template={template}")[0] not in (baseline, here[0])

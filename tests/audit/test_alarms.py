@@ -11,7 +11,7 @@ from mini_lima.audit.several import spread
 from mini_lima.audit.single import audit
 from mini_lima.errors import UserError
 from tests.audit.audited import edit, report, said
-from tests.audit.folders import Made
+from tests.audit.folders import Made, by_the_library
 
 RUNS = 60
 
@@ -138,3 +138,39 @@ def test_columns_that_are_not_looked_at_are_named(tmp_path):
     folder = Made(n=20).into(tmp_path / "run")
     edit(folder, "annotations.json", lambda rows: [{**row, "rubric": 3} for row in rows])
     assert "not looked at, with the number of rows: rubric (20)" in said(report(folder))
+
+
+def test_what_is_rounded_or_fails_together_is_no_false_alarm(tmp_path):
+    folder = Made(n=60, loses=lambda *_: 0).into(tmp_path / "run")
+
+    def weigh(tie):
+        def apply(rows):
+            for k, row in enumerate(rows):
+                row["preference"] = tie if k % 10 == 0 else 1.2
+
+        edit(folder, "annotations.json", apply)
+
+    weigh(1.5 + 1e-12)  # counted as a win by the library, which then writes 1.5
+    board = by_the_library(folder)
+    lines = [",".join(["", *board]), ",".join(["our model", *map(str, board.values())])]
+    (folder / "leaderboard.csv").write_text("\n".join(lines))
+    weigh(1.5)
+    found = report(folder)
+    assert (board["n_draws"], [s for s in found.stated if not s.agrees]) == (0, [])
+    assert len(found.stated) > 4
+
+    alarms = 0
+    for seed in range(12):  # all six verdicts on an answer are missing: that is one accident
+        folder = Made(n=40, seed=seed, loses=lambda *_: 0.2, words=30).into(tmp_path / str(seed))
+        edit(
+            folder,
+            "annotations.json",
+            lambda rows: [
+                {**r, "model_first": first, "repeat": repeat}
+                for r in rows
+                for first in (True, False)
+                for repeat in range(3)
+            ],
+        )
+        alarms += report(folder).missing.length_p < 0.05
+    assert alarms <= 3

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mini_lima.audit.findings import as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
+from mini_lima.errors import UserError
 from tests.audit import folders
 from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
 from tests.audit.folders import Made, by_the_library
@@ -157,3 +158,49 @@ def test_files_that_do_not_belong_together_are_noticed(tmp_path):
     remarks = " ".join(report(folder).remarks)
     assert "1 of 120 instructions: was judged with another answer" in remarks
     assert "1 of 120 instructions: was judged and is not in model_outputs.json" in remarks
+
+
+def test_whose_place_or_model_is_not_clear_is_refused_or_told_apart(tmp_path):
+    folder = Made(n=60).into(tmp_path / "run")
+    usual = report(folder)
+
+    def add_another(rows):
+        return rows + [{**row, "generator_2": "another", "preference": 2} for row in rows]
+
+    edit(folder, "annotations.json", add_another)
+    assert report(folder).found == usual.found, "model_outputs.json is of this one"
+    (folder / "model_outputs.json").unlink()
+    with pytest.raises(UserError, match="name one with --model: our model, another"):
+        report(folder)
+    assert report(folder, model="another").found.win_rate == 100
+
+    folder = Made(n=60).into(tmp_path / "turned")
+
+    def turn_some(rows):
+        for row in rows[::3]:
+            for name in ("output", "generator"):
+                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
+
+    edit(folder, "annotations.json", turn_some)
+    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(20 and 40\)"):
+        read_folder(folder)
+
+
+def test_verdicts_that_were_dropped_are_missing_and_a_share_of_a_completion_tells_no_order(
+    tmp_path,
+):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    edit(folder, "annotations.json", lambda rows: [r for r in rows if r["preference"] is not None])
+    found = report(folder)
+    assert usual.missing.n == found.missing.n == found.missing.n_absent > 0
+    assert (found.found, found.missing.median_length) == (usual.found, usual.missing.median_length)
+
+    def share(rows):  # as an answer to several pairs at once
+        for start in range(0, len(rows), 5):
+            together = "\n\n".join(r["preference_raw_completion"] for r in rows[start : start + 5])
+            for row in rows[start : start + 5]:
+                row["preference_raw_completion"] = together
+
+    edit(folder, "annotations.json", share)
+    assert report(folder).order.source == "assumed"

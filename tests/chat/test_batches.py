@@ -25,7 +25,6 @@ from tests.chat.batches import COMPLETED, FakeBatches, course
 from tests.chat.server import FAULTS, Answer, FakeOpenAI, completion, refusal
 
 TEXTS = ["one {x}", "Grüße 世界\n", "\u2028 \x00", "", "five"]
-NO_ROOM = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
 PRICES = Prices(input=1000, output=10_000, batch_input=500, batch_output=5000)
 USUAL = (7 * 500 + 5 * 5000) / 1e6
 """Dollars for an answer of the server in a batch."""
@@ -334,30 +333,6 @@ def test_a_batch_of_failures_alone_and_an_output_that_was_cut_off_lose_nothing(
     ask(server, cache, "cdefg", changes={"max_retries": 5}, ledger=ledger)
     assert batches.count("GET /files//content") - before == 4
     assert (ledger.spent.replies, sorted(server.asked)) == (5, ["a", "b"])
-
-
-def test_a_batch_waits_for_room_beside_others_and_is_refused_where_there_is_none(
-    server, batches, cache
-):
-    batches.refusals = [NO_ROOM]
-    with pytest.raises(UserError, match="Enqueued token limit reached"):
-        ask(server, cache, "x")
-    batches.batches.clear()
-    asked = [*questions("a"), *questions("b", model=ChatModel("gpt-y", max_tokens=3))]
-
-    def around(call, go):
-        if call.route == "GET /batches/":
-            is_first = batches.batches and call.path.endswith(batches.batches[0].id)
-            has_room = any(batch.status == "completed" for batch in batches.batches)
-            batches.refusals = [] if is_first or has_room else [NO_ROOM]
-        return go()
-
-    batches.around, batches.refusals = around, []
-    budget, options = Budget(100), {"endpoint": in_batches(server), "cache": cache, "label": "x"}
-    replies = complete(asked, budget=budget, prices=PRICES, **options)
-    assert [reply.text for reply in replies] == ["echo: a", "echo: b"]
-    assert (batches.asked[-3:], server.calls) == (["a", "b", "b"], [])
-    assert budget.spent_usd == pytest.approx(2 * USUAL)
 
 
 def test_a_part_is_as_large_as_openai_allows():

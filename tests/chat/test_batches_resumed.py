@@ -15,11 +15,9 @@ from mini_lima.chat import (
     Endpoint,
     Ledger,
     Prices,
-    ResponseCache,
     complete,
     estimate,
 )
-from mini_lima.chat.batch_table import Line
 from mini_lima.errors import UserError
 from tests.chat.asked import endpoint_of, questions
 from tests.chat.batches import Batch, FakeBatches
@@ -235,19 +233,6 @@ def test_a_batch_of_another_run_counts_against_the_budget_while_it_is_open(serve
     ask(server, cache, "abcd", budget=budget, prices=PRICES)
     assert batches.asked == ["a", "b", "c", "d"]
     assert budget.spent_usd == pytest.approx(4 * USUAL)
-
-
-def test_a_batch_is_polled_by_one_at_a_time_and_by_nobody_after_its_end(cache):
-    with ResponseCache(cache, "e") as one, ResponseCache(cache, "e") as other:
-        batch = one.batches.open([Line(request, {}) for request in questions("a", "b")])
-        keys = [request.key for request in questions(*"abc")]
-        assert other.batches.holding(keys) == {batch.tag: 2}
-        assert other.batches.adopt(batch.tag) is None
-        assert not other.claim(*questions("a"))
-        one.batches.ended(batch, "expired")
-        assert one.batches.adopt(batch.tag) is other.batches.adopt(batch.tag) is None
-        assert other.batches.is_open(*questions("a")) is False
-        assert other.claim(*questions("a"))
 
 
 def test_a_batch_that_nobody_knows_after_its_day_or_that_was_refused_is_asked_live(

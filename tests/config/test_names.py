@@ -9,6 +9,7 @@ from mini_lima.config.names import (
     cell_name,
     run_name,
     sweep_name,
+    with_experiments_joined,
 )
 
 keys = st.text(string.ascii_lowercase + "._", min_size=1).filter(
@@ -82,3 +83,13 @@ def test_what_does_not_change_the_work_does_not_change_the_name(overrides):
     silent = ["-m", *overrides, "plan=true", "hydra.verbose=true", "+hydra.job.x=1"]
     assert sweep_name(silent) == sweep_name(overrides)
     assert cell_name("m", "d", silent[1:]) == cell_name("m", "d", overrides)
+
+
+def test_several_experiments_are_all_meant():
+    for given_, joined in (
+        (["experiment=grid", "a=1"], ["experiment=grid", "a=1"]),
+        (["a=1", "experiment=grid", "experiment=b"], ["a=1", "experiment=[grid,b]"]),
+        (["experiment=[grid,b]", "x=1", "experiment=c"], ["experiment=[grid,b,c]", "x=1"]),
+        (["experiment=grid", "experiment=grid"], ["experiment=[grid]"]),
+    ):
+        assert with_experiments_joined(given_) == with_experiments_joined(joined) == joined

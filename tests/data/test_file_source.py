@@ -243,3 +243,22 @@ def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
     assert [each["asked_for"] for each in read_jsonl(made / "rejects.jsonl")] == [None]
     foreseen = forecast("mini_lima.data.from_file", keywords, {}, file=file).examples
     assert [each.output for each in foreseen] == [each.output for each in found]
+
+
+def test_columns_parts_and_rows_under_data_are_read_and_system_messages_left_out(tmp_path):
+    plainly = examples_of(tmp_path, ALPACA, "a.json")
+    assert examples_of(tmp_path, {"data": ALPACA}, "b.json") == plainly
+    rows = [{"instruction": "Sum up.", "context": "a b c", "response": "abc", "input": "7"}]
+    named = {"input": "context", "output": "response"}
+    [found] = examples_of(tmp_path, rows, columns=named)
+    assert (found.input, found.output, found.fields) == ("a b c", "abc", {"input": "7"})
+    assert "columns.output=reply" in complaint(tmp_path, rows, columns={"output": "reply"})
+    parts = [{"type": "text", "text": "Name "}, {"type": "text", "text": "a river."}]
+    turns = [("system", "Be brief."), ("user", parts), ("assistant", "The Nile.")]
+    rows = [{"messages": [{"role": role, "content": content} for role, content in turns]}]
+    report = from_file(file=write(tmp_path / "rows.jsonl", rows), system="drop")
+    [found] = report.examples
+    assert (found.instruction, found.system, found.fields["system"]) == (
+        *("Name a river.", "", "Be brief."),
+    )
+    assert report.figures["systems_dropped"] == 1

@@ -64,3 +64,8 @@ def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     assert report.figures == {"checked": 3, "removed": 1, "instructions_found": 1}
     with pytest.raises(UserError, match="nothing is left to look at"):
         decontaminate(rows, evaluation_set=asked, rouge_l=None, ngram=None)
+
+
+def test_common_words_are_no_sign():
+    salty = Example("a", "Explain why the sea is salty.", "Hi there, rivers bring it.")
+    assert reasons(salty) == reasons(Example("a", "?", "!")) == []

@@ -194,3 +194,60 @@ def test_half_an_instruction_is_never_taken_for_the_whole(reply: str) -> None:
     assert found == [("b", "Do.")]
     assert faults
     assert reply.startswith(faults[0].text.strip())
+
+
+possible = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": labels,
+        "instruction": labels,
+        "instances": st.none() | st.just([]),
+        "input": inputs,
+        "output": st.none() | texts,
+    },
+)
+
+
+@some
+@given(st.lists(possible, min_size=1, max_size=5))
+def test_every_object_is_found_or_is_a_fault(rows: list[dict[str, Any]]) -> None:
+    text = "\n".join(json.dumps(row) for row in rows)
+    for parse in (pairs, instances):
+        found, faults = parse(text)
+        assert len(found) + len(faults) == len(rows)
+
+
+def test_both_of_two_instances_are_found_or_all_of_it_is_a_fault() -> None:
+    for reply in (
+        '{"instances": [{"input": "a", "output": "b", "input": "c", "output": "d"}]}',
+        '{"instances": [{"input": "a", "output": "b"}, {"input": "c", "output": "d"},],}',
+        '{"instances": [{"input": "a", "output": "b"} {"input": "c", "output": "d"}]}',
+        '{"instances": [{"input": "a", "output": "b"}, ...,\n{"input": "c", "output": "d"}]}',
+        '{ {"input": "a", "output": "b"}, {"input": "c", "output": "d"} }',
+    ):
+        found = [each.instance for each in instances(reply)[0]]
+        assert found == [Instance("a", "b"), Instance("c", "d")], reply
+    for reply in (
+        '{"input": true, "output": "one" "two"}',
+        "{'input': 'a', 'output': 'b', 'input': 'c', 'output': 'd'}",
+        '{"input": "a", "output": "b", c}',
+    ):
+        found, faults = instances(f"Here: {reply}")
+        assert (found, [fault.text for fault in faults]) == ([], [reply])
+    for reply in (
+        "",
+        "I cannot help with that.",
+        "1. Write a poem.\n2. Plan a trip.",
+        "{...}",
+        "[]",
+    ):
+        found, faults = instances(reply)
+        assert (found, [fault.text for fault in faults]) == ([], [reply])
+
+
+def test_what_nobody_would_write_comes_to_an_end() -> None:
+    texts = ["{" * 20_000 + "}" * 20_000, "{'a': " * 9_000 + "1" + "}" * 9_000]
+    texts += [(unit * 50_000)[:50_000] for unit in ("{", '{"', "{'a", '{"a": "', '{"a": {', "}")]
+    for text in texts:
+        found, faults = pairs(text)
+        assert (found, bool(faults)) == ([], True)

@@ -1,9 +1,10 @@
 """The prompts are the study's, and what is inserted into them is never looked at again."""
 
+import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.data import prompts
@@ -13,6 +14,7 @@ from mini_lima.errors import UserError
 from tests.data.conftest import ASSETS
 
 PROMPT_1 = "Following are some examples of {name, instruction} pairs. Please generate more pairs like these. Maintain the same format and be as creative as possible."
+PROMPT_2 = "Following is a JSON line with name, instruction, and instances. Given some instances, please generate two more instances based on the provided information, add them to the JSONL file, and return it in the same line format."
 PROMPT_3 = "Following data is in a JSON line with name and instruction. Please generate five instances according to the example data, and return them in the format of the example data in a JSONL format. Ensure that the name, instruction, and instances conform to the example data's format."
 PROMPT_4 = "Given is a question-answer task with task name, instruction and input-output instance. The output text is too short, insipid, dull, boring. Let it be more creative, detailed, interesting, engaging, fascinating, and specific. Generate more creative words for the output part according to the task name, instruction and input. Here is a example: Data give to you: Task name: '{ex_name}', Instruction: '{ex_instr}', Input: '{ex_input}, output: '{ex_output}'. Output should be: {ex_expanded}. Example part end. Following is content of the task: Task name: '{name}', Instruction: '{instr}', Input: '{input}, output: '{output}'. Print output text directly."
 
@@ -60,3 +62,28 @@ def test_a_field_that_nobody_fills_in_or_that_is_lacking_is_said(tmp_path: Path)
     mine.write_text("Shorten it.")
     with pytest.raises(UserError, match=r"no \{output\}"):
         read_template(mine, fields=("output", "name"), needs=("output",))
+
+
+@settings(max_examples=40)
+@given(tasks, tasks)
+def test_prompts_1_to_3_are_the_studys_with_one_task_a_line_as_it_is(
+    task: Task, other: Task
+) -> None:
+    def pair(task: Task) -> dict[str, object]:
+        return {"name": task.name, "instruction": task.instruction}
+
+    def whole(task: Task) -> dict[str, object]:
+        return pair(task) | {"instances": [vars(each) for each in task.instances]}
+
+    one, *lines = (
+        template("1_new_tasks", "pairs").fill({"pairs": prompts.pairs([task, other])}).split("\n")
+    )
+    assert (one, [json.loads(line) for line in lines]) == (PROMPT_1, [pair(task), pair(other)])
+    two, line = template("2_more_instances", "task").fill({"task": prompts.whole(task)}).split("\n")
+    assert (two, json.loads(line)) == (PROMPT_2, whole(task))
+    given_ = {"example": prompts.whole(other), "task": prompts.pair(task)}
+    three, example, asked = template("3_new_instances", *given_).fill(given_).split("\n")
+    assert three == PROMPT_3
+    assert json.loads(example.removeprefix("Example data: ")) == whole(other)
+    assert json.loads(asked.removeprefix("Data: ")) == pair(task)
+    assert "\\u4e16" not in prompts.whole(Task("i", "世界", "世界", ())), "letters stay letters"

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from mini_lima.data.examples import Example, read_examples
 from mini_lima.pipeline import build_cell
 from mini_lima.store.stages import Store, walk
 from tests.composing import configured
@@ -45,3 +46,24 @@ def test_its_few_imperfections_are_all_accounted_for(built: dict[str, DataSet]) 
     }
     assert built["improved"].reasons == {"lengthen: scaffold": 5}
     assert all(reject["text"].startswith("Output:") for reject in built["improved"].rejects)
+
+
+def test_the_arms_that_ship_differ_in_what_they_are_compared_for(built: dict[str, DataSet]) -> None:
+    root = built["improved"].folder.parents[1]
+    naive, improved = (
+        {e.id: e.output for e in built[arm].examples} for arm in ("naive", "improved")
+    )
+
+    def made(arm: str) -> list[Example]:
+        config = configured("experiment=embedded", f"data={arm}", f"store={root}")
+        [*_, last] = [s for s in walk(build_cell(config, {}).last) if s.name == "data"]
+        return read_examples(Store(root).build(last))
+
+    cut = made("improved_cut")
+    assert len(cut) > 0.95 * len(improved)
+    for each in cut:
+        assert improved[each.id].startswith(each.output)
+        assert len(each.output) <= len(naive[each.id])
+    mixed = made("improved_mixed")
+    assert len(mixed) == len(improved)
+    assert sum(not each.earlier for each in mixed) == pytest.approx(len(mixed) / 2, abs=0.5)

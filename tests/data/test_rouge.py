@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.data.rouge import rouge_l, words
+from mini_lima.data.rouge import alike, rouge_l, words
 
 VOCABULARY = ["the", "a", "cat", "dog", "sat", "on", "Mat", "of", "12", "é"]
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=14).map(" ".join)
@@ -29,3 +29,15 @@ def test_it_is_the_f1_of_the_longest_common_subsequence(one: str, other: str) ->
     precision, recall = common / len(first), common / len(second)
     f1 = 2 * precision * recall / (precision + recall) if common else 0.0
     assert rouge_l(one, other) == pytest.approx(f1)
+
+
+def test_alike_is_above_the_threshold_without_case_and_by_character_where_there_are_no_spaces() -> (
+    None
+):
+    shared = "one two three four five six seven"
+    assert rouge_l(f"{shared} a b c", f"{shared} x y z") == pytest.approx(0.7)
+    assert alike(f"{shared} a b c", [f"{shared} x y z"]) is None
+    assert alike(f"{shared} a b", ["other", f"{shared} x y z"]) == f"{shared} x y z"
+    assert rouge_l("Write a poem!", "write, a POEM") == 1
+    assert alike("?!", ["?!"]) is None
+    assert rouge_l("把句子翻译成英文", "把句子翻译成法文") == pytest.approx(7 / 8)

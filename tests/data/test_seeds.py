@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.data.seeds import read_seeds
+from mini_lima.data.seeds import Instance, Task, read_seeds
 from mini_lima.errors import UserError
 from tests.data.teachers import jsonl, seed_rows
 
@@ -123,3 +124,19 @@ def test_what_cannot_be_read_or_is_empty_is_told_in_one_line(seeds: Path, tmp_pa
     for path in (seeds, tmp_path, latin, empty):
         (line,) = told(path)
         assert str(path) in line
+
+
+@settings(max_examples=30)
+@given(
+    rows=st.lists(rows, min_size=1, max_size=4, unique_by=lambda row: row["id"]),
+    newline=st.sampled_from(["\n", "\r\n", "\n\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
+)
+def test_any_text_in_a_seed_is_kept(tmp_path_factory, rows, newline, encoding) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    lines = newline.join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_bytes(lines.encode(encoding))
+    assert read_seeds(path) == [
+        Task(**{**row, "instances": tuple(Instance(**each) for each in row["instances"])})
+        for row in rows
+    ]

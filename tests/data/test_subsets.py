@@ -70,3 +70,27 @@ def test_what_cannot_be_had_is_refused_with_numbers():
             select(examples([3, 4, 5, 6]), **asked)
     with pytest.raises(UserError, match="5 examples, this one only 4"):
         match(examples([3] * 4), other=examples([3] * 5))
+
+
+@some
+@given(data_sets, data_sets, seeds)
+def test_as_many_tokens_and_never_more(data, other, seed):
+    room, counted = sum(token_counts(other)), token_counts(data)
+    try:
+        kept = match(data, other=other, by="tokens", seed=seed).examples
+    except UserError:
+        assert sum(counted) < room or min(counted) > room
+        return
+    left = room - sum(token_counts(kept))
+    assert left >= 0
+    assert all(n > left for each, n in zip(data, counted, strict=True) if each not in kept)
+
+
+def test_a_data_set_has_the_lengths_of_another_or_is_refused():
+    data, how = examples(list(range(10, 110)) * 3), {"by": "length_quantiles"}
+    report = match(data, other=examples(range(10, 110)), most_unmatched=0, **how)
+    assert [each["taken"] for each in report.figures["lengths"]] == [10] * 10
+    lengths = sorted(len(each.output) for each in report.examples)
+    assert all(abs(n - wanted) < 10 for n, wanted in zip(lengths, range(10, 110), strict=True))
+    with pytest.raises(UserError, match="200 to 299"):
+        match(data, other=examples(range(200, 300)), **how)

@@ -175,15 +175,3 @@ def test_a_limit_that_cuts_the_answer_short_is_refused_before_anything_is_asked(
         with pytest.raises(UserError, match=r"in up to 250 tokens: annotator\.chat\.max_tokens=50"):
             judged(server, GREEDY, max_tokens=50)
         assert not server.calls
-
-
-def test_tokens_and_cost_of_an_answer_are_shared_out_and_in_both_orders_all_change_places(judged):
-    with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
-        rows, board = judged(server, GREEDY, orders="both", repeats=2, seed=2**40)
-        sent = Counter(call.last_message for call in server.calls)
-    assert (board["win_rate"], board["consistency"]["order_disagreement"]) == (50, 100)
-    assert set(sent.values()) == {2}, "repeats ask the same"
-    assert len(sent) == 2 * 5, "21 pairs that differ are five prompts"
-    asked = [row for row in rows if row.attempts]
-    assert sum(row.usage["prompt_tokens"] for row in asked) == pytest.approx(7 * 20)
-    assert sum(row.usd for row in asked) == pytest.approx(20 * (7 + 50) / 1e6)

@@ -9,9 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.contrasts import of_scores, of_verdicts
+from mini_lima.evaluation.contrasts import of_verdicts
 from mini_lima.evaluation.declared_contrasts import parse
-from mini_lima.evaluation.measuring import Scores, Unit
 from mini_lima.statistics import holm
 from tests.evaluation.asked import contrasts, found
 from tests.statistics.rows import row
@@ -160,36 +159,6 @@ def test_swap_permutation_and_duplication(cells, data):
         assert contrast.high is None or contrast.difference <= contrast.high + slack
 
 
-def scored(values, failed=()):
-    """A row of scores.jsonl on each of the instructions 0, 1, …"""
-    return [
-        [
-            Scores(str(k), 0, {"words": value}, ["words"] if k in failed else [], [])
-            for k, value in enumerate(values)
-        ]
-    ]
-
-
-def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction():
-    longer = [20.0 + k % 3 for k in range(40)]
-    cells, verdicts = {("m", "baseline"): scored([10.0] * 40), ("m", "naive"): scored(longer)}, {}
-    for better in ("higher", "lower", None):
-        measure = of_scores("words", Unit("words", better), cells)
-        (contrast,) = found([measure], cells, **few).contrasts
-        assert contrast.difference == pytest.approx(np.mean(longer) - 10)
-        verdicts[better] = contrast.verdict
-    assert verdicts == {"higher": "better", "lower": "worse", None: "higher"}
-    cells = {
-        ("m", "baseline"): scored([1.0, None, 1.0, None], failed=(1,)),
-        ("m", "naive"): scored([1.0, 0.0, 0.0, None]),
-    }
-    measure = of_scores("words", Unit("percent", "higher"), cells)
-    (contrast,) = found([measure], cells, **few).contrasts
-    assert (contrast.difference, contrast.n) == (-50, 2)
-    # The one that failed could have been anything; the last instruction plays no part.
-    assert (contrast.lowest, contrast.highest) == pytest.approx((-200 / 3, -100 / 3))
-
-
 def test_what_was_trained_on_is_taken_from_all_cells_alike():
     cells = {("m", arm): rows([1, 1, 2, 1, 1]) for arm in ARMS}
     cells["m", "improved"] = rows([2, 2, 2, 1, 1])
@@ -197,15 +166,3 @@ def test_what_was_trained_on_is_taken_from_all_cells_alike():
     clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
     assert clean.pop("naive − baseline") is None
     assert {(each.difference, each.n) for each in clean.values()} == {(0, 3)}
-
-
-def test_failures_can_undo_a_verdict_and_what_has_none_is_not_compared():
-    cells = {
-        ("m", "baseline"): rows([1] * 30 + [None] * 70),
-        ("m", "naive"): rows([2] * 30 + [1] * 70),
-    }
-    (only,) = contrasts(cells, **few)
-    assert (only.verdict, only.lowest) == ("better", -40)
-    assert "failed could undo it" in only.words
-    assert contrasts(cells | {("m", "baseline"): rows([None] * 3)}, **few) == []
-    assert contrasts({("m", "naive"): cells["m", "naive"]}, **few) == []

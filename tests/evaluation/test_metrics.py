@@ -32,9 +32,9 @@ def broken(answers, *, returns: list | str | float):
 def run(tmp_path):
     """Measure ``outputs``; returns the rows of scores, the units, and the health."""
 
-    def run(outputs, metrics, *, rows=ROWS, facts=None, at=""):
-        made, folder = tmp_path / at / "outputs", tmp_path / at / "metrics"
-        made.mkdir(parents=True)
+    def run(outputs, metrics, *, rows=ROWS, facts=None):
+        made, folder = tmp_path / "outputs", tmp_path / "metrics"
+        made.mkdir()
         folder.mkdir()
         write_json(tmp_path / "rows.json", rows)
         answers = [
@@ -119,17 +119,3 @@ def test_a_metric_of_ones_own_counts_and_what_failed_is_not_a_number(run):
 def test_a_metric_that_cannot_be_had_is_said_before_anything_runs(given, complaint):
     with pytest.raises(UserError, match=complaint):
         resolve({"mine": given})
-
-
-def test_what_is_no_number_for_each_answer_is_said(run):
-    for number, (returns, complaint) in enumerate(
-        (
-            ([1.0], "returned 1 numbers for 3 answers"),
-            (["a", "b", "c"], "returned 'a'"),
-            (2.0, "share from 0 to 1"),
-            ("inf", "share from 0 to 1"),
-        )
-    ):
-        given = {"_target_": f"{__name__}.broken", "returns": returns, "_unit_": "percent"}
-        with pytest.raises(UserError, match=rf"metrics\.mine: .*broken.*{complaint}"):
-            run(["a", "b", "c"], {"mine": given}, at=f"{number}")

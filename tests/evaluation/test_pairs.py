@@ -107,13 +107,3 @@ def test_an_input_is_a_part_of_the_question_for_model_judge_metrics_and_contamin
     (line,) = caplog.messages
     assert "level (2), prompt (1)" in line
     assert "note" not in line
-
-
-def test_a_limit_takes_the_first_instructions_and_wants_no_other_answered(pairs):
-    references = answers(["reference"] * 4, "r")
-    models = answers(["a longer answer", "short"], "m")
-    assert [model for _, model in pairs(models, references, 2)] == ["a longer answer", "short"]
-    with pytest.raises(UserError, match="adds 1 of the instructions"):
-        pairs(answers(["a", "b", "c"]), references, 2)
-    with pytest.raises(UserError, match="lacks 2 of the instructions"):
-        pairs(models, references)

@@ -267,3 +267,22 @@ def test_every_answer_of_a_conversation_stands_after_the_prompt_that_asks_for_it
     roles = ids.count(template.tokenizer.convert_tokens_to_ids("<|im_start|>"))
     has_system = bool(system) or template is SEVERAL["system in place of its own"]
     assert roles == len(said) + 1 + has_system
+
+
+def test_a_template_that_leaves_out_or_changes_what_was_said_is_refused_where_it_matters():
+    history = [("1 + 1?", "two"), ("And 2 + 2?", "four")]
+    later = HEADER_AFTER_USER.replace(
+        ANSWER, "m.content ~ ('' if loop.last else '!') ~ '<|im_end|>\\n'"
+    )
+    changing = ChatTemplate(tokenizer_with(later))
+    with pytest.raises(UserError, match=r"sft\.turns=last"):
+        changing.conversation("Why?", "", "Because.", history=history)
+    last = changing.conversation("Why?", "", "Because.", history=history, turns="last")
+    assert last.earlier == ()
+    assert "four!" in changing.tokenizer.decode(last.prompt)
+    forgetful = ChatTemplate(tokenizer_with(HEADER_AFTER_USER.replace("messages", "messages[-2:]")))
+    with pytest.raises(UserError, match="several turns"):
+        forgetful.conversation("Why?", "", "Because.", history=history, turns="last")
+    deaf = HEADER_AFTER_USER.replace("{%- else %}", "{%- elif m.role != 'system' %}")
+    with pytest.raises(UserError, match="takes no system message"):
+        ChatTemplate(tokenizer_with(deaf)).conversation("a", "", "b", system="Be brief.")

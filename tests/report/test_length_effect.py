@@ -62,3 +62,19 @@ def test_all_of_it_is_content_whichever_way_round_the_contrasts_are():
     assert "shortest − random half −5.0 points [−7.0, −3.0], worse." in told
     assert "would say −30.0 points [−31.0, −29.0]" in told
     assert "the other way: a liking for length does not explain the difference" in told
+
+
+def test_nothing_is_claimed_that_the_interval_does_not_hold():
+    for pair in (
+        ("improved_cut", "naive"),
+        ("improved", "improved_cut"),
+        ("naive", "improved_cut"),
+    ):
+        for value, half in ((5.0, 2.0), (-5.0, 2.0), (5.0, 5.5), (-0.1, 60.0)):
+            (told,) = sentences([contrast(*pair, value, half)])
+            claims = [each for each in ("better", "worse", "cannot tell") if each in told]
+            turned = value if pair[0] != "naive" else -value
+            held = "cannot tell" if abs(value) <= half else "better" if turned > 0 else "worse"
+            assert claims == [held]
+    (told,) = sentences([contrast("improved_cut", "naive", 5.0, verdict="cannot tell")])
+    assert "[+3.0, +7.0], cannot tell, as one of 6 contrasts (p 0.5)" in told

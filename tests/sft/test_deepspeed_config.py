@@ -82,3 +82,17 @@ def test_the_study_s_optimizer_and_schedule_reach_deepspeed() -> None:
         "warmup_num_steps": 100,
         "warmup_type": "log",
     }
+
+
+def test_a_scheduler_is_told_the_highest_rate_and_the_length_of_the_training() -> None:
+    for option, kind, given in (
+        ("warmup_decay", "WarmupDecayLR", {"warmup_max_lr": 3e-4, "total_num_steps": 40}),
+        ("warmup_cosine", "WarmupCosineLR", {"cos_min_ratio": 1e-4, "total_num_steps": 40}),
+        ("constant", "WarmupLR", {"warmup_min_lr": 3e-4, "warmup_max_lr": 3e-4}),
+    ):
+        overrides = [f"scheduler={option}", "optimizer.lr=3e-4"]
+        found = config(overrides=overrides, total_steps=40, precision="fp32")
+        assert found["scheduler"]["type"] == kind
+        assert found["scheduler"]["params"].items() >= given.items()
+        assert Parsed(found).scheduler_params == found["scheduler"]["params"]
+        assert (found["optimizer"]["params"]["lr"], found["bf16"]["enabled"]) == (3e-4, False)

@@ -145,3 +145,14 @@ def test_one_conversation_does_not_see_another(
     alone = logits_of_last([])
     for before in (conversations[:1], conversations[1:3]):
         torch.testing.assert_close(logits_of_last(before), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bf16_model_sums_its_loss_in_float32_and_logits_far_from_zero_do_not_overflow() -> None:
+    half = load_model(ASSETS / "qwen-tiny", None, 0, torch.bfloat16)
+    assert summed_loss(half, flatten(CONVERSATIONS)).dtype == torch.float32
+
+    hidden = 1000 * drawn(POSITIONS, WIDTH, seed=0)
+    weight, targets = drawn(VOCABULARY, WIDTH, seed=1), torch.arange(POSITIONS)
+    found = CrossEntropy.apply(hidden, weight, None, targets, 2**20)
+    expected = cross_entropy(linear(hidden, weight), targets, reduction="sum")
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from mini_lima.sft.memory import RMSNorm, replace_norms
@@ -64,3 +64,18 @@ def test_in_bf16_its_gradients_are_no_less_precise() -> None:
     ):
         assert gradient.dtype is torch.bfloat16
         assert (gradient - true).norm() <= 1.01 * (reference - true).norm() < 0.01 * true.norm()
+
+
+def test_a_norm_of_another_kind_is_left_as_it_is_and_a_frozen_weight_gets_no_gradient() -> None:
+    model = Gemma2ForCausalLM(Gemma2Config(**SIZE, head_dim=16))
+    for layer in model.modules():  # as an RMSNorm of 1 + weight that calls its epsilon the same
+        if type(layer).__name__ == "Gemma2RMSNorm":
+            layer.variance_epsilon = layer.eps
+    expected = padded_loss(model, CONVERSATIONS)
+    replace_norms(model)
+    assert torch.equal(padded_loss(model, CONVERSATIONS), expected)
+
+    norm, hidden, upstream = norm_and_input(torch.float32)
+    norm.weight.requires_grad_(False)
+    RMSNorm.apply(hidden, norm.weight, norm.variance_epsilon).backward(upstream)
+    assert (hidden.grad is None, norm.weight.grad) == (False, None)

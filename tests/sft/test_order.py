@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.sft.deepspeed_config import Batches
-from mini_lima.sft.order import MicroBatches, Order
+from mini_lima.sft.order import MicroBatches, Order, balanced
 
 sizes = st.integers(1, 5)
 lengths = st.lists(st.integers(1, 2048), min_size=1, max_size=60)
@@ -60,3 +60,14 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
 
 def loads(parts: list[list[int]], tokens: list[int]) -> list[int]:
     return [sum(tokens[i] for i in part) for part in parts]
+
+
+def test_micro_batches_of_real_lengths_are_equally_heavy() -> None:
+    draw = random.Random(0)
+    tokens = [min(20 + int(draw.lognormvariate(4, 1)), 1024) for _ in range(1300)]
+    batches = Batches(micro=8, accumulation=4, processes=2)
+
+    for members in Order(1300, 64, seed=0).global_batches(0)[:-1]:
+        found = loads(balanced(members, tokens, batches), tokens)
+        assert max(found) < 1.2 * sum(found) / len(found)
+        assert balanced(members, tokens, batches) == balanced(members[::-1], tokens, batches)

@@ -151,6 +151,8 @@ def test_transformers_loads_what_is_saved_and_the_tied_head_is_stored_once(
     size = (folder / "model.safetensors").stat().st_size
     assert 4 * parameters < size < 4 * parameters + 10_000
     assert {path.name for path in folder.iterdir()} == FILES
+    end_of_turn = ChatTemplate(load_tokenizer(folder, None)).end_of_turn
+    assert model.generation_config.eos_token_id == [end_of_turn]
 
 
 def test_data_parallelism_without_deepspeed_is_refused_at_the_start(attempts: Attempts) -> None:

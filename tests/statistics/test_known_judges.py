@@ -97,17 +97,3 @@ def test_the_order_effect_and_how_often_verdicts_differ_are_those_of_the_judge()
     )
     assert found.order_disagreement == pytest.approx(100 * (0.55 * 0.75 + 0.45 * 0.25), abs=1)
     assert found.flip_rate == pytest.approx(100 * (0.55 * 0.45 + 0.25 * 0.75), abs=1)
-
-
-def test_the_variance_of_a_difference_loses_what_models_share_and_what_is_not_measured_is_kept():
-    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
-    shares = judge.shares(rng, 20_000)
-    instructions, orders, repeats = judge.variances
-    found = split_variance(*(judge.verdicts(rng, shares, repeats=2) for _ in range(2)))
-    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
-    assert found.repeats == pytest.approx(2 * repeats, abs=0.006)
-    once = split_variance(judge.verdicts(rng, shares))
-    assert once.repeats is None
-    assert (once.instructions, once.orders) == pytest.approx(
-        (instructions + repeats / 2, orders + repeats / 2), abs=0.006
-    )

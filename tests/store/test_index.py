@@ -17,6 +17,7 @@ from mini_lima.experiment.time_estimates import Experience
 from mini_lima.store import index
 from mini_lima.store.lock import locked
 from mini_lima.store.stages import Stage, Store, walk
+from tests.composing import configured
 from tests.harm import BAD
 
 
@@ -213,3 +214,14 @@ def test_verifying_reads_everything_and_names_what_to_remove(study, capsys):
     said = capsys.readouterr().err
     assert f"{file.parent} is damaged: text has another content" in said
     assert "remove the folder" in said
+
+
+def test_a_cell_that_gets_nowhere_when_it_is_run_again_keeps_what_it_had(study, capsys):
+    folder = study.cell("third", "finished", [stage("nobody's")])
+    config = configured(
+        "experiment=embedded", "data.seeds=/nowhere.jsonl", f"store={study.store.root}"
+    )
+    assert cell.run(config, {}, [], folder, set()) is None
+    assert "/nowhere.jsonl" in json.loads((folder / "cell.json").read_text())["reason"]
+    study.ask(capsys, "prune", "--yes")
+    assert "nobody-s" in study.left()

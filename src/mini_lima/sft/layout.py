@@ -4,9 +4,9 @@ Flattened examples are kept apart by attention and by positions that begin again
 positions in another way (a recurrent or convolutional one, say) lets an example see the one before
 it, and nothing would show it: the loss is a little different, and so are the gradients.
 
-So two short examples are computed together and, as transformers does it, each alone, before the
-first step. Of the loss of either no token of the other may have a gradient, not even a tiny one,
-and its own tokens must have the gradients that they have alone.
+So two short examples are computed together and, as transformers does it, alone, before the first
+step. Of the loss of one no token of the other may have a gradient, not even a tiny one, and its own
+tokens must have the gradients that they have alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from mini_lima.sft.batches import IGNORED, Layout
 from mini_lima.sft.loss import summed_loss
 from mini_lima.workers.progress import warn
 
-LENGTH = 32
+LENGTH = 8
 """Tokens of prompt, and of response, that are tried."""
 IN_FLOAT32, ROUGH = 1e-3, 0.2
 """How far gradients may be from those of an example alone, as a share of their norm. Rounding makes
@@ -50,7 +50,13 @@ def choose_layout(
     shortest = sorted(conversations, key=lambda each: each.tokens)
     pair = [_shortened(each) for each in (shortest[0], shortest[:2][-1])]
     groups = [pair] if micro > 1 else [[each] for each in pair]
-    alone = {id(each): _gradients(network, [each], 0, Layout.flattened, _plain) for each in pair}
+    alone: dict[int, Tensor] = {}
+
+    def compute_alone(conversations: Sequence[Conversation]) -> None:
+        for each in conversations:
+            alone[id(each)] = _gradients(network, [each], 0, Layout.flattened, _plain)
+
+    compute_alone([group[-1] for group in groups])  # by transformers' attention, as yet
     name = network.config.name_or_path or type(network).__name__
     if not all(each.isfinite().all() for each in alone.values()):
         raise UserError(
@@ -60,8 +66,9 @@ def choose_layout(
 
     def differs(layout: Layout) -> str | None:
         for group in groups:
-            for at, each in enumerate(group):
-                if fault := _difference(network, group, at, layout, alone[id(each)]):
+            # The first of a flattened batch begins where it does alone.
+            for at in range(len(group) - 1 if layout is Layout.flattened else 0, len(group)):
+                if fault := _difference(network, group, at, layout, alone[id(group[at])]):
                     return fault
         return None
 
@@ -73,6 +80,7 @@ def choose_layout(
     fault = differs(Layout.flattened)
     if fault is None:
         return Layout.flattened
+    compute_alone(pair)
     if (padded := differs(Layout.padded)) is None:
         warn(
             f"{name}: examples of a flattened micro-batch would not be computed as each alone"

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mini_lima import models
 from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices
 from mini_lima.config import sources
 from mini_lima.config.arms import Step
@@ -26,6 +27,7 @@ from mini_lima.config.schema import (
 from mini_lima.errors import UserError
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
+from mini_lima.models.language_model import is_gguf
 from mini_lima.sft import optimizers
 from mini_lima.sft.optimizers import Choice
 from mini_lima.store.stages import Stage
@@ -43,7 +45,7 @@ class Model:
 
 
 def base_model(config: Config) -> Model:
-    """The model before training: a folder here, or one commit on the hub.
+    """The model before training: a folder here, one commit on the hub, or what a GGUF file holds.
 
     Raises:
         UserError: it cannot be had.
@@ -52,7 +54,13 @@ def base_model(config: Config) -> Model:
     init_seed = config.model.init_seed if config.model.weights is Weights.random else None
     if isinstance(found, sources.HubModel):
         return Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
-    return Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+    params = {"revision": None, "init_seed": init_seed}
+    if is_gguf(found):
+        unpacked = Stage(
+            name="model", label=config.model.name, function=models.unpack, files={"gguf": found}
+        )
+        return Model(params, inputs={"model": unpacked})
+    return Model(params, files={"model": found})
 
 
 def file(keyword: str, source: str | None) -> dict[str, Path]:

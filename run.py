@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -10,6 +11,8 @@ from omegaconf import DictConfig
 
 from mini_lima.config import entry, names
 from mini_lima.config.mistakes import Refused, one_line
+from mini_lima.text import say
+from mini_lima.text.streams import make_lasting
 
 
 def start() -> None:
@@ -25,12 +28,13 @@ def start() -> None:
         composed = entry.named(composed, job.runtime.choices)
         config, resolved = entry.to_config(composed), entry.resolved(composed)
         folder = Path(job.runtime.output_dir)
-        return cell.run(config, resolved, list(job.overrides.task), folder, logged)
+        return cell.run(config, resolved, entry.as_typed(job.overrides.task), folder, logged)
 
     main()
 
 
 if __name__ == "__main__":
+    make_lasting()
     given = sys.argv[1:]
     sys.argv[1:] = names.completed(given)
     beside = names.packages_beside(given)
@@ -45,11 +49,11 @@ if __name__ == "__main__":
         sys.exit(130)  # what a shell reports of a process that Ctrl-C has ended
     except (Exception, Refused) as error:
         if said := one_line(error, given):
-            print(f"mini-lima: {said}", file=sys.stderr)
+            say(f"mini-lima: {said}", error=True)
             sys.exit(2)
         if "submitit" not in sys.modules:
-            raise
+            say(traceback.format_exc(), error=True)
+            sys.exit(1)
         # Of Slurm, or of a job: the plugin raises on the first one that was killed.
-        said = " ".join(str(error).split())
-        print(f"mini-lima: {type(error).__name__}: {said}", file=sys.stderr)
+        say(f"mini-lima: {type(error).__name__}: {' '.join(str(error).split())}", error=True)
         sys.exit(1)

@@ -22,7 +22,7 @@ from mini_lima.data.filters import (
 from mini_lima.data.measures import counts
 from mini_lima.data.parsing import pairs
 from mini_lima.data.seeds import Instance, Task
-from mini_lima.language import languages
+from mini_lima.text.language import languages
 
 EXAMPLES, PER_TASK, PER_REPLY, REPEATS = 2_000, 5, 6, 3
 VOCABULARY = 5_000

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from mini_lima.cli import main
+from mini_lima.text.streams import make_lasting
 from tests.data.conftest import Study
 from tests.data.teachers import Teacher
+from tests.harm import BAD
 
 
 @pytest.fixture
@@ -38,12 +40,16 @@ def test_trace_finds_the_newest_data_set_and_its_cache(store, monkeypatch, capsy
     assert "not in the response cache" not in told
 
 
-def test_trace_looks_into_the_data_set_that_is_named(store, capsys):
-    assert main(["trace", "new_task_0.1", "--data", str(store / "data" / "set-0")]) == 0
-    told = capsys.readouterr().out
-    assert "output, from prompt 3" in told
-    assert "prompt 4" not in told
-    assert "not in the response cache" not in told
+def test_a_neighbour_that_cannot_be_read_is_named_and_passed_over(store, capsys, caplog):
+    for number, harm in enumerate(BAD.values(), start=9):
+        folder = store / "data" / f"bad-{number}"
+        folder.mkdir()
+        harm(folder / "examples.jsonl")
+    assert main(["trace", "new_task_0.1", "--store", str(store)]) == 0
+    assert "output, from lengthen" in capsys.readouterr().out
+    assert main(["trace", "nothing.1", "--store", str(store)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert caplog.text.count("passed over") >= 5
 
 
 def test_a_mistake_is_one_line_and_code_2(store, capsys):
@@ -61,17 +67,26 @@ def test_a_sweep_that_is_not_there_is_not_taken_for_one_without_cells(tmp_path, 
     assert "no cell has been started there" in capsys.readouterr().err
 
 
-def test_files_beside_the_cells_are_no_mistake(tmp_path, capsys):
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "report.md").write_text("")
-    assert main(["compare", *map(str, tmp_path.iterdir())]) == 2
-    assert "no cell has been started there" in capsys.readouterr().err
+@pytest.mark.parametrize("output", ["| true", ">&-", ">/dev/full"])
+@pytest.mark.parametrize(("id_", "code"), [("new_task_0.1", 0), ("nothing", 2)])
+def test_whatever_becomes_of_the_output_the_exit_code_is_that_of_the_work(store, output, id_, code):
+    ascii_alone = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    program = f"set -o pipefail; {sys.executable} -m mini_lima.cli"
+    ended = subprocess.run(
+        ["bash", "-c", f"{program} trace {id_} --store {store} {output}"],
+        env=os.environ | ascii_alone,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code
+    assert ended.stderr.count("\n") == (code == 2 or output == ">/dev/full")
 
 
-def test_as_a_program_it_stands_a_reader_that_leaves(store):
-    command = [sys.executable, "-m", "mini_lima.cli", "trace", "new_task_0.1", "--store", store]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
-        program.stdout.close()
-        said = program.stderr.read()
-    assert program.returncode == 0
-    assert said == b""
+def test_what_an_encoding_does_not_have_is_spelled(monkeypatch, tmp_path):
+    for name in ("stdout", "__stdout__", "stderr", "__stderr__"):
+        monkeypatch.setattr(sys, name, (tmp_path / name).open("w", encoding="ascii"))
+    make_lasting()
+    print("┏━┓ −1.5 – 2 ± 3 世")
+    sys.stdout.flush()
+    assert (tmp_path / "__stdout__").read_text() == ""
+    assert (tmp_path / "stdout").read_text() == "+-+ -1.5 - 2 +/- 3 \\u4e16\n"

@@ -1,15 +1,12 @@
 """How the choice of an engine, a reference and a template enters the stages of a cell."""
 
-import hashlib
 import json
-import re
 
 import pytest
 
 from mini_lima import pipeline
 from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
-from mini_lima.evaluation.length import REVISIONS
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers
 from mini_lima.experiment import preflight
 from mini_lima.files import read_json
@@ -17,7 +14,6 @@ from mini_lima.store.stages import walk
 from tests.composing import configured
 
 SHIPPED = ASSETS / "evaluation_set.json"
-SERVED = ("evaluation/engine=openai", "evaluation.engine.base_url=http://127.0.0.1:1/v1")
 
 
 def outputs(*overrides):
@@ -31,38 +27,6 @@ def fingerprints(*overrides):
     return [stage.fingerprint for stage in outputs(*overrides)]
 
 
-def test_how_the_work_is_done_is_no_part_of_what_is_written():
-    here, served = fingerprints(), fingerprints(*SERVED)
-    assert fingerprints("evaluation.batch_size=3", "launch.threads=1") == here
-    assert fingerprints(*SERVED[:1], "evaluation.engine.concurrency=1") == served
-    assert fingerprints("evaluation/engine=vllm") == served
-    others = [
-        fingerprints("evaluation.seed=1"),
-        fingerprints(*SERVED, "evaluation.seed=1"),
-        fingerprints(*SERVED, "evaluation.engine.dialect=openai"),
-    ]
-    assert len({each for both in (here, served, *others) for each in both}) == 10
-
-
-def test_only_the_baseline_has_a_template_of_its_own(tmp_path):
-    template = tmp_path / "plain.jinja"
-    template.write_text("{{ messages }}")
-    own = [f"model.baseline_template={template}"]
-    (baseline, tuned), (_, plainly_tuned) = outputs(*own), outputs()
-    assert baseline.files["template"] == template
-    assert tuned.fingerprint == plainly_tuned.fingerprint
-    before = baseline.fingerprint
-    template.write_text("{{ messages }}!")
-    assert outputs(*own)[0].fingerprint != before
-    for key in ("baseline_template", "chat_template"):
-        with pytest.raises(UserError, match=rf"model\.{key}"):
-            outputs(f"model.{key}={template}", *SERVED)
-    config = configured("experiment=embedded", "model.baseline_template=/no/such/file")
-    assert preflight.missing(config, set(), pipeline.lookups(config)) == [
-        "/no/such/file: no such file"
-    ]
-
-
 def test_a_reference_that_is_another_file_than_meant_is_refused():
     sha256 = "0" * 64
     config = configured("experiment=embedded", f"evaluation.reference_outputs_sha256={sha256}")
@@ -73,31 +37,6 @@ def test_a_reference_that_is_another_file_than_meant_is_refused():
             "evaluation.reference_outputs=https://example.org/rows.json",
             "evaluation.reference_outputs_sha256=null",
         )
-
-
-def test_difficulties_that_are_another_file_than_meant_are_refused(tmp_path):
-    file = tmp_path / "df_gamed.csv"
-    file.write_text("instruction_difficulty,annotator\n0.1,x\n")
-    own = ("experiment=embedded", f"evaluation.length_difficulties={file}")
-    right = hashlib.sha256(file.read_bytes()).hexdigest()
-    pipeline.build_cell(configured(*own, f"evaluation.length_difficulties_sha256={right}"), {})
-    config = configured(*own, f"evaluation.length_difficulties_sha256={'0' * 64}")
-    [line] = preflight.missing(config, set(), pipeline.lookups(config))
-    assert "evaluation.length_difficulties" in line
-    assert right in line
-    with pytest.raises(UserError, match="length_difficulties_sha256"):
-        configured(
-            "evaluation.length_difficulties=https://example.org/df_gamed.csv",
-            "evaluation.length_difficulties_sha256=null",
-        )
-
-
-@pytest.mark.parametrize("evaluation", ["alpaca_eval", "alpaca_eval_davinci"])
-def test_alpaca_eval_is_taken_at_one_commit_and_held_to_its_contents(evaluation):
-    given = configured(f"evaluation={evaluation}").evaluation
-    assert given.hub_revision == REVISIONS[0]
-    for sha256 in (given.reference_outputs_sha256, given.length_difficulties_sha256):
-        assert re.fullmatch("[0-9a-f]{64}", sha256)
 
 
 @pytest.mark.parametrize(
@@ -114,16 +53,6 @@ def test_alpaca_eval_is_taken_at_one_commit_and_held_to_its_contents(evaluation)
 def test_a_server_is_there_or_is_started(wrong):
     with pytest.raises(UserError, match=r"evaluation\.engine"):
         configured("evaluation/engine=openai", *wrong)
-
-
-def test_what_a_server_needs_is_found_beforehand(monkeypatch):
-    monkeypatch.delenv("MY_KEY", raising=False)
-    config = configured(*SERVED, "evaluation.engine.api_key_env=MY_KEY")
-    [line] = preflight.missing(config, {"outputs"}, [])
-    assert "MY_KEY" in line, "and no GPU, which the server has"
-    config = configured(*SERVED[:1], "evaluation/engine=vllm", "evaluation.engine.command=/no/vllm")
-    [line] = preflight.missing(config, {"outputs"}, [])
-    assert "/no/vllm" in line
 
 
 def test_a_reference_with_other_answers_than_meant_is_refused_whatever_its_layout(tmp_path):

@@ -58,18 +58,6 @@ def test_how_a_training_is_run_is_no_part_of_its_identity_and_an_adapter_is(
     assert (plain[key].fingerprint != other[key].fingerprint) == changed
 
 
-@pytest.mark.parametrize("key", ["data.seeds", "evaluation.reference_outputs"])
-def test_of_a_file_that_is_not_there_is_said_which_key_asked_for_it(key):
-    config = configured("experiment=embedded", f"{key}=misspelt.json")
-    said = []
-    for look_up in pipeline.lookups(config):
-        try:
-            look_up()
-        except UserError as error:
-            said.append(str(error))
-    assert said == [f"{key}=misspelt.json: no such file"]
-
-
 def test_what_judges_is_part_of_the_identity_of_the_verdicts_and_of_nothing_else(tmp_path):
     prompt = tmp_path / "mine.txt"
 

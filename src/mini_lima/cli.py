@@ -1,8 +1,9 @@
 """``mini-lima``: looking into what runs have left behind. Runs themselves are started by run.py."""
 
 import argparse
-import os
+import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from mini_lima.data import trace
 from mini_lima.errors import UserError
 from mini_lima.experiment import power_command, preview, store_commands
 from mini_lima.report import workspace
+from mini_lima.store import contents
+from mini_lima.text import LogFormatter, say
+from mini_lima.text.streams import make_lasting
+
+
+def program() -> int:
+    """Run the command line of this process."""
+    make_lasting()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     power_command.add(commands)
     workspace.add(commands)
     options = parser.parse_args(arguments)
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(LogFormatter("%(message)s"))
+    logging.basicConfig(handlers=[warnings])
     try:
         if said := options.run(options):
-            print(said)
-        sys.stdout.flush()
+            say(said)
+            sys.stdout.flush()
     except UserError as error:
-        print(f"mini-lima: {error}", file=sys.stderr)
+        say(f"mini-lima: {error}", error=True)
         return 2
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a path that is too long, not ours to read or to write
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"mini-lima: {where}{error.strerror or error}", error=True)
+        return 2
+    except Exception:
+        say(traceback.format_exc(), error=True)
+        return 1
     return 0
 
 
@@ -89,8 +107,10 @@ def _add_trace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _trace(options: argparse.Namespace) -> str:
     data = options.data or trace.newest_data_set(options.store, options.example)
+    if (data / contents.STAGE).exists():
+        contents.check(data)
     # <store>/data/<data set>
-    beside = data.absolute().parents[1] / trace.RESPONSES
+    beside = data.absolute().parent.parent / trace.RESPONSES
     cache = options.cache or (beside if beside.is_file() else options.store / trace.RESPONSES)
     return trace.trace(data, options.example, cache)
 
@@ -139,4 +159,4 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

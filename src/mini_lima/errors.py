@@ -1,4 +1,15 @@
-"""The exceptions that are addressed to the person at the keyboard."""
+"""What is addressed to the person at the keyboard: exceptions, and lists that stay short."""
+
+from collections.abc import Sequence
+
+MOST_LISTED = 10
+"""Faults, names or rows that are told one by one."""
+
+
+def listed(items: Sequence[object], most: int = MOST_LISTED) -> list[str]:
+    """Return the first ``most`` of ``items`` as texts and, last, how many more there are, if any."""
+    more = [f"and {len(items) - most} more"] if len(items) > most else []
+    return [*map(str, items[:most]), *more]
 
 
 class UserError(Exception):

@@ -72,7 +72,11 @@ def build_cell(config: Config, resolved: Mapping[str, Any]) -> Cell:
         return Cell((tuned,), parts)
 
     template = config.model.baseline_template or config.model.chat_template
-    asked = replace(base_model, files={**base_model.files, **resolve.file("template", template)})
+    asked = replace(
+        base_model,
+        files={**base_model.files, **resolve.file("template", template)},
+        params={**base_model.params, **({} if config.model.baseline_template else _kwargs(config))},
+    )
     outputs = {
         "baseline": _outputs(config, asked, label=f"{config.model.name}-baseline"),
         "sft": _outputs(config, resolve.Model(inputs={"model": tuned}), label=tuned.label),
@@ -103,7 +107,7 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     steps = last.all().values()
     files = [source for step in steps for source in step.files.values()]
     files += filter(None, [config.model.chat_template, config.model.baseline_template])
-    files += [
+    recordings = [
         chat.cassette
         for who, chat in config.chats().items()
         if chat.cassette and (who != "teacher" or last.wants("teacher"))
@@ -111,10 +115,11 @@ def lookups(config: Config) -> list[Callable[[], object]]:
     found: list[Callable[[], object]] = [
         *(partial(resolve.seeds, config, step) for step in steps if "seeds" in step.target.wants),
         *(partial(sources.data_file, file, downloads) for file in dict.fromkeys(files)),
+        *(partial(resolve.recording, source) for source in dict.fromkeys(recordings)),
     ]
     if config.until is not Until.data:
         found += [
-            partial(sources.model, config.model.source, config.model.revision),
+            partial(resolve.check_model_files, config),
             partial(resolve.optimizer_and_scheduler, config),
         ]
     if config.until not in (Until.data, Until.sft) or last.wants("evaluation_set"):
@@ -146,7 +151,13 @@ def _data_set(config: Config, step: arms.Step) -> Stage:
     if "teacher" in wants:
         params["teacher"] = resolve.chat(config, config.teacher)
     return Stage(
-        name="data", label=step.name, function=run_step, params=params, inputs=inputs, files=files
+        name="data",
+        label=step.name,
+        function=run_step,
+        params=params,
+        inputs=inputs,
+        files=files,
+        settings={"least_used": config.data.least_used},
     )
 
 
@@ -158,6 +169,7 @@ def _contamination(config: Config, data_set: Stage) -> Stage:
         function=contamination,
         inputs={"data": data_set},
         files={"evaluation_set": resolve.references(config)},
+        version=2,
     )
 
 
@@ -172,6 +184,7 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
         function=sft.train,
         params={
             **base_model.params,
+            **_kwargs(config),
             **recipe,
             "adapter": adapter,
             "micro_batch_size_per_gpu": config.model.micro_batch_size_per_gpu,
@@ -186,17 +199,24 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
     )
 
 
+def _kwargs(config: Config) -> dict[str, Any]:
+    """What the model's chat template is called with; the trained model's has it in itself."""
+    given = config.model.template_kwargs
+    return {"template_kwargs": given} if given else {}
+
+
 def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
     engine = config.evaluation.engine
     function: Callable[..., None] = evaluation.generate
     how: dict[str, Any] = {"precision": config.sft.precision}
     settings = {key: getattr(config.launch, key) for key in ("device", "processes", "threads")}
     settings["batch_size"] = config.evaluation.batch_size
+    settings["most_failed"] = config.evaluation.most_failed
     if engine.name is Engine.openai:
         function, how, settings = (
             evaluation.generate_by_server,
             {"dialect": engine.dialect},
-            resolve.server(engine),
+            resolve.server(config.evaluation),
         )
     decoding = ("limit", "max_new_tokens", "temperature", "seed")
     return Stage(
@@ -212,7 +232,7 @@ def _outputs(config: Config, model: resolve.Model, *, label: str) -> Stage:
         inputs=model.inputs,
         files={**model.files, "reference_outputs": resolve.references(config)},
         settings=settings,
-        version=3,
+        version=4,
     )
 
 
@@ -228,20 +248,23 @@ def _metrics(config: Config, outputs: Stage) -> Stage:
         },
         inputs={"model_outputs": outputs},
         files={"reference_outputs": resolve.references(config)},
+        version=2,
     )
 
 
 def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
     given = config.judges()[key]
     judge = judges.judge(key, given)
+    chat = resolve.judge_chat(config, key, given)
+    by = judge.choice.name if chat is None else f"{chat.model.model}-{judge.choice.name}"
     judging = ("orders", "repeats", "reading_attempts", "most_failed", "seed")
     return Stage(
         name="annotations",
-        label=f"{outputs.label}-{judge.choice.name}",
+        label=f"{outputs.label}-{by}",
         function=annotation.annotate,
         params={
             "judge": judge.choice,
-            "chat": resolve.judge_chat(config, key, given),
+            "chat": chat,
             **{setting: getattr(given, setting) for setting in judging},
             "limit": config.evaluation.limit,
             **resolve.interval(config),
@@ -252,7 +275,7 @@ def _annotations(config: Config, key: str, outputs: Stage) -> Stage:
             **({"prompt": judge.prompt} if judge.prompt else {}),
             **resolve.difficulties(config),
         },
-        version=3,
+        version=4,
     )
 
 
@@ -297,4 +320,5 @@ def _tracking(config: Config, resolved: Mapping[str, Any], tuned: Stage, found: 
         inputs={"sft": tuned, "result": found, **inputs},
         settings={"config": resolved},
         version=4,
+        unchecked=("wandb",),  # `wandb sync` writes there
     )

@@ -1,11 +1,5 @@
 """The audit on one folder in many forms: what is written in another way is read all the same."""
 
-import gzip
-
-import pytest
-
-from mini_lima.audit.folder import read_folder
-from mini_lima.errors import UserError
 from tests.audit.audited import (
     in_rows,
     preference_as,
@@ -42,13 +36,6 @@ def board(text):
         (folder / "leaderboard.csv").write_text(lines)
 
     return write
-
-
-def nested(folder):
-    inner = folder / "judge"
-    inner.mkdir()
-    for name in ("annotations.json", "leaderboard.csv"):
-        (folder / name).rename(inner / name)
 
 
 SAME = {
@@ -89,6 +76,7 @@ def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
             ("{hn}\n{fn}\n{fn}\n", "no row for our model, only for no name, no name"),
             ("{h}\n{f}\n{f}\n", "2 rows for our model"),
             ("{h}\nx,1\ny,2\n", "no row for our model, only for x, y"),
+            ("{h}\nx,1\n" + "y,2\n" * 200, "only for x, y, y, and 198 more"),
         )
     ):
         folder = Made(n=20).into(tmp_path / str(number))
@@ -96,30 +84,3 @@ def test_a_leaderboard_that_could_be_anyones_is_not_compared(tmp_path):
         found = report(folder)
         assert found.stated == []
         assert remark in said(found)
-
-
-def test_a_leaderboard_without_win_rate_is_compared_in_what_it_has(tmp_path):
-    folder = Made(n=20, loses=lambda *_: 0).into(tmp_path / "run")
-    (folder / "leaderboard.csv").write_text("model,n_total\nour model,20\n")
-    assert [(s.figure, s.agrees) for s in report(folder).stated] == [("n_total", True)]
-
-
-def test_outputs_two_files_away_are_found_or_not_needed(tmp_path):
-    folder = Made().into(tmp_path / "results" / "our model")
-    usual = report(folder)
-    nested(folder)
-    found = report(folder / "judge")
-    assert (found.found, found.health, found.stated) == (usual.found, usual.health, usual.stated)
-    (folder / "reference_outputs.json").rename(tmp_path / "reference_outputs.json")
-    assert report(folder / "judge").found == usual.found
-
-
-def test_verdicts_in_another_file_are_named(tmp_path):
-    for name, content, hint in (
-        ("annotations.json.gz", gzip.compress(b"[]", mtime=0), "if annotations.json.gz has the"),
-        ("annotations.json", "[]".encode("utf-16"), "cannot be read"),
-        ("annotations.json", b"[{}]", "row 1: has no instruction and no preference"),
-    ):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=hint):
-            read_folder(tmp_path)

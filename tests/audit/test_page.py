@@ -1,6 +1,5 @@
 """The page of an audit needs nothing else, and escapes what it shows."""
 
-import dataclasses
 from html.parser import HTMLParser
 
 from mini_lima.audit.page import as_page
@@ -33,9 +32,3 @@ def test_the_page_is_self_contained_escaped_and_has_both_schemes(runs):
     assert "@import" not in shown
     assert "prefers-color-scheme: dark" in shown
     assert shown.count("<svg ") == 3
-
-
-def test_of_a_long_name_the_end_is_shown(runs):
-    (read,) = folders(runs, "a")
-    several = dataclasses.replace(spread([read, read], samples=50), runs=["results/" * 20, "short"])
-    assert f">…{('results/' * 20)[-45:]}</text>" in as_page([], several)

@@ -1,18 +1,14 @@
 """The audit on folders that nobody here made: forms, faults and judges, each with its truth."""
 
-import hashlib
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mini_lima.audit.findings import as_text, spread_findings
+from mini_lima.audit.findings import as_text
 from mini_lima.audit.folder import read_folder
 from mini_lima.audit.order import find_order
-from mini_lima.audit.several import spread
-from mini_lima.errors import UserError
-from mini_lima.evaluation import length
 from tests.audit import folders
 from tests.audit.audited import agrees_with_the_library, edit, preference_as, report, said
 from tests.audit.folders import Made, by_the_library
@@ -47,51 +43,6 @@ def test_every_annotators_way_of_answering_tells_who_stood_first(tmp_path):
         ]
         assert all(right), style
         assert len(right) > 100
-
-
-def test_an_answer_to_several_pairs_is_not_taken_for_the_first_ones(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def share(rows):
-        for start in range(0, len(rows), 5):
-            together = "\n\n".join(r["preference_raw_completion"] for r in rows[start : start + 5])
-            for row in rows[start : start + 5]:
-                row["preference_raw_completion"] = together
-
-    edit(folder, "annotations.json", share)
-    assert report(folder).order.source == "assumed"
-
-
-def test_models_named_by_the_whole_part_of_a_weighted_verdict_are_not_believed(tmp_path):
-    made = Made(says=folders.weighted, weights=True)
-    folder = made.into(tmp_path / "run")
-
-    def name_them(rows):  # as alpaca_eval does it: int(1.9) is 1
-        for row in rows:
-            if row["preference"] is not None:
-                best = row["preference_raw_completion"]["text"]
-                whole = int(row["preference"])
-                other = {"m": "M", "M": "m"}[best]
-                row["referenced_models"] = {best: f"output_{whole}", other: f"output_{3 - whole}"}
-
-    edit(folder, "annotations.json", name_them)
-    assert report(folder).order.source == "seed"
-
-
-def test_an_order_that_is_told_for_some_rows_is_found_for_all(tmp_path):
-    made = Made(says=folders.nothing)
-    folder = made.into(tmp_path / "run")
-
-    def tell(rows):
-        for row in rows[::3]:
-            if row["preference"] is not None:
-                first = "output_2" if made.firsts[row["instruction"]] else "output_1"
-                row["referenced_models"] = {"m": first, "M": "…"}
-
-    edit(folder, "annotations.json", tell)
-    found = report(folder)
-    assert found.order.source == "seed"
-    assert found.consistency.n_first + found.consistency.n_second == found.found.n_total
 
 
 VALUES = [0, 1.5, 1, 2, 1.25, None, 0, 2.5, -1, 1.5, 3, 1.999, 2, 1, 1]
@@ -130,76 +81,6 @@ def test_whatever_stands_there_the_win_rate_is_the_librarys(tmp_path_factory, ve
         assert found.standard_error == pytest.approx(theirs["standard_error"], abs=1e-9)
 
 
-def test_answers_that_nobody_was_asked_to_judge_are_not_missing(tmp_path):
-    folder = Made().into(tmp_path / "run")
-    usual = report(folder)
-    more = [{"instruction": f"more {k}", "output": "x", "generator": "our model"} for k in (1, 2)]
-    edit(folder, "model_outputs.json", lambda rows: rows + more)
-    (folder / "leaderboard.csv").unlink()
-    found = report(folder)
-    assert found.missing.n == usual.missing.n
-    assert "2 of 122 instructions: is in model_outputs.json and not in reference_" in said(found)
-    (folder / "reference_outputs.json").unlink()  # and then nobody knows
-    assert report(folder).missing.n_absent == 2
-
-
-def test_rows_that_were_dropped_or_shuffled_leave_a_canonical_set_canonical(tmp_path, monkeypatch):
-    folder = Made(n=40).into(tmp_path / "run")
-    listed = [row["instruction"] for row in json.loads((folder / "annotations.json").read_text())]
-    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    monkeypatch.setattr(length, "CANONICAL_SHA256", digest)
-    usual = report(folder).length_controlled
-    assert "df_gamed.csv is not here" in usual.undefined
-    edit(folder, "annotations.json", lambda rows: list(reversed(rows[:7] + rows[9:])))
-    assert report(folder).length_controlled == usual
-    edit(folder, "model_outputs.json", lambda rows: rows[:-1])
-    edit(folder, "annotations.json", lambda rows: rows[1:])
-    assert "not defined for this set" in report(folder).length_controlled.undefined
-
-
-def test_a_pool_of_annotators_is_one_judge_with_many_names(tmp_path):
-    folder = Made().into(tmp_path / "run")
-    edit(
-        folder,
-        "annotations.json",
-        lambda rows: [{**r, "annotator": f"gpt4_{k % 5}"} for k, r in enumerate(rows)],
-    )
-    found = report(folder)
-    agrees_with_the_library(folder, found)
-    assert " and gpt4_" not in as_text([found], None)
-
-
-def test_origins_by_the_hundred_are_a_few_parts(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def fingerprint(rows):
-        for k, row in enumerate(rows):
-            row["system_fingerprint"] = "fp_usual" if k % 2 else f"fp_{k}"
-
-    edit(folder, "annotations.json", fingerprint)
-    (parts,) = report(folder).parts
-    assert (parts.parts[0].name, parts.parts[-1].name) == ("fp_usual", "54 others")
-    judged = [part.found.n_total + part.found.n_failed for part in parts.parts]
-    assert (len(judged), sum(judged)) == (8, 120)
-
-
-def test_two_annotators_and_two_models_in_one_file_are_kept_apart(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def double(rows):
-        other = [{**r, "generator_2": "other", "output_2": r["output_2"] + "!"} for r in rows]
-        second = [{**r, "annotator": "second"} for r in rows]
-        return rows + other + second
-
-    edit(folder, "annotations.json", double)
-    found = report(folder)
-    assert found.model == "our model"
-    assert found.found.n_total + found.found.n_failed == 240
-    (agreement,) = found.consistency.agreements
-    assert agreement.agreement == 100
-    assert report(folder, model="other").found.n_total == found.found.n_total / 2
-
-
 def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
     folder = Made(n=60, loses=lambda *_: 0).into(tmp_path / "run")
 
@@ -214,38 +95,6 @@ def test_instructions_that_repeat_are_one_cluster_and_nothing_is_lost(tmp_path):
     assert found.health.n == 60
 
 
-def test_a_model_on_either_side_is_not_half_a_run(tmp_path):
-    folder = Made().into(tmp_path / "run")
-
-    def turn_some(rows):
-        for row in rows[::3]:
-            for name in ("output", "generator"):
-                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
-
-    edit(folder, "annotations.json", turn_some)
-    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(40 and 80\)"):
-        read_folder(folder)
-
-
-def test_runs_of_differently_named_annotators_are_told(tmp_path):
-    one, two = (Made(n=40).into(tmp_path / name) for name in "ab")
-    edit(two, "annotations.json", lambda rows: [{**r, "annotator": "gpt-4"} for r in rows])
-    together = spread([read_folder(one), read_folder(two)], samples=50)
-    assert together.annotators == ["judge", "gpt-4"]
-    assert "different annotators: judge; gpt-4" in spread_findings(together)[1].text
-    one, two = (
-        Made(n=40, seed=1).into(tmp_path / name) for name in ("a pool", "the pool once more")
-    )
-    for folder in (one, two):
-        edit(
-            folder,
-            "annotations.json",
-            lambda rows: [{**r, "annotator": f"member {k % 3}"} for k, r in enumerate(rows)],
-        )
-    pools = spread([read_folder(one), read_folder(two)], samples=50)
-    assert not [f for f in spread_findings(pools) if "name different" in f.text]
-
-
 def test_names_cannot_command_a_terminal(tmp_path):
     folder = Made(n=20, model="mine\x1b[2J\x07\r\n").into(tmp_path / "run")
 
@@ -258,19 +107,53 @@ def test_names_cannot_command_a_terminal(tmp_path):
     (folder / "leaderboard.csv").unlink()
     found = report(folder)
     assert all(each.isprintable() for each in as_text([found], None).split("\n"))
-    assert found.model == "mine [2J"
+    assert found.model == r"mine\x1b[2J\x07"
 
 
-def test_our_own_rows_say_whether_usage_was_reported(tmp_path):
+def test_a_number_that_does_not_follow_is_an_alarm(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    board = folder / "leaderboard.csv"
+    header, figures = board.read_text().splitlines()
+    model, _, rest = figures.split(",", 2)
+    board.write_text(f"{header}\n{model},61.5,{rest}\n")
+    found = report(folder)
+    assert [s.figure for s in found.stated if not s.agrees] == ["win_rate"]
+    assert "says win_rate 61.5" in said(found, "alarm")
+
+
+def test_a_model_that_stands_as_output_1_is_turned(tmp_path):
+    folder = Made(loses=lambda *_: 0).into(tmp_path / "run")
+    usual = report(folder)
+
+    def turn(rows):
+        for row in rows:
+            for name in ("output", "generator"):
+                row[f"{name}_1"], row[f"{name}_2"] = row[f"{name}_2"], row[f"{name}_1"]
+            row["preference"] = 3 - row["preference"]
+
+    edit(folder, "annotations.json", turn)
+    found = report(folder)
+    assert (found.found, found.model) == (usual.found, "our model")
+    assert "output 1" in found.remarks[0]
+
+
+def test_rows_that_are_no_verdict_of_their_own_are_counted(tmp_path):
+    folder = Made().into(tmp_path / "run")
+    usual = report(folder)
+    edit(folder, "annotations.json", lambda rows: [*rows, *rows[:7]])
+    again = report(folder)
+    assert (usual.reuse.n_repeated, again.reuse.n_repeated) == (0, 7)
+    assert again.n_instructions == usual.n_instructions
+
+
+def test_files_that_do_not_belong_together_are_noticed(tmp_path):
     folder = Made().into(tmp_path / "run")
 
-    def ours(rows):
-        for k, row in enumerate(rows):
-            del row["preference_price_per_example"]
-            row["raw_completion"] = row.pop("preference_raw_completion")
-            row |= {"served_model": "m", "usage": {"prompt_tokens": 9} if k % 2 else None}
+    def change(rows):
+        rows[0]["output"] = "written later"
+        rows[1]["instruction"] = "asked later"
 
-    edit(folder, "annotations.json", ours)
-    found = report(folder)
-    assert set(found.usage) == {"reported", "none reported"}
-    assert "reported usage" in {parts.by for parts in found.parts}
+    edit(folder, "model_outputs.json", change)
+    remarks = " ".join(report(folder).remarks)
+    assert "1 of 120 instructions: was judged with another answer" in remarks
+    assert "1 of 120 instructions: was judged and is not in model_outputs.json" in remarks

@@ -14,5 +14,7 @@ def questions(*texts: str, model: ChatModel = MODEL) -> list[ChatRequest]:
 
 def endpoint_of(server: FakeOpenAI, **changes) -> Endpoint:
     """``server``, asked without retries and, if a test wants them, with pauses of milliseconds."""
-    quick = Endpoint("fake", server.base_url, concurrency=4, max_retries=0, backoff=0.001)
+    quick = Endpoint(
+        "fake", server.base_url, concurrency=4, max_retries=0, backoff=0.001, most_failed=0
+    )
     return replace(quick, **changes)

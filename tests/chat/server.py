@@ -88,8 +88,6 @@ FAULTS: Mapping[str, "Answer | None"] = {
     "503": Answer(503, b"<html>Service Unavailable</html>"),
     "dropped": None,
     "truncated": completion("this will be cut off", only=60),
-    "garbage": Answer(200, b"<html>gateway</html>"),
-    "empty": Answer(200, b""),
     "error inside": Answer(200, {"error": {"message": "upstream failed", "code": 502}}),
 }
 

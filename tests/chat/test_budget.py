@@ -1,16 +1,14 @@
 """A budget is never passed, and running out of it loses nothing."""
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete
+from mini_lima.chat import Budget, ChatModel, Ledger, Prices, complete, warnings
 from mini_lima.chat.prices import TokenCount, most_input
 from mini_lima.errors import UserError
 from tests.chat.asked import endpoint_of, questions
-from tests.chat.server import FakeOpenAI, completion, refusal, storm
+from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
 
 PRICES = Prices(input=1000, output=10_000)
 TEXTS = [f"question {number:02}" for number in range(40)]
@@ -90,6 +88,21 @@ def test_what_a_call_came_to_is_what_it_is_counted_with(cache):
     assert (budget.spent_usd, budget.lost_usd) == (0, pytest.approx(2 * MOST))
 
 
+HUGE = {"prompt_tokens": 10**8, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("reply", [completion("dear", usage=HUGE), Answer(200, {"usage": HUGE})])
+def test_a_run_ends_once_more_was_billed_than_its_budget_and_says_both_sums(cache, reply):
+    budget, ledger = Budget(3 * MOST), Ledger()
+    usd = PRICES.cost(TokenCount(10**8, 5))
+    with pytest.raises(UserError) as caught:
+        ask(cache, lambda call: reply, budget=budget, ledger=ledger)
+    assert f"${usd:.4f}" in str(caught.value)
+    assert f"budget_usd={3 * MOST:g}" in str(caught.value)
+    assert (ledger.sent, budget.spent_usd) == (1, pytest.approx(usd))
+    assert any("more than prices and length limits" in line for line in warnings(ledger))
+
+
 @pytest.mark.parametrize(
     ("prices", "model", "complaint"),
     [
@@ -108,12 +121,6 @@ def test_a_budget_that_cannot_be_kept_is_refused_before_the_first_call(
         complete(questions("a", model=model), **options)
         (kept,) = complete(questions("a", model=model), prices=prices, budget=Budget(0), **options)
     assert kept.cached
-
-
-@pytest.mark.parametrize("limit", [-1, math.nan])
-def test_a_budget_that_is_no_amount_of_money_is_refused(limit):
-    with pytest.raises(UserError, match="budget_usd"):
-        Budget(limit)
 
 
 @given(

@@ -9,7 +9,6 @@ import pytest
 
 from mini_lima.chat import ResponseCache, completion_body
 from mini_lima.chat import cache as response_cache
-from mini_lima.chat.cache import file_system
 from mini_lima.errors import UserError
 from tests.chat.asked import questions
 from tests.processes import preloaded
@@ -53,7 +52,7 @@ def test_what_is_no_cache_or_a_newer_one_is_named(tmp_path):
 
 
 def write(path: Path, who: int, begin: threading.Event) -> None:
-    begin.wait(60)
+    begin.wait()
     with ResponseCache(path, "e") as cache:
         for number, request in enumerate(questions(*map(str, range(100)))):
             cache.put(request, answer(f"{number} from {who}"))
@@ -74,29 +73,6 @@ def test_processes_that_open_and_fill_a_new_cache_at_once_lose_nothing(tmp_path)
             assert kept["choices"][0]["message"]["content"].startswith(f"{number} from ")
 
 
-MOUNTS = """\
-/dev/sda1 / ext4 rw,relatime 0 0
-server:/home /home nfs4 rw,vers=4.2 0 0
-server:/my\\040data /my\\040data lustre rw,flock 0 0
-tmpfs /home/me/fast tmpfs rw 0 0
-none /twice overlay rw 0 0
-server:/twice /twice nfs rw 0 0
-"""
-
-
-def test_a_path_is_on_the_file_system_that_is_mounted_nearest():
-    kinds = {
-        "/var/cache.sqlite": "ext4",
-        "/home/me/cache.sqlite": "nfs4",
-        "/homes/me/cache.sqlite": "ext4",
-        "/home/me/fast/cache.sqlite": "tmpfs",
-        "/my data/cache.sqlite": "lustre",
-        "/twice/cache.sqlite": "nfs",
-    }
-    assert {path: file_system(Path(path), MOUNTS) for path in kinds} == kinds
-    assert file_system(Path("/home"), "") == "", "nothing is said where no mounts are known"
-
-
 def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_path, monkeypatch):
     path, mounts = tmp_path / "cache.sqlite", tmp_path / "mounts"
     monkeypatch.setattr(response_cache, "MOUNTS", mounts)
@@ -109,3 +85,45 @@ def test_a_cache_is_for_several_machines_as_soon_as_it_may_be_and_stays_so(tmp_p
 
     kinds = ("ext4", "nfs4", "xfs", "fuse.sshfs")
     assert [journal_when_opened_on(kind) for kind in kinds] == ["wal", "delete", "delete", "delete"]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "UPDATE responses SET response = replace(response, 'hi', 'ho')",
+        "UPDATE responses SET response = CAST(x'ff' AS TEXT)",
+        "UPDATE responses SET request = replace(request, 'hello', 'hullo')",
+    ],
+)
+def test_a_damaged_answer_is_none_and_the_next_one_takes_its_place(tmp_path, caplog, damaged):
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path, "e") as cache:
+        cache.put(QUESTION, answer("hi"))
+        cache.put(LONG, answer("long"))
+        cache._database.execute(f"{damaged} WHERE request_key = '{QUESTION.key}'")
+        assert cache.get(QUESTION) is cache.entry(QUESTION.key) is None
+        assert QUESTION.key in caplog.text
+        [fault], unknown = response_cache.damage(path)
+        assert QUESTION.key in fault
+        assert unknown == 0
+        assert cache.put(QUESTION, answer("again"))
+        assert cache.entry(QUESTION.key).response == answer("again")
+        cache._database.execute("DROP TABLE checksums")  # as an earlier version has left it
+    assert response_cache.damage(path) == ([], 2)
+    with ResponseCache(path, "e") as cache:
+        assert cache.entry(QUESTION.key).response == answer("again")
+
+
+def test_pages_that_cannot_be_read_are_one_line(tmp_path):
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path, "e") as cache:
+        for request in questions(*map(str, range(200))):
+            cache.put(request, answer("x" * 500))
+    content = bytearray(path.read_bytes())
+    content[5_000:100_000] = b"\xff" * 95_000
+    path.write_bytes(content)
+    assert response_cache.damage(path)[0]
+    with ResponseCache(path, "e") as cache:
+        for request in questions(*map(str, range(200))):
+            with contextlib.suppress(UserError):  # one line, and no error of SQLite's
+                assert cache.get(request) in (None, (answer("x" * 500), {}))

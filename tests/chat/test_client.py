@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from dataclasses import replace
@@ -33,7 +31,7 @@ def test_replies_come_in_the_order_of_the_requests_whatever_answers_first(cache)
 
     def reply(call):
         if call.last_message == "a":
-            second_is_answered.wait(60)
+            second_is_answered.wait()
         else:
             second_is_answered.set()
         return completion(call.last_message.upper(), model="m-2", finish_reason="length")
@@ -57,24 +55,6 @@ def test_the_body_on_the_wire_is_the_one_that_the_key_is_made_of(cache, monkeypa
     assert call.body == request.body
     assert call.path == "/v1/chat/completions"
     assert call.headers["authorization"] == f"Bearer {SECRET}"
-
-
-def test_text_comes_back_as_it_was_sent(cache):
-    texts = [
-        "Grüße, 世界 🌍",
-        "{name} {0} %s {{",
-        "a\nb\r\nc\td",
-        "\u2028 \x00 \\n",
-        "",
-        '"\\u00e9"',
-    ]
-    with FakeOpenAI(lambda call: call.last_message) as server:
-        for _ in ("fresh", "kept"):
-            replies = complete(
-                questions(*texts), endpoint=endpoint_of(server), cache=cache, label="x"
-            )
-            assert [reply.text for reply in replies] == texts
-    assert len(server.calls) == len(texts)
 
 
 def test_what_is_cached_is_not_asked_again_and_takes_no_key(cache, secret, monkeypatch):
@@ -103,7 +83,7 @@ def test_duplicates_are_asked_once_and_samples_each(cache):
 
 
 def test_as_many_calls_are_in_flight_as_allowed_over_one_pool(cache):
-    together = threading.Barrier(4, timeout=60)
+    together = threading.Barrier(4)
 
     def reply(call):
         together.wait()
@@ -123,7 +103,7 @@ def test_after_failures_only_what_is_missing_is_asked(cache):
         "f": None,
     }
     with FakeOpenAI(lambda call: bad.get(call.last_message, "ok")) as server:
-        endpoint = endpoint_of(server, concurrency=1)
+        endpoint = endpoint_of(server, concurrency=1, most_failed=0.5)
         with pytest.raises(ConnectionError, match=r"4 of 7 .* 3 failed .*run the same command"):
             complete(questions(*"abcdefg"), endpoint=endpoint, cache=cache, label="x")
         server.calls.clear()
@@ -143,7 +123,7 @@ def test_a_killed_process_loses_nothing_that_was_answered(cache):
 
     def reply(call):
         if call.number == 3:
-            started.wait(60)
+            started.wait()
             os.kill(child.pid, signal.SIGKILL)
             return None
         return call.last_message
@@ -181,18 +161,21 @@ def test_the_key_is_found_nowhere(cache, secret, tmp_path, capfd, caplog):
         "wrong": refusal(401, "invalid_api_key", f"Incorrect API key: {SECRET}"),
         "long": refusal(400, "bad", f"{'x' * 190}{SECRET}"),
         "never": refusal(400, "content_filter", f"flagged for {SECRET}"),
+        "odd": Answer(200, SECRET.encode()),
     }
-    leaks = [refusal(500, "x", SECRET), Answer(200, SECRET.encode()), refusal(429, "x", SECRET)]
+    leaks = [refusal(500, "x", SECRET), Answer(200, {"error": SECRET}), refusal(429, "x", SECRET)]
     stormy = storm(lambda call: "ok", share=1.0, at_most=3, faults=leaks)
     told = ""
     with FakeOpenAI(lambda call: ends.get(call.last_message) or stormy(call)) as server:
-        endpoint = endpoint_of(server, api_key_env="FAKE_KEY", max_retries=9)
+        endpoint = endpoint_of(server, api_key_env="FAKE_KEY", max_retries=9, most_failed=0.5)
         for text in ("wrong", "long"):
             with pytest.raises((UserError, ConnectionError)) as caught:
                 complete(questions(text), endpoint=endpoint, cache=cache, label="x")
             told += "".join(traceback.format_exception(caught.value)) + repr(caught.value)
         with Chat(MODEL, endpoint, cache).session(tmp_path) as session:
-            replies = session.ask([[("user", text)] for text in ("a", "never")], label="x")
+            replies = session.ask(
+                [[("user", text)] for text in ("a", "never", "odd", "b")], label="x"
+            )
     export_cassette([tmp_path], cache, tmp_path / "c.jsonl")
     told += repr(endpoint) + repr(replies) + "".join(capfd.readouterr()) + caplog.text
     assert SECRET[:10] not in told
@@ -215,25 +198,3 @@ def test_an_endpoint_without_a_key_is_not_sent_the_one_of_another(cache, monkeyp
     with FakeOpenAI() as server:
         complete(questions("a"), endpoint=endpoint_of(server), cache=cache, label="x")
     assert SECRET not in json.dumps(dict(server.calls[0].headers))
-
-
-def test_an_endpoint_that_cannot_work_is_refused():
-    for changes in (
-        {"base_url": "127.0.0.1:8000"},
-        {"base_url": "file:///v1"},
-        {"concurrency": 0},
-        {"timeout": 0},
-        {"max_retries": -1},
-        {"tokens_per_minute": float("nan")},
-    ):
-        with pytest.raises(UserError, match="endpoint 'fake'"):
-            Endpoint("fake", **changes)
-
-
-def test_importing_the_package_loads_no_client():
-    code = (
-        "import sys, mini_lima.chat; "
-        "print({'asyncio', 'openai', 'httpx2', 'pydantic', 'rich'} & set(sys.modules))"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout == "set()\n"

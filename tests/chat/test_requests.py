@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.chat import ChatModel, ChatRequest, completion_body
-from mini_lima.chat.requests import UnreadableError, parse, read_reply
+from mini_lima.chat.replies import UnreadableError, parse, read_reply
 
 PLAIN = ChatModel("m")
 HELLO = PLAIN.request([("user", "hello")])
@@ -61,11 +61,6 @@ def test_different_texts_never_share_a_key_and_a_request_survives_its_file(one, 
     assert (again, again.key) == (request, request.key)
 
 
-def test_a_reply_is_read_from_the_least_a_server_may_send():
-    reply = read_reply("k", {"choices": [{"message": {"content": None}}]}, cached=True)
-    assert (reply.text, reply.finish_reason, reply.served_model, reply.usage) == ("", *[None] * 3)
-
-
 def test_text_parts_log_probabilities_and_the_arguments_of_a_called_function_are_read():
     tokens = [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "M", "logprob": -2.0}]}]
     call = {"type": "function", "function": {"name": "rank", "arguments": '{"best": 1}'}}
@@ -79,7 +74,7 @@ def test_text_parts_log_probabilities_and_the_arguments_of_a_called_function_are
 
 
 def nested(levels):
-    return b"[" * levels + b"]" * levels
+    return "[" * levels + "]" * levels
 
 
 @given(
@@ -104,16 +99,13 @@ def test_what_is_no_completion_is_refused_and_never_crashes(document):
 
 
 def test_what_would_be_no_better_if_asked_again_is_told_from_what_may_pass():
-    for content in (nested(200), nested(100_000), b'data: {"choices": []}\n\n'):
+    for content in (nested(200), nested(100_000), 'data: {"choices": []}\n\n', "<html>", ""):
         with pytest.raises(UnreadableError):
             parse(content)
-    with pytest.raises(ValueError, match="not JSON") as caught:
-        parse(b"<html>gateway</html>")
-    assert not isinstance(caught.value, UnreadableError)
     assert parse(nested(50))
 
 
 def test_half_a_surrogate_pair_becomes_a_character_that_files_can_hold():
-    content = json.dumps(completion_body("cut \ud83d and whole \U0001f600", model="m")).encode()
+    content = json.dumps(completion_body("cut \ud83d and whole \U0001f600", model="m"))
     reply = read_reply("k", parse(content), cached=False)
     assert reply.text == "cut \ufffd and whole \U0001f600"

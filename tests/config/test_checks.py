@@ -1,10 +1,19 @@
+import copy
+import math
 import re
+from dataclasses import asdict
+from typing import get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
+from mini_lima.config import entry, mistakes
 from mini_lima.config.checks import faults
 from mini_lima.errors import UserError
-from tests.composing import configured
+from mini_lima.store.fingerprint import plain
+from tests.composing import compose, configured
 
 OUT_OF_RANGE = (
     "sft.epochs=0",
@@ -55,6 +64,53 @@ def test_every_value_out_of_range_is_named():
                 configured(override)
 
 
+def takes_numbers(kind):
+    kinds = get_args(kind) or (kind,)
+    return bool({int, float} & {*kinds, *(each for inner in kinds for each in get_args(inner))})
+
+
+KEYS = [key for key, kind in mistakes.known().items() if takes_numbers(kind)]
+OPEN = ("optimizer.lr", "optimizer.betas", "prices.m.input", "teacher.extra_body.x", "contrasts")
+STEP = ("data.steps.self_instruct.max_idle_rounds", "annotator.answers", "evaluation.limit")
+NUMBERS = st.one_of(
+    st.floats(),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([10**400, -(10**400), -0.0, 2**31, 2**63]),
+)
+VALUES = st.one_of(
+    NUMBERS,
+    st.booleans(),
+    NUMBERS.map(str),
+    st.sampled_from(["1e400", "nan", ".inf", "", "text", "a\0b", "x" * 5_000, "1" * 5_000]),
+    st.lists(st.one_of(NUMBERS, st.text(), st.lists(st.none(), max_size=1)), max_size=2),
+    st.dictionaries(st.text(max_size=3), NUMBERS, max_size=1),
+)
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose("experiment=embedded", "annotator=chatgpt")
+
+
+@settings(max_examples=150)
+@given(key=st.sampled_from([*KEYS, *OPEN, *STEP]), value=VALUES)
+def test_whatever_stands_for_a_number_is_taken_or_refused_in_a_line(composed, key, value):
+    changed = copy.deepcopy(composed)
+    refused = None
+    try:
+        OmegaConf.update(changed, key, value)
+        config = entry.to_config(changed)
+        plain(asdict(config.sft), key)
+    except Exception as error:
+        refused = error
+    if refused is not None:
+        assert mistakes.one_line(refused), repr(refused)
+        return
+    taken = OmegaConf.select(changed, key)
+    assert not isinstance(taken, float) or math.isfinite(taken)
+    assert not isinstance(taken, int) or abs(taken) < 2**63
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -71,6 +127,19 @@ def test_every_value_out_of_range_is_named():
         ),
         (["teacher.prices.output=1"], ["teacher.prices", "both"]),
         (["+teacher.extra_body.stream=true"], ["teacher.extra_body.stream"]),
+        (
+            ["teacher.extra_body={headers: {x-api-key: a}, user: {a: Bearer 12345678}}"],
+            ["teacher.extra_body.headers.x-api-key", "teacher.extra_body.user.a"],
+        ),
+        (["teacher.extra_body={max_tokens: 3}"], ["teacher.extra_body.max_tokens"]),
+        (["model.template_kwargs={messages: []}"], ["model.template_kwargs.messages"]),
+        (
+            [
+                *("model.template_kwargs={enable_thinking: false}", "evaluation/engine=openai"),
+                "evaluation.engine.dialect=openai",
+            ],
+            ["evaluation.engine.dialect=vllm"],
+        ),
         (["data.steps.lengthen.prompt=null"], ["data.steps.lengthen.prompt"]),
         (["data.seeds=https://localhost/seeds.jsonl"], ["data.seeds_sha256"]),
         (["model=qwen-tiny", "model.weights=pretrained"], ["model.weights=pretrained"]),

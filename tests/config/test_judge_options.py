@@ -3,11 +3,9 @@
 import pytest
 
 from mini_lima.errors import UserError
-from mini_lima.experiment import preflight
 from tests.composing import configured
 
 SECOND = "+annotator@other_annotators.second=chatgpt"
-RULE = "+annotator.rule._target_=mini_lima.evaluation.longest"
 
 
 @pytest.mark.parametrize(
@@ -36,12 +34,3 @@ def test_one_token_is_too_few_for_an_answer_that_names_an_output(tmp_path):
         *("annotator.reading=weighted", "annotator.answers=['(a)','(b)']"),
     )
     assert config.annotator.asks_model
-
-
-def test_a_key_is_demanded_of_judges_alone_that_ask_a_model(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    config = configured("experiment=embedded", SECOND)
-    [line] = preflight.missing(config, {"annotations"}, [])
-    assert "other_annotators.second's key" in line
-    assert preflight.missing(configured(RULE), {"annotations"}, []) == []
-    assert "annotator.chat" not in configured(RULE).chats()

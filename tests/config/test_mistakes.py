@@ -5,7 +5,7 @@ from hydra.errors import MissingConfigException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_lima.config.mistakes import known, no_such_key, one_line
+from mini_lima.config.mistakes import no_such_key, one_line
 from tests.composing import CONF, configured
 
 ON_THE_COMMAND_LINE = {
@@ -86,15 +86,6 @@ def test_a_mistake_in_a_file_is_named_with_what_is_allowed(tmp_path):
     assert lacking == []
 
 
-@pytest.mark.parametrize("head", ["", "# a head of its own\n# @package _global_\n"])
-@pytest.mark.parametrize("body", ["", "sft: {epochs: 1}", "defaults: [override /model: qwen-tiny]"])
-def test_an_experiment_without_its_first_line_is_told_so(head, body, tmp_path):
-    conf = shutil.copytree(CONF, tmp_path / "conf")
-    (conf / "experiment" / "mine.yaml").write_text(f"{head}{body}\n", encoding="utf-8")
-    said = what_is_said("experiment=mine", conf=conf)
-    assert "# @package _global_" in said
-
-
 def test_a_mistake_in_an_option_names_the_option_s_file(tmp_path):
     conf = shutil.copytree(CONF, tmp_path / "conf")
     (conf / "model" / "mine.yaml").write_text("# mine\nnmae: mine\n", encoding="utf-8")
@@ -107,25 +98,6 @@ def test_all_unknown_keys_and_missing_values_are_told_at_once():
     said = what_is_said("model=custom", "+sft.epoch=1", "+evaluation.rate=2")
     for key in ("model.name", "model.source", "sft.epoch:", "evaluation.rate:"):
         assert key in said
-
-
-def test_what_is_no_mistake_of_a_person_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError) as bug:
-        _ = 1 / 0
-    assert one_line(bug.value) is None
-
-
-def test_a_key_with_a_letter_too_few_leads_back_to_it():
-    words = {word for each in known() for word in (each, each.rpartition(".")[2])}
-    astray = []
-    for key in known():
-        mistyped = [key[:at] + key[at + 1 :] for at in range(len(key)) if key[at] != "."]
-        astray += [
-            (each, no_such_key(each))
-            for each in mistyped
-            if len(each) > 5 and each not in words and f"mean {key}?" not in no_such_key(each)
-        ]
-    assert astray == []
 
 
 @given(st.text())

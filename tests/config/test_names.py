@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from mini_lima.config.names import (
     LONGEST_NAME,
     cell_name,
-    completed,
     run_name,
     sweep_name,
-    with_experiments_joined,
 )
 
 keys = st.text(string.ascii_lowercase + "._", min_size=1).filter(
@@ -42,31 +40,6 @@ def usable(name):
 )
 def test_a_cell_is_named_after_its_options_and_changes(overrides, name):
     assert cell_name("qwen-tiny", "naive", overrides) == name
-
-
-def test_cells_of_a_sweep_with_long_names_are_told_apart_by_eye():
-    common = ["evaluation.max_new_tokens=192", "sft.global_batch_size=32", "launch.threads=2"]
-    rates = [f"optimizer.lr={rate}" for rate in ("1e-5", "2e-5")]
-    cells = [[rate, *common, f"seed={seed}"] for rate in rates for seed in (1, 2, 3)]
-    named = [cell_name("qwen-0.5b", "improved", each) for each in cells]
-    assert len(set(named)) == 6
-    assert [name[:41] for name in named[:2]] == [
-        f"qwen-0.5b-improved+seed={seed}+optimizer.lr=1e" for seed in (1, 2)
-    ]
-
-
-def test_what_is_swept_stands_before_what_all_cells_have():
-    common = ["evaluation.max_new_tokens=192", "optimizer.betas=[0.9,0.95]"]
-    given = ["-m", *common, "optimizer.lr=1e-5,2e-5", "seed=range(2)"]
-    flag, *ordered, name = completed(given)
-    assert (flag, ordered) == ("-m", ["optimizer.lr=1e-5,2e-5", "seed=range(2)", *common])
-    assert name == f"hydra.job.name='{sweep_name(given)}'"
-    assert completed(["hydra.job.name=mine"]) == ["hydra.job.name=mine"]
-
-
-def test_a_cell_that_stands_alone_says_its_experiment():
-    assert run_name("qwen-tiny", "naive", ["experiment=embedded"]) == "qwen-tiny-naive+embedded"
-    assert run_name("qwen-1.8b", "improved", ["model=qwen-1.8b"]) == "qwen-1.8b-improved"
 
 
 @pytest.mark.parametrize(
@@ -109,27 +82,3 @@ def test_what_does_not_change_the_work_does_not_change_the_name(overrides):
     silent = ["-m", *overrides, "plan=true", "hydra.verbose=true", "+hydra.job.x=1"]
     assert sweep_name(silent) == sweep_name(overrides)
     assert cell_name("m", "d", silent[1:]) == cell_name("m", "d", overrides)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "joined"),
-    [
-        (["experiment=grid", "a=1"], ["experiment=grid", "a=1"]),
-        (["a=1", "experiment=grid", "experiment=b"], ["a=1", "experiment=[grid,b]"]),
-        (["experiment=[grid,b]", "x=1", "experiment=c"], ["experiment=[grid,b,c]", "x=1"]),
-        (["experiment=grid", "experiment=grid"], ["experiment=[grid]"]),
-        (["experiment=grid", "experiment="], ["experiment=[grid]"]),
-    ],
-)
-def test_several_experiments_are_all_meant(arguments, joined):
-    assert with_experiments_joined(arguments) == joined
-
-
-@given(st.lists(st.one_of(changes, st.sampled_from(["experiment=grid", "experiment=[b,c]"]))))
-def test_joining_experiments_leaves_one_and_everything_else_in_place(arguments):
-    joined = with_experiments_joined(arguments)
-    assert [each for each in joined if not each.startswith("experiment=")] == [
-        each for each in arguments if not each.startswith("experiment=")
-    ]
-    assert sum(each.startswith("experiment=") for each in joined) <= 1
-    assert with_experiments_joined(joined) == joined

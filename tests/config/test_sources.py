@@ -162,43 +162,6 @@ def test_a_file_of_a_data_set_is_fetched_and_then_does_without_the_hub(hub, capl
     assert hub.asked == []
 
 
-def test_a_file_of_a_data_set_is_had_at_a_revision_and_held_to_its_sha256(hub, tmp_path):
-    assert sources.checked_file(IN_SET, SHA256, tmp_path).read_bytes() == FILE
-    assert sources.checked_file(IN_SET, None, tmp_path, "older").read_bytes() == b"[]"
-    assert sources.data_file("hub:me/set@older/sub/file.json", tmp_path).read_bytes() == b"[]"
-    assert SHA256 in refused(sources.checked_file, IN_SET, SHA256, tmp_path, "older")
-
-
-def test_a_file_that_the_hub_does_not_have_says_so(hub):
-    assert "no such file" in refused(sources.local_file, "hub:me/set/other.json")
-    assert "hub:<owner>/<data set>/<file>" in refused(sources.local_file, "hub:me/set")
-
-
-def test_without_a_network_the_hub_is_given_up_at_once(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "refused" in refused(sources.model, "me/model", "main")
-    assert "refused" in refused(sources.local_file, IN_SET)
-    assert "refused" in refused(sources.data_file, "hub:me/rows", tmp_path)
-
-
-def test_a_folder_is_a_model_when_it_has_a_configuration(tmp_path):
-    assert "config.json" in refused(sources.model, str(tmp_path), "main")
-    (tmp_path / "config.json").write_text("{}")
-    assert sources.model(str(tmp_path), "main") == tmp_path
-    assert sources.data_file(str(tmp_path), tmp_path) == tmp_path
-
-
-def test_embedded_things_are_there_and_others_are_listed():
-    assert (sources.model("embedded:qwen-tiny", "main") / "config.json").is_file()
-    assert sources.local_file("embedded:evaluation_set.json").is_file()
-    assert "seed_tasks.jsonl" in refused(sources.local_file, "embedded:nope.json")
-
-
-def test_what_is_no_model_is_told_in_one_line(hub):
-    for source in ("no way", "a/b/c", "/no/such/folder", "./nope", ""):
-        assert source in refused(sources.model, source, "main")
-
-
 def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_without_the_hub(
     hub, datasets, monkeypatch, tmp_path
 ):
@@ -213,39 +176,6 @@ def test_a_data_set_on_the_hub_becomes_a_file_at_its_commit_and_then_does_withou
     assert sources.data_file("hub:me/rows", tmp_path) == path
     assert sources.data_file(f"hub:me/rows@{COMMIT}", tmp_path) == path
     assert hub.asked == []
-
-
-@pytest.mark.parametrize(
-    ("source", "told"),
-    [
-        ("hub:me/rows:dev", "no split dev): there are train, test"),
-        ("hub:me/rows:other/train", "no configuration other): there are default"),
-        ("hub:me/none", "no such"),
-        ("hub:me/rows@v1/", "hub:<owner>/<data set>"),
-        ("https://127.0.0.1:9/a.jsonl", "#sha256=<hex>"),
-    ],
-)
-def test_a_data_set_that_cannot_be_had_says_why_in_one_line(hub, datasets, tmp_path, source, told):
-    hub.refusal = (404, "RepoNotFound") if source == "hub:me/none" else None
-    said = refused(sources.data_file, source, tmp_path)
-    assert source in said
-    assert told in said
-
-
-def test_the_configuration_is_named_where_there_is_a_choice(datasets, tmp_path):
-    for name in ("train", "other"):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "0.jsonl").write_text(json.dumps({"text": name}))
-    configs = "configs:\n" + "".join(
-        f"- config_name: {name}\n  data_files: {name}/0.jsonl\n" for name in ("train", "other")
-    )
-    (tmp_path / "set/README.md").write_text(f"---\n{configs}---\n")
-    target = tmp_path / "rows.jsonl"
-    with pytest.raises(UserError, match=r"which configuration is not said.*train, other"):
-        sources._write_rows(str(tmp_path / "set"), None, None, None, target)
-    sources._write_rows(str(tmp_path / "set"), None, "other", None, target)
-    assert target.read_text() == '{"text": "other"}\n'
-    assert list(tmp_path.glob(".rows*")) == []
 
 
 def from_the_web(hub, folder, *, path="/seeds.jsonl", sha256=SHA256):
@@ -267,6 +197,27 @@ def test_a_file_on_the_web_is_fetched_once_for_all_processes_unless_it_is_damage
     assert len(hub.asked) == 2
 
 
+def test_rows_of_a_data_set_on_the_hub_that_are_damaged_are_read_again(tmp_path, monkeypatch):
+    made = []
+
+    def write_rows(where, commit, config, split, target):
+        target.write_text("{}\n")
+        made.append(target)
+
+    monkeypatch.setattr(sources, "_commit", lambda *_: "c0ffee")
+    monkeypatch.setattr(sources, "_reach", lambda *_: None)
+    monkeypatch.setattr(sources, "_write_rows", write_rows)
+    for damaged in ("", "", "{}"):
+        forget()
+        file = sources.data_file("hub:me/rows", tmp_path)
+        assert file.read_text() == "{}\n"
+        if damaged:
+            file.write_text(damaged)
+    forget()
+    assert sources.data_file("hub:me/rows", tmp_path).read_text() == "{}\n"
+    assert made == [file, file]
+
+
 def test_what_is_another_file_or_cannot_be_had_is_said_and_not_kept(hub, tmp_path):
     folder = tmp_path / "downloads"
     with pytest.raises(UserError, match=SHA256):
@@ -286,11 +237,3 @@ def test_what_is_another_file_or_cannot_be_had_is_said_and_not_kept(hub, tmp_pat
     with pytest.raises(UserError, match="cannot be had"):
         from_the_web(hub, folder)
     assert not folder.exists()
-
-
-def test_a_file_here_is_checked_too_if_its_sha256_is_given(tmp_path):
-    path = tmp_path / "seeds.jsonl"
-    path.write_bytes(FILE)
-    assert sources.checked_file(str(path), SHA256, tmp_path) == path
-    assert sources.checked_file(str(path), None, tmp_path) == path
-    assert SHA256 in refused(sources.checked_file, str(path), "0" * 64, tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mini_lima.chat import LEDGER, Chat, ChatModel, Endpoint, Reply
-from mini_lima.chat.requests import read_reply
+from mini_lima.chat.replies import read_reply
 from mini_lima.data import run_step
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.filters import Filters
@@ -83,6 +83,7 @@ class Study:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.least_used = 0.0
         self.seeds = root / "seeds.jsonl"
         self.set_seeds(seed_rows(3))
         self._built = 0
@@ -133,6 +134,7 @@ class Study:
             keywords=keywords,
             teacher=Chat(teacher, endpoint, data_set.cache),
             inputs=["data"] if "data" in given else [],
+            least_used=self.least_used,
             **given,
         )
         return data_set

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from mini_lima.chat import Chat
+from mini_lima.chat import Chat, user_says
 from mini_lima.data.examples import Example, read_examples, write_examples
+from mini_lima.data.steps import Forecast, forecast_by
 
 
 def keep(output_dir: Path, *, data: Path) -> None:
@@ -44,3 +45,18 @@ def written(output_dir: Path, *, text: str) -> None:
 
 def unforeseen(output_dir: Path, *, data: Path, teacher: Chat) -> None:
     keep(output_dir, data=data)
+
+
+def _expect_polished(*, data: Sequence[Example], **_: object) -> Forecast:
+    return Forecast(examples=data)
+
+
+@forecast_by(_expect_polished)
+def polish(output_dir: Path, *, data: Path, teacher: Chat) -> None:
+    examples = read_examples(data)
+    with teacher.session(output_dir) as session:
+        replies = session.ask(user_says(each.output for each in examples), label="polish")
+    write_examples(
+        output_dir,
+        [replace(e, output=r.text or e.output) for e, r in zip(examples, replies, strict=True)],
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from mini_lima.data import from_file, run_step
 from mini_lima.data.examples import read_examples, write_examples
 from mini_lima.data.steps import forecast
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, read_jsonl, write_jsonl
+from mini_lima.files import read_json, read_jsonl, tables, write_jsonl
+from mini_lima.files.tables import read_rows
 
 ALPACA = [
     {"instruction": instruction, "input": given, "output": output, "topic": topic}
@@ -61,14 +63,6 @@ def test_every_format_says_the_same(tmp_path, suffix):
     ]
     assert [each.fields for each in found] == [{"topic": row["topic"]} for row in ALPACA]
     assert found[0].task == found[1].task != found[2].task
-
-
-def test_json_may_hold_its_rows_under_data_or_line_by_line(tmp_path):
-    plainly = examples_of(tmp_path, ALPACA, "a.json")
-    assert examples_of(tmp_path, {"data": ALPACA}, "b.json") == plainly
-    lines = tmp_path / "c.json"
-    write_jsonl(lines, ALPACA)
-    assert from_file(file=lines).examples == plainly
 
 
 def messages(*texts: str, system: str = ""):
@@ -159,6 +153,20 @@ def test_whatever_a_row_holds_is_an_example_or_a_reject(tmp_path_factory, layout
             from_file(file=file, layout=layout)
 
 
+def test_every_column_is_a_part_of_the_conversation_or_named_with_how_many_rows_have_it(
+    tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    rows = [
+        {"prompt": "Q", "response": "A", "input": "I", "history": [["q", "a"]], "score": n or None}
+        for n in range(3)
+    ]
+    (*_, last) = examples_of(tmp_path, rows)
+    assert (last.input, last.history, last.fields) == ("I", (("q", "a"),), {"score": 2})
+    (line,) = caplog.messages
+    assert line.endswith(": score (2)")
+
+
 Q, A = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
 
 
@@ -188,67 +196,39 @@ def test_a_conversation_that_cannot_be_trained_on_as_it_is_names_line_and_field(
         assert f"{file}: line 2: {told}" in str(found.value)
 
 
-def test_text_in_parts_is_joined_and_what_else_a_turn_says_is_kept(tmp_path):
-    parts = [{"type": "text", "text": "Name "}, {"type": "text", "text": "a river."}]
-    rows = [{"messages": [{**Q, "content": parts}, {**A, "model": "m", "tool_calls": None}]}]
-    [found] = examples_of(tmp_path, rows)
-    assert found.instruction == "Name a river."
-    assert found.fields == {"turn_fields": [{}, {"model": "m"}]}
-
-
 def test_all_faults_are_counted_and_the_first_are_told(tmp_path):
-    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 4
+    bad = [{"instruction": "a", "output": ""}, {"instruction": None, "output": "b"}] * 8
     told = complaint(tmp_path, [*ALPACA, *bad])
-    assert "8 of 11 rows" in told
+    assert "16 of 19 rows" in told
     assert told.splitlines()[1] == f"{tmp_path / 'rows.jsonl'}: line 4: output: must not be blank"
-    assert len(told.splitlines()) == 7
-    assert told.endswith("and 3 more")
+    assert len(told.splitlines()) == 12
+    assert told.endswith("and 6 more")
     file = tmp_path / "rows.jsonl"
     report = from_file(file=file, unreadable="drop")
     assert len(report.examples) == 3
-    assert [each.reason for each in report.rejects].count("output: must not be blank") == 4
+    assert [each.reason for each in report.rejects].count("output: must not be blank") == 8
     assert report.rejects[0].detail == "line 4: output: must not be blank"
 
 
-def test_a_file_that_cannot_be_read_says_why_and_where(tmp_path):
-    for name, text, told in (
-        ("a.jsonl", "{}\n{", "columns are"),
-        ("a.jsonl", "{", "a.jsonl: line 1: not JSON"),
-        ("a.json", "[1", "not JSON"),
-        ("a.json", "[]", "no row"),
-        ("a.csv", "", "no row"),
-        ("a.csv", "instruction,output\na,b,c\n", "a.csv: line 2: 3 cells, where the header has 2"),
-        ("a.csv", 'instruction,output\na,"b\n', "not CSV"),
-        ("a.csv", "output,output\na,b\n", "two columns"),
-        ("a.parquet", "PAR1", "not a whole Parquet"),
-        ("a.txt", "a", "a file .txt"),
-        ("a.jsonl", '{"question": "a", "answer": "b"}', "columns are question, answer"),
-        ("a.json", '[{"instruction": "a", "output": "b", "prompt": "a", "response": "b"}]', "or"),
-    ):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError) as found:
-            from_file(file=tmp_path / name)
-        assert name in str(found.value)
-        assert told in str(found.value)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
+def test_what_is_larger_than_any_data_set_is_refused_before_it_is_read(tmp_path, name):
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 2**33)
+    with pytest.raises(UserError, match="larger than 2 GB"):
+        next(read_rows(tmp_path / name))
 
 
-def test_columns_of_other_names_are_named(tmp_path):
-    rows = [{"instruction": "Sum up.", "context": "a b c", "response": "abc", "input": "7"}]
-    named = {"input": "context", "output": "response"}
-    [found] = examples_of(tmp_path, rows, columns=named)
-    assert (found.input, found.output, found.fields) == ("a b c", "abc", {"input": "7"})
-    assert "columns.output=reply" in complaint(tmp_path, rows, columns={"output": "reply"})
-    assert "columns.answer" in complaint(tmp_path, rows, columns={"answer": "response"})
+def test_a_small_file_cannot_unpack_to_more_than_any_data_set(tmp_path, monkeypatch):
+    from pyarrow import DictionaryArray, Table
+    from pyarrow.parquet import write_table
 
-
-def test_ids_are_the_files_own_where_they_tell_the_rows_apart(tmp_path):
-    def ids(*values):
-        rows = [{**row, "id": id} for row, id in zip(ALPACA, values, strict=False)]
-        return [each.id for each in examples_of(tmp_path, rows, step_name="mine")]
-
-    assert ids("x", "y") == ["x", "y"]
-    assert ids(7, 8) == ["7", "8"]
-    assert ids("x", "x") == ids("x", None) == ids(1, "1") == ["mine.1", "mine.2"]
+    file = tmp_path / "a.parquet"
+    repeated = DictionaryArray.from_arrays([0] * 10_000, ["x" * 10_000])
+    write_table(Table.from_pydict({"output": repeated}), file, compression="zstd")
+    assert file.stat().st_size < 10_000
+    monkeypatch.setattr(tables, "MOST_BYTES", 20_000_000)
+    with pytest.raises(UserError, match="unpacks to more than"):
+        sum(1 for _ in read_rows(file))
 
 
 def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
@@ -263,12 +243,3 @@ def test_it_is_a_step_and_its_forecast_is_what_it_makes(tmp_path):
     assert [each["asked_for"] for each in read_jsonl(made / "rejects.jsonl")] == [None]
     foreseen = forecast("mini_lima.data.from_file", keywords, {}, file=file).examples
     assert [each.output for each in foreseen] == [each.output for each in found]
-
-
-def test_system_messages_may_be_left_out_and_are_counted(tmp_path):
-    rows = [{"messages": messages("Q", "A", system="Be brief.")}]
-    file = write(tmp_path / "rows.jsonl", rows)
-    report = from_file(file=file, system="drop")
-    [found] = report.examples
-    assert (found.system, found.fields["system"]) == ("", "Be brief.")
-    assert report.figures["systems_dropped"] == 1

@@ -1,6 +1,5 @@
 """What each filter objects to, and the good data beside it that it must let pass."""
 
-import random
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -16,18 +15,7 @@ from mini_lima.data.filters import (
     rewriting_objection,
 )
 from mini_lima.data.seeds import Instance, Task
-from tests.chat.server import completion
 from tests.composing import configured
-from tests.data.conftest import Study
-from tests.data.teachers import (
-    Asked,
-    Teacher,
-    good_instances,
-    good_pairs,
-    instance,
-    jsonl,
-    seed_rows,
-)
 
 STORY = "Write a story about the sea and the people who live from it."
 SEED = Task("s", "story", STORY, (Instance("", "Once there was a fisherman, and he had no luck."),))
@@ -130,39 +118,6 @@ def test_an_output_is_objected_to_or_passes() -> None:
     assert [each for each in GOOD_OUTPUTS if said_of_output(each)] == []
 
 
-def test_another_language_is_right_where_it_was_asked_for_or_given() -> None:
-    spanish = "El hombre que vive en la casa de al lado no es el que yo conozco."
-    assert said_of_output(spanish, "Translate the sentence.") is None
-    assert said_of_output(spanish, "Say it in Spanish.") is None
-    assert said_of_output(spanish, "Correct the spelling.", spanish.replace("v", "b")) is None
-    assert said_of_output(spanish, "Correct the spelling.", "The man is in the house.") is not None
-
-
-def test_the_language_is_that_of_the_seeds_whichever_it_is() -> None:
-    german = Task(
-        "s", "s", "Schreib eine Geschichte, die von der See und den Menschen erzählt.", ()
-    )
-    task_filter = TaskFilter(Filters(), [german])
-    assert (
-        task_filter.task("Erkläre, wie man das Brot in der Küche und auf dem Feld backt.", [])
-        is None
-    )
-    refused = task_filter.task("Write a poem for the birthday of a friend.", [])
-    assert refused is not None
-    assert refused.code == "wrong_language"
-
-
-def test_a_label_that_the_task_itself_has_is_no_scaffold() -> None:
-    assert said_of_output("Input: 3", "Write a line that begins with 'Input:'.") is None
-
-
-def test_an_input_that_stands_for_a_file_is_objected_to_and_one_that_speaks_of_it_passes() -> None:
-    for stands in ("<image>", "[image 1]", "cat.jpg"):
-        assert said_of_output("A dog.", "Describe.", stands) == "needs_file"
-    for speaks in ("[Photo of a dog]", "Please review the attached document."):
-        assert said_of_output("Work", "Classify.", speaks) is None
-
-
 REWRITINGS = {
     "No": "not_longer",
     "No.": "not_longer",
@@ -194,18 +149,6 @@ def test_no_text_makes_a_filter_raise(output: str, given_: str, instruction: str
     said_of_rewriting(output, before=given_, given=instruction)
 
 
-@settings(max_examples=50)
-@given(st.text(min_size=1))
-def test_a_filter_that_is_off_never_objects(text: str) -> None:
-    off = Filters(**{each.name: False for each in fields(Filters)})
-    task_filter = TaskFilter(off, [SEED])
-    assert task_filter.task(text, [text]) is None
-    assert task_filter.instance(Instance(text, text), SEED) is None
-    rewriting_off = RewritingFilters(**{each.name: False for each in fields(RewritingFilters)})
-    said = said_of_rewriting(text, before=text, stopped="length", on=rewriting_off)
-    assert said == (None if text.strip() else "empty reply")
-
-
 def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
     steps = configured("data=improved").data.steps
     switches = {"self_instruct": Filters, "lengthen": RewritingFilters}
@@ -217,66 +160,6 @@ def test_every_filter_has_a_meaning_and_a_switch_in_the_studys_arms() -> None:
 # In the methods
 
 
-def test_a_rejected_task_makes_room_for_the_next_one_and_is_kept_with_its_text(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(1))
-
-    def pairs(shown: list[dict[str, str]]) -> str:
-        bad = {"name": "photo", "instruction": "Say what is in the attached photo."}
-        return f"{jsonl(bad)}\n{good_pairs(shown)}"
-
-    made = study.naive_by(Teacher(pairs), filters=Filters(near_duplicate=False))
-    assert made.stats["new_tasks"] == 1
-    (reject,) = made.rejects
-    assert (reject["prompt"], reject["reason"]) == ("prompt 1", "needs_file")
-    assert reject["detail"] == "attached photo"
-    assert reject["text"] == "Say what is in the attached photo."
-    assert reject["request"] in made.exchanges()
-
-
-def test_near_duplicates_among_new_tasks_are_found_too(study: Study) -> None:
-    def pairs(shown: list[dict[str, str]]) -> str:
-        told = ["List the birds of the northern forest.", "List the birds of a northern forest."]
-        return jsonl(*({"name": text, "instruction": text} for text in told))
-
-    study.set_seeds(seed_rows(2))
-    made = study.naive_by(Teacher(pairs), filters=Filters(), max_rounds=1)
-    assert made.stats["new_tasks"] == 1
-    assert made.reasons["prompt 1: near_duplicate"] == 1
-
-
-def test_a_rejected_instance_is_not_shown_by_prompt_3(study: Study) -> None:
-    study.set_seeds(seed_rows(1))
-    shown: list[Any] = []
-
-    def more(asked: Asked) -> str:
-        bad = {"input": "x", "output": "I'm sorry, but I can't help with that."}
-        return jsonl(asked.task | {"instances": [bad, instance("a"), instance("b")]})
-
-    def new(asked: Asked) -> str:
-        assert asked.example
-        shown.append([each["output"] for each in asked.example["instances"]])
-        return good_instances(asked)
-
-    made = study.naive_by(Teacher(more=more, new=new))
-    assert shown == [["Done: 0.", "output of a", "output of b"]]
-    assert made.reasons == {"prompt 2: refusal": 1}
-
-
-def test_more_instances_than_asked_for_are_used_where_that_is_wanted(study: Study) -> None:
-    study.set_seeds(seed_rows(1))
-
-    def seven(asked: Asked) -> str:
-        return jsonl(*(instance(f"{number}") for number in range(7)))
-
-    made = study.naive_by(
-        Teacher(new=seven), filters=Filters(near_duplicate=False, wrong_number=False)
-    )
-    assert made.stats["by_source"]["prompt 3"] == 7
-    assert made.rejects == []
-
-
 BAD = [
     "",
     " ",
@@ -286,32 +169,3 @@ BAD = [
     "Ответ на этот вопрос довольно длинный и написан по-русски.",
     "It pours",
 ]
-
-
-def test_the_funnel_adds_up_whatever_is_rejected(study: Study) -> None:
-    seed = 0
-
-    def longer(prompt: str) -> Any:
-        draw = random.Random(f"{seed} {prompt}")
-        text = draw.choice([*BAD, "A long and quite ordinary answer that nobody objects to."])
-        return completion(text, finish_reason=draw.choice(["stop", "stop", "length"]))
-
-    def more(asked: Asked) -> str:
-        rows = [{"input": f"{n}", "output": BAD[(seed + n) % len(BAD)]} for n in range(4)]
-        return jsonl(asked.task | {"instances": rows})
-
-    study.set_seeds(seed_rows(6))
-    teacher = Teacher(more=more, longer=longer)
-    before = study.naive_by(teacher, filters=Filters())
-    with study.taught_by(teacher) as endpoint:
-        after = study.improved(before, endpoint)
-    for made in (before, after):
-        for prompt, row in made.stats["funnel"].items():
-            assert row["found"] == row["used"] + sum(row["rejected"].values())
-            items = [r for r in made.rejects if r["prompt"] == prompt and not r["is_note"]]
-            assert len(items) == sum(row["rejected"].values())
-        assert made.stats["rejected"] == made.reasons
-    assert after.stats["funnel"]["lengthen"]["found"] == len(before.examples)
-    assert len(after.examples) + len(after.rejects) == len(before.examples)
-    used = sum(before.stats["funnel"][prompt]["used"] for prompt in ("prompt 2", "prompt 3"))
-    assert used + 6 == len(before.examples)

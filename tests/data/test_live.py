@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -21,10 +20,9 @@ import pytest
 import torch
 
 from mini_lima.chat import LEDGER, ChatModel, Endpoint, ResponseCache, read_ledger
-from mini_lima.files import read_json
 from mini_lima.models.language_model import load_model, load_tokenizer
 from tests.chat.batches import FakeBatches
-from tests.chat.server import USAGE, Answer, Call, FakeOpenAI, completion, refusal, storm
+from tests.chat.server import Answer, Call, FakeOpenAI, refusal, storm
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher, seed_rows
 from tests.processes import preloaded
@@ -74,39 +72,6 @@ def test_batches_leave_no_trace_in_the_data(study, flawless):
     assert len(batches.batches) == 4, "prompts 1, 2, 3 and 4, each with what the last one brought"
 
 
-def test_slow_bodies_and_time_outs_leave_no_trace_in_the_data(study, flawless):
-    slow: Counter[str] = Counter()
-
-    def reply(call: Call) -> str | Answer | None:
-        answer = Teacher()(call)
-        slow[call.headers[KEY]] += 1
-        if slow[call.headers[KEY]] == 1 and call.number % 5 == 0:
-            return completion(str(answer), drop_by_drop=0.05)
-        return answer
-
-    with FakeOpenAI(reply) as server:
-        made = both(study, patient(server, timeout=0.5))
-    assert contents(made) == flawless
-    books = [read_ledger(each.folder / LEDGER) for each in made]
-    assert sum(book.retries.get("timeout", 0) for book in books) > 0
-    assert any("may be billed" in line for line in read_json(made[0].folder / LEDGER)["warnings"])
-
-
-def test_other_models_and_missing_usage_are_told_and_change_no_example(study, flawless):
-    def reply(call: Call) -> str | Answer | None:
-        usage = None if call.number % 3 == 0 else USAGE
-        return completion(str(Teacher()(call)), model=f"fake-{call.number % 2}", usage=usage)
-
-    with FakeOpenAI(reply) as server:
-        made = both(study, patient(server))
-    for each, before in zip(made, flawless, strict=True):
-        assert each.files["examples.jsonl"] == before["examples.jsonl"]
-        said = "\n".join(read_json(each.folder / LEDGER)["warnings"])
-        assert "2 models answered under the name fake" in said
-        assert "report no tokens" in said
-        assert "unknown price" in each.files["card.md"].decode() or "not known" in said
-
-
 def test_what_cannot_be_had_is_counted_by_its_reason_and_the_rest_is_made(study, flawless):
     def reply(call: Call) -> str | Answer | None:
         if "task_1" in call.last_message and "New: " not in call.last_message:
@@ -114,8 +79,10 @@ def test_what_cannot_be_had_is_counted_by_its_reason_and_the_rest_is_made(study,
         return Teacher()(call)
 
     with FakeOpenAI(reply) as server:
-        made = study.naive(patient(server), pairs_per_prompt=1)
-        again = study.naive(patient(server, concurrency=1), pairs_per_prompt=1, cache="again")
+        some = {"most_failed": 0.5}
+        made = study.naive(patient(server, **some), pairs_per_prompt=1)
+        slowly = patient(server, concurrency=1, **some)
+        again = study.naive(slowly, pairs_per_prompt=1, cache="again")
     assert made.files == again.files
     assert made.reasons["prompt 2: no reply: content_filter"] == 1
     assert {example.task for example in made.examples} >= {"seed_task_0", "seed_task_2"}
@@ -163,7 +130,7 @@ def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path)
             before = len(server.calls)
             with building(root, server, seeds=30) as process:
                 for _ in range(chance.randint(1, 40)):
-                    assert arrived.acquire(timeout=30)
+                    assert arrived.acquire()
                 time.sleep(chance.random() * 0.02)
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
@@ -177,11 +144,11 @@ def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path)
                 pass
         before = len(server.calls)
         with building(root, server, seeds=30) as process:
-            process.join(60)
+            process.join()
             assert process.exitcode == 0
         assert not kept & {call.headers[KEY] for call in server.calls[before:]}
         with building(tmp_path / "in one go", server, seeds=30) as process:
-            process.join(60)
+            process.join()
             assert process.exitcode == 0
     folders = [f"data set {number}" for number in (1, 2)]
     one, other = (
@@ -191,29 +158,6 @@ def test_a_run_that_is_killed_pays_for_nothing_twice_and_ends_the_same(tmp_path)
     assert len(one[1].examples) > 100
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
-
-
-def test_two_processes_that_make_the_same_data_send_each_request_once(tmp_path):
-    with FakeOpenAI(Teacher()) as server:
-        root = tmp_path / "shared"
-        root.mkdir()
-        one, two = (root / name for name in ("one", "two"))
-        for each in (one, two):
-            each.mkdir()
-            (each / "cache").symlink_to(root / "cache")
-        processes = [
-            PROCESSES.Process(target=build, args=(each, server.base_url, 12)) for each in (one, two)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [0, 0]
-    assert max(Counter(call.headers[KEY] for call in server.calls).values()) == 1
-    folders = [f"data set {number}" for number in (1, 2)]
-    made = [[DataSet(at / each, root / "cache") for each in folders] for at in (one, two)]
-    assert contents(made[0]) == contents(made[1])
-    assert {call.headers["authorization"] for call in server.calls} == {f"Bearer {SECRET}"}
 
 
 @pytest.fixture(scope="module")
@@ -233,14 +177,12 @@ def real_server(tmp_path_factory) -> Iterator[tuple[str, str]]:
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 90
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
                 break
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:
                 assert process.poll() is None, process.stdout.read()
-                assert time.monotonic() < deadline
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/v1", str(folder)
         process.kill()

@@ -36,15 +36,6 @@ def test_shares_are_kept_ids_are_unique_and_nothing_is_taken_twice(one, two, sha
     assert [each for each in back if each.output == "improved"] == [e for e in other if e in back]
 
 
-def test_an_arm_and_its_rewriting_share_no_id_as_long_as_they_need_not():
-    data, other = examples([*range(40)], "naive"), examples([*range(40)], "improved")
-    found = mix(data, other=other, share=0.25).examples
-    assert len({each.id.removeprefix(PREFIX) for each in found}) == 40
-    assert [each.output for each in found].count("improved") == 10
-    outputs = [each.output for each in found]
-    assert all("improved" in outputs[at : at + 5] for at in range(36)), "they are not interleaved"
-
-
 def test_without_a_share_all_of_both_is_used():
     data, other = examples([1, 2], "naive"), examples([2, 3, 4], "improved")
     assert {each.id for each in mix(data, other=other).examples} == {

@@ -1,19 +1,17 @@
 """The naive method through the real client: how much data, from where, and what was left out."""
 
-import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from mini_lima.chat import Endpoint, Reply
+from mini_lima.chat import ChatMode, Endpoint, Reply
 from mini_lima.data.filters import Filters, TaskFilter, new_instances
-from mini_lima.data.parsing import instances, pairs
 from mini_lima.data.seeds import Instance, Task
+from mini_lima.errors import UserError
+from tests.chat.batches import FakeBatches
 from tests.chat.server import Answer, Call, FakeOpenAI, completion
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import (
@@ -21,6 +19,7 @@ from tests.data.teachers import (
     Teacher,
     good_instances,
     good_pairs,
+    good_rewriting,
     instance,
     jsonl,
     seed_rows,
@@ -41,45 +40,6 @@ def test_s_seeds_make_three_s_and_five_s_examples(study: Study) -> None:
     assert made.stats["examples"] == 24
     assert made.stats["new_tasks"] == made.stats["seed_tasks"] == 3
     assert made.stats["rounds_of_prompt_1"] == 1
-
-
-def test_prompt_1_shows_every_seed_once_a_round_in_an_order_that_the_seed_draws(
-    study: Study,
-) -> None:
-    study.set_seeds(seed_rows(8))
-
-    def hands(shuffle_seed: int) -> list[list[str]]:
-        shown: list[list[str]] = []
-
-        def pairs(rows: list[dict[str, str]]) -> str:
-            shown.append([row["name"] for row in rows])
-            return good_pairs(rows)
-
-        study.naive_by(Teacher(pairs), shuffle_seed=shuffle_seed, cache=f"{len(orders)}")
-        return sorted(shown)
-
-    orders: list[list[list[str]]] = []
-    for shuffle_seed in (0, 0, 1):
-        orders.append(hands(shuffle_seed))
-    for order in orders:
-        assert sorted(name for hand in order for name in hand) == [f"task_{n}" for n in range(8)]
-        assert [len(hand) for hand in order] == [2] * 4
-    assert orders[0] == orders[1] != orders[2]
-
-
-def test_prompt_3_shows_each_new_task_another_seed_with_all_its_instances(study: Study) -> None:
-    shown: list[Asked] = []
-
-    def new(asked: Asked) -> str:
-        shown.append(asked)
-        return good_instances(asked)
-
-    study.naive_by(Teacher(new=new))
-    assert len({asked.example["name"] for asked in shown if asked.example}) == 3
-    for asked in shown:
-        assert asked.example
-        assert len(asked.example["instances"]) == 3
-        assert set(asked.task) == {"name", "instruction"}
 
 
 def test_the_data_set_does_not_depend_on_the_order_of_replies(study: Study) -> None:
@@ -112,47 +72,7 @@ def test_the_data_set_does_not_depend_on_the_order_of_replies(study: Study) -> N
         assert made.files == in_order.files
 
 
-def test_a_second_build_asks_nothing_and_a_fresh_one_makes_the_same(study: Study) -> None:
-    with FakeOpenAI(GOOD) as server:
-        endpoint = Endpoint("fake", server.base_url, concurrency=4, max_retries=0)
-        first = study.naive(endpoint)
-        asked = len(server.calls)
-        again = study.naive(endpoint)
-        assert len(server.calls) == asked == 2 + 3 + 3
-        fresh = study.naive(endpoint, cache="another")
-        assert len(server.calls) == 2 * asked
-    assert first.files == again.files == fresh.files
-
-
-def test_every_example_names_the_request_whose_reply_holds_its_output(study: Study) -> None:
-    made = study.naive_by(GOOD)
-    exchanges = made.exchanges()
-    seeds = {row["name"]: row for row in seed_rows(3)}
-    for each in made.examples:
-        if each.source == "seed":
-            assert each.request is None
-            assert {"input": each.input, "output": each.output} in seeds[each.name]["instances"]
-            continue
-        assert each.request
-        prompt, reply = exchanges[each.request]
-        beginning = {"prompt 2": "Following is a JSON line", "prompt 3": "Following data"}
-        assert prompt.startswith(beginning[each.source])
-        assert json.dumps(each.instruction) in prompt
-        held = [(found.instance.input, found.instance.output) for found in instances(reply.text)[0]]
-        assert (each.input, each.output) in held
-
-
 # Too few, too many, nothing
-
-
-def test_rounds_go_on_until_there_are_as_many_new_tasks_as_seeds(study: Study) -> None:
-    study.set_seeds(seed_rows(6))
-    one_each = Teacher(lambda shown: good_pairs(shown[:1]))
-    made = study.naive_by(one_each, pairs_per_prompt=3, max_rounds=20)
-    assert made.stats["new_tasks"] == 6
-    assert 3 <= made.stats["rounds_of_prompt_1"] < 20
-    new_tasks = [each.task for each in made.examples if each.source == "prompt 3"]
-    assert list(dict.fromkeys(new_tasks)) == [f"new_task_{number}" for number in range(6)]
 
 
 @pytest.mark.parametrize(
@@ -174,87 +94,6 @@ def test_too_few_new_tasks_are_accepted_after_the_last_round_and_told(
     assert f"{new_tasks} new tasks for 3 seed tasks" in told.getMessage()
 
 
-def test_a_round_that_deals_the_same_hand_again_gets_another_answer(study: Study) -> None:
-    study.set_seeds(seed_rows(1))
-    said = iter(["", "{", jsonl({"name": "late", "instruction": "Better late than never."})])
-    with study.taught_by(Teacher(lambda shown: next(said))) as endpoint:
-        made = study.naive(endpoint)
-        again = study.naive(endpoint)
-    assert made.stats["rounds_of_prompt_1"] == 3
-    assert made.stats["new_tasks"] == 1
-    assert made.stats["funnel"]["prompt 1"]["requests"] == 3
-    assert made.files == again.files
-
-
-@pytest.mark.parametrize("max_idle_rounds", [2])
-def test_rounds_that_bring_nothing_new_end_the_search(
-    study: Study, caplog: pytest.LogCaptureFixture, max_idle_rounds: int
-) -> None:
-    study.set_seeds(seed_rows(4))
-    same = jsonl({"name": "only", "instruction": "The only one."})
-    made = study.naive_by(
-        Teacher(lambda shown: same), max_rounds=9, max_idle_rounds=max_idle_rounds
-    )
-    assert made.stats["rounds_of_prompt_1"] == 1 + max_idle_rounds
-    assert (made.stats["new_tasks"], made.stats["new_tasks_wanted"]) == (1, 4)
-    assert "not 4" in caplog.text
-
-
-@pytest.mark.parametrize("wanted", [0, 5])
-def test_as_many_new_tasks_are_made_as_are_wanted(study: Study, wanted: int) -> None:
-    made = study.naive_by(Teacher(lambda shown: jsonl(*numbered(shown))), max_new_tasks=wanted)
-    new = [each for each in made.examples if each.source == "prompt 3"]
-    assert len({each.task for each in new}) == wanted == made.stats["new_tasks"]
-    assert len({each.shown for each in new}) == min(wanted, 3)
-
-
-def numbered(shown: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [
-        {"name": f"{each['name']}_{n}", "instruction": f"{each['name']} {n}"}
-        for each in shown
-        for n in range(2)
-    ]
-
-
-def test_fewer_instances_than_the_prompts_ask_for_can_be_used(study: Study) -> None:
-    made = study.naive_by(GOOD, instances_per_seed=1, instances_per_new_task=2)
-    assert made.stats["by_source"] == {"seed": 3, "prompt 2": 3, "prompt 3": 6}
-    assert made.reasons == {"prompt 2: wrong_number": 3, "prompt 3: wrong_number": 9}
-
-
-def test_a_task_that_is_there_already_is_not_taken_twice(study: Study) -> None:
-    def echo(shown: list[dict[str, str]]) -> str:
-        spaced = {"name": "x", "instruction": f"  {shown[0]['instruction'].upper()}\n"}
-        return jsonl(shown[0], spaced) + "\n" + 2 * (good_pairs(shown) + "\n")
-
-    made = study.naive_by(Teacher(echo))
-    assert made.stats["new_tasks"] == 3
-    assert made.reasons == {"prompt 1: task exists already": 2 + 2 + 2 + 1}
-
-
-def test_new_tasks_beyond_the_number_of_seeds_are_kept_as_rejects(study: Study) -> None:
-    def many(shown: list[dict[str, str]]) -> str:
-        return jsonl(
-            *({"name": f"n{n}", "instruction": f"{shown[0]['name']} {n}"} for n in range(4))
-        )
-
-    made = study.naive_by(Teacher(many))
-    assert made.stats["new_tasks"] == 3
-    assert made.reasons == {"prompt 1: more tasks than wanted": 5}
-
-
-def test_pairs_that_lack_something_are_rejects(study: Study) -> None:
-    def halves(shown: list[dict[str, str]]) -> str:
-        lame = jsonl({"name": "lonely"}, {"instruction": "Nameless."}, {"title": "x"})
-        return f"{good_pairs(shown)}\n{lame}"
-
-    made = study.naive_by(Teacher(halves))
-    assert made.stats["new_tasks"] == 3
-    assert made.reasons.total() == 2 * 3
-    texts = " ".join(reject["text"] for reject in made.rejects)
-    assert all(text in texts for text in ("lonely", "Nameless.", "title"))
-
-
 OWN = {"input": "", "output": "Done: 0."}
 TASK_3 = {"name": "new_task_0", "instruction": "New: Do number 0."}
 FIVE = [instance(str(number)) for number in range(5)]
@@ -269,7 +108,7 @@ EXAMPLE = {"name": "task_0", "instruction": "Do number 0."}
         (jsonl(*(TASK_3 | each for each in FIVE)), FIVE, {}),
         (jsonl(*FIVE[:2]), FIVE[:2], {"3 of 5 instances missing": 1}),
         ("No.", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
-        ("", [], {"no whole JSON": 1, "5 of 5 instances missing": 1}),
+        ("", [], {"empty reply": 1, "5 of 5 instances missing": 1}),
         (jsonl(*FIVE, instance("six"), instance("seven")), FIVE, {"wrong_number": 2}),
         (jsonl(*FIVE, *FIVE[:2]), FIVE, {"instance occurs twice": 2}),
         (jsonl(*FIVE[:4], {"input": "x"}), FIVE[:4], {"output in JSON": 1, "missing": 1}),
@@ -304,31 +143,6 @@ def test_all_of_a_reply_to_prompt_3_is_used_or_rejected(
     assert found <= {("prompt 3", "new_task_0", "key")}
 
 
-@pytest.mark.parametrize(
-    ("fresh", "used", "rejected"),
-    [
-        ([OWN, *FIVE[:2]], 2, 0),
-        (FIVE[:2], 2, 0),
-        ([OWN, OWN, *FIVE[:2]], 2, 0),
-        ([OWN, *FIVE[:4]], 2, 2),
-        ([OWN, FIVE[0]], 1, 1),
-        ([OWN], 0, 1),
-        ([*FIVE[:2], {"output": None}], 2, 1),
-    ],
-)
-def test_prompt_2_adds_two_instances_behind_the_seeds_own(
-    fresh: list[Any], used: int, rejected: int
-) -> None:
-    task = Task("s", "task_0", "Do number 0.", (Instance(**OWN),))
-    reply = Reply("key", jsonl(EXAMPLE | {"instances": fresh}), "stop", "m", None, cached=False)
-    own_filter = TaskFilter(Filters(), [task])
-    new, rejects = new_instances(
-        reply, task=task, wanted=2, prompt="prompt 2", task_filter=own_filter
-    )
-    assert [vars(each) for each in new] == FIVE[:used]
-    assert len(rejects) == rejected
-
-
 def test_a_cut_reply_gives_its_whole_instances_and_says_that_it_was_cut(study: Study) -> None:
     def cut(asked: Asked) -> Answer:
         return completion(good_instances(asked)[:-20], finish_reason="length")
@@ -340,68 +154,51 @@ def test_a_cut_reply_gives_its_whole_instances_and_says_that_it_was_cut(study: S
     assert made.reasons["prompt 3: 1 of 5 instances missing"] == 1
 
 
-def test_no_replies_at_all_leave_the_seeds(study: Study) -> None:
-    made = study.naive_by(Teacher(*[lambda asked: ""] * 3))
-    assert [each.source for each in made.examples] == ["seed"] * 3
+def silent(asked: object) -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("teacher", "told"),
+    [
+        (Teacher(silent, silent, silent), "prompt 1: 0 of the 3 .*6 × empty reply"),
+        (Teacher(more=lambda asked: "no"), "prompt 2: 0 of the 6 .*3 × no whole JSON"),
+        (Teacher(new=silent), "prompt 3: 0 of the 15 .*3 × empty reply"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_a_teacher_that_brings_too_little_fails_the_step_and_says_why_by_count(
+    study: Study, teacher: Teacher, told: str, mode: ChatMode
+) -> None:
+    study.least_used = 0.5
+    with FakeOpenAI(teacher) as server:
+        FakeBatches(server)
+        endpoint = Endpoint("fake", server.base_url, max_retries=0, mode=mode, batch_poll=0.01)
+        with pytest.raises(UserError, match=told):
+            study.naive(endpoint)
+
+
+def test_less_than_all_is_kept_and_goes_on_to_the_data_sets_made_of_it(study: Study) -> None:
+    def first_only(prompt: str) -> str:
+        return "" if "Do number 0" in prompt else good_rewriting(prompt)
+
+    study.least_used = 0.5
+    with study.taught_by(Teacher(more=silent, longer=first_only)) as endpoint:
+        with pytest.raises(UserError, match="prompt 2: 0 of the 6"):
+            study.naive(endpoint)
+        study.least_used = 0.0
+        naive = study.naive(endpoint)
+        improved = study.improved(naive, endpoint)
+    (short,) = naive.stats["shortfalls"]
+    assert (short["prompt"], short["asked_for"], short["used"]) == ("prompt 2", 6, 0)
+    own, before = improved.stats["shortfalls"]
+    assert (own["step"], own["asked_for"]) == ("lengthen", 18)
+    assert own["used"] == len(improved.examples) == 18 - own["reasons"]["empty reply"]
+    assert before == short
+    assert "prompt 2: 0 of the 6 asked for are used" in (improved.folder / "card.md").read_text()
 
 
 # Any reply
-
-
-PIECES: list[Callable[[random.Random], str]] = [
-    lambda draw: "Here you are:\n",
-    lambda draw: "```json\n",
-    lambda draw: "{",
-    lambda draw: "}\n",
-    lambda draw: '"\\ud83d',
-    lambda draw: f"{draw.randrange(9)}. ",
-    lambda draw: jsonl({"name": f"n{draw.randrange(9)}", "instruction": f"Do {draw.random()}."}),
-    lambda draw: jsonl({"name": "", "instruction": "x"}),
-    lambda draw: jsonl(instance(str(draw.randrange(9)))),
-    lambda draw: json.dumps({"output": draw.choice(["\ud83d", "é\u2028\n", {"k": [1]}, None])}),
-    lambda draw: jsonl({"instances": [instance(str(draw.randrange(9))), {"input": "x"}]}),
-    lambda draw: repr(instance(f"it's {draw.randrange(9)}")),
-]
-
-
-def found_in(prompt: str, text: str) -> list[Any]:
-    if prompt.startswith("Following are"):
-        found, faults = pairs(text)
-        return [*found, *faults]
-    shown = json.loads(prompt.split("\n")[1].removeprefix("Example data: "))["instances"]
-    held, faults = instances(text)
-    if prompt.startswith("Following is"):
-        own = [(each["input"], each["output"]) for each in shown]
-        held = [each for each in held if (each.instance.input, each.instance.output) not in own]
-    return [*held, *faults]
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_whatever_the_teacher_says_everything_is_an_example_or_a_reject(
-    study: Study, seed: int
-) -> None:
-    def babble(call: Call) -> Answer:
-        draw = random.Random(f"{seed} {call.last_message}")
-        text = "".join(draw.choice(PIECES)(draw) for _ in range(draw.randrange(12)))
-        return completion(text, finish_reason=draw.choice(["stop", "length"]))
-
-    study.set_seeds(seed_rows(6))
-    with FakeOpenAI(babble) as server:
-        endpoint = Endpoint("fake", server.base_url, max_retries=0)
-        made = study.naive(endpoint, pairs_per_prompt=3)
-    used = Counter(each.request for each in made.examples if each.request)
-    notes = ("missing", "reply cut off")
-    rejected = Counter(
-        each["request"] for each in made.rejects if not each["reason"].endswith(notes)
-    )
-    new_tasks = 0
-    for key, (prompt, reply) in made.exchanges().items():
-        found = len(found_in(prompt, reply.text))
-        if prompt.startswith("Following are"):
-            new_tasks += found - rejected[key]
-        else:
-            assert found == used[key] + rejected[key]
-    assert new_tasks == made.stats["new_tasks"]
 
 
 def test_text_goes_through_the_whole_method_unchanged(study: Study) -> None:

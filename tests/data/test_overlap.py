@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.data import contamination, decontaminate
 from mini_lima.data.examples import Example, write_examples
-from mini_lima.data.overlap import overlap, read_instructions
-from mini_lima.data.rouge import rouge_l, words
+from mini_lima.data.overlap import overlap
 from mini_lima.errors import UserError
 from mini_lima.results.contamination import read_contamination, write_contamination
 
@@ -18,41 +16,6 @@ VOCABULARY = ["the", "a", "cat", "Dog", "sat", "on", "mat", "12"]
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join)
 LONG = "Explain in plain words why the sky over the sea is blue at noon and red at night"
 SHORT = "Name the eight planets in order of their size"
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=4), st.lists(texts))
-def test_rouge_l_is_that_of_each_pair_of_texts(rows, instructions):
-    data = [Example(str(n), one, two, input=given_) for n, (one, given_, two) in enumerate(rows)]
-    found = overlap(data, instructions, ngram=None)
-    alike = {
-        (each.id, instruction)
-        for each in data
-        for instruction in instructions
-        for text in (each.instruction, f"{each.instruction}\n{each.input}", each.output)
-        if round(rouge_l(text, instruction), 9) > 0.7
-    }
-    assert {(hit.example, hit.instruction) for hit in found.hits} == alike
-    assert len(found.hits) == len(alike)
-
-
-@settings(deadline=None)
-@given(st.lists(texts, min_size=1, max_size=4), st.lists(texts), st.integers(1, 5))
-def test_words_in_a_row_are_those_that_both_have(outputs, instructions, size):
-    data = [Example(str(n), "Xyz.", output) for n, output in enumerate(outputs)]
-
-    def shares(text: str, instruction: str) -> bool:
-        one, two = f" {' '.join(words(text))} ", words(instruction)
-        grams = [two[at : at + size] for at in range(len(two) - size + 1)]
-        return any(f" {' '.join(gram)} " in one for gram in grams)
-
-    found = overlap(data, instructions, rouge_l=None, ngram=size)
-    assert {(hit.example, hit.instruction) for hit in found.hits} == {
-        (each.id, instruction)
-        for each in data
-        for instruction in instructions
-        if shares(each.output, instruction)
-    }
 
 
 def reasons(example: Example) -> list[tuple[str, str]]:
@@ -81,13 +44,6 @@ def test_it_is_found_wherever_it_stands(example, part, reason):
     assert why.startswith(reason)
 
 
-def test_common_words_are_no_sign():
-    assert (
-        reasons(Example("a", "Explain why the sea is salty.", "Hi there, rivers bring it.")) == []
-    )
-    assert reasons(Example("a", "?", "!")) == []
-
-
 def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     rows = [Example("a", LONG, "Light."), Example("b", "Sing.", "La."), Example("c", SHORT, "Mars")]
     write_examples(tmp_path, rows)
@@ -108,20 +64,3 @@ def test_hits_are_removed_and_named_or_only_reported(tmp_path: Path):
     assert report.figures == {"checked": 3, "removed": 1, "instructions_found": 1}
     with pytest.raises(UserError, match="nothing is left to look at"):
         decontaminate(rows, evaluation_set=asked, rouge_l=None, ngram=None)
-
-
-def test_evaluation_sets_are_read_in_both_layouts_or_refused_with_the_row(tmp_path: Path):
-    file = tmp_path / "set.jsonl"
-    file.write_text('{"key": 1, "prompt": "Write."}\n\n{"key": 2, "prompt": "Sing."}\n')
-    assert read_instructions(file) == ["Write.", "Sing."]
-    for text, said in (('[{"prompt": 1}]', "row 1"), ("[", "JSON"), ("[]", "no instruction")):
-        file.write_text(text)
-        with pytest.raises(UserError, match=said):
-            read_instructions(file)
-
-
-def test_a_check_that_is_none_is_refused(tmp_path: Path):
-    for text in ("{}", "[", '{"checked": "many"}'):
-        (tmp_path / "contamination.json").write_text(text)
-        with pytest.raises(UserError, match="contamination"):
-            read_contamination(tmp_path)

@@ -91,34 +91,6 @@ def test_instances_survive_whatever_stands_around_them(reply: tuple[list[Any], s
 
 
 @some
-@given(replies(task_rows))
-def test_instances_know_which_task_they_are_said_to_belong_to(
-    reply: tuple[list[Any], str],
-) -> None:
-    rows, text = reply
-    found, _ = instances(text)
-    owners = [(row["name"], row["instruction"]) for row in rows for _ in as_instances(row)]
-    assert [(each.name, each.instruction) for each in found] == owners
-
-
-@some
-@given(replies(pair_rows))
-def test_good_data_alone_has_no_faults(reply: tuple[list[Any], str]) -> None:
-    rows, _ = reply
-    assert pairs("\n".join(json.dumps(row) for row in rows))[1] == []
-
-
-@some
-@given(rows=st.lists(pair_rows, min_size=1, max_size=4), data=st.data())
-def test_a_cut_last_pair_leaves_the_whole_ones(rows: list[dict[str, str]], data: Any) -> None:
-    *whole, last = (dumps(row, data.draw) for row in rows)
-    kept = last[: data.draw(st.integers(1, len(last) - 1))]
-    found, faults = pairs("\n".join([*whole, kept]))
-    assert found == [(row["name"], row["instruction"]) for row in rows[:-1]]
-    assert faults
-
-
-@some
 @given(pair=pair_rows, rows=st.lists(instance_rows, min_size=1, max_size=4), data=st.data())
 def test_a_cut_task_leaves_its_whole_instances(
     pair: dict[str, str], rows: list[dict[str, str]], data: Any
@@ -151,19 +123,6 @@ def test_python_dictionaries_and_trailing_commas_are_read(rows: list[dict[str, s
     assert pairs("\n".join(json.dumps(row)[:-1] + ",}" for row in rows))[0] == expected
 
 
-@some
-@given(
-    rows=st.lists(
-        st.fixed_dictionaries({"name": tame, "instruction": tame}), min_size=1, max_size=3
-    ),
-    cut=st.integers(1, 30),
-)
-def test_a_cut_last_python_dictionary_stays_out(rows: list[dict[str, str]], cut: int) -> None:
-    *whole, last = map(repr, rows)
-    found, _ = pairs("\n".join([*whole, last[: -min(cut, len(last) - 1)]]))
-    assert found == [(row["name"], row["instruction"]) for row in rows[:-1]]
-
-
 @given(st.text() | st.lists(tricky | texts, max_size=30).map("".join))
 @example("{" * 300 + "}" * 300)
 @example('{"output": ' * 2000)
@@ -184,27 +143,6 @@ def test_no_text_makes_it_raise_or_gives_what_no_file_can_hold(text: str) -> Non
     told += [part for each in found for part in (each.instance.input, each.name, each.instruction)]
     told += [fault.text for fault in (*faults, *more_faults)]
     "".join(told).encode()
-
-
-possible = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": labels,
-        "instruction": labels,
-        "instances": st.none() | st.just([]),
-        "input": inputs,
-        "output": st.none() | texts,
-    },
-)
-
-
-@some
-@given(st.lists(possible, min_size=1, max_size=5))
-def test_every_object_is_found_or_is_a_fault(rows: list[dict[str, Any]]) -> None:
-    text = "\n".join(json.dumps(row) for row in rows)
-    for parse in (pairs, instances):
-        found, faults = parse(text)
-        assert len(found) + len(faults) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -242,22 +180,6 @@ def test_an_instance_is_read_as_it_was_meant(reply: str, expected: tuple[str, st
 @pytest.mark.parametrize(
     "reply",
     [
-        '{"instances": [{"input": "a", "output": "b", "input": "c", "output": "d"}]}',
-        '{"instances": [{"input": "a", "output": "b"}, {"input": "c", "output": "d"},],}',
-        '{"instances": [{"input": "a", "output": "b"}, {"input": "c", "output": "d"}]',
-        '{"instances": [{"input": "a", "output": "b"} {"input": "c", "output": "d"}]}',
-        '{"instances": [{"input": "a", "output": "b"}, ...,\n{"input": "c", "output": "d"}]}',
-        '{ {"input": "a", "output": "b"}, {"input": "c", "output": "d"} }',
-    ],
-)
-def test_both_of_two_instances_are_found(reply: str) -> None:
-    found, _ = instances(reply)
-    assert [each.instance for each in found] == [Instance("a", "b"), Instance("c", "d")]
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
         '{"name": "a", "instruction": "Parse {"k": 1, "l": 2}, then stop."}',
         '{"name": "a", "instruction": "Parse {"k": 1, "l": 2}."}',
         '{"name": "a", "instruction": "one" + name}',
@@ -272,36 +194,3 @@ def test_half_an_instruction_is_never_taken_for_the_whole(reply: str) -> None:
     assert found == [("b", "Do.")]
     assert faults
     assert reply.startswith(faults[0].text.strip())
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        '{"input": true, "output": "one" "two"}',
-        "{'input': 'a', 'output': 'b', 'input': 'c', 'output': 'd'}",
-        '{"input": "a", "output": "b", c}',
-    ],
-)
-def test_what_cannot_be_repaired_without_loss_is_a_fault_with_all_of_it(reply: str) -> None:
-    found, faults = instances(f"Here: {reply}")
-    assert found == []
-    assert [fault.text for fault in faults] == [reply]
-
-
-@pytest.mark.parametrize(
-    "reply", ["", "I cannot help with that.", "1. Write a poem.\n2. Plan a trip.", "{...}", "[]"]
-)
-def test_a_reply_without_data_is_one_fault_with_all_of_it(reply: str) -> None:
-    for parse in (pairs, instances):
-        found, faults = parse(reply)
-        assert found == []
-        assert [fault.text for fault in faults] == [reply]
-
-
-def test_what_nobody_would_write_comes_to_an_end() -> None:
-    texts = ["{" * 20_000 + "}" * 20_000, "{'a': " * 9_000 + "1" + "}" * 9_000]
-    texts += [(unit * 50_000)[:50_000] for unit in ("{", '{"', "{'a", '{"a": "', '{"a": {', "}")]
-    for text in texts:
-        found, faults = pairs(text)
-        assert found == []
-        assert faults

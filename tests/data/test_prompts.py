@@ -1,6 +1,5 @@
 """The prompts are the study's, and what is inserted into them is never looked at again."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from mini_lima.errors import UserError
 from tests.data.conftest import ASSETS
 
 PROMPT_1 = "Following are some examples of {name, instruction} pairs. Please generate more pairs like these. Maintain the same format and be as creative as possible."
-PROMPT_2 = "Following is a JSON line with name, instruction, and instances. Given some instances, please generate two more instances based on the provided information, add them to the JSONL file, and return it in the same line format."
 PROMPT_3 = "Following data is in a JSON line with name and instruction. Please generate five instances according to the example data, and return them in the format of the example data in a JSONL format. Ensure that the name, instruction, and instances conform to the example data's format."
 PROMPT_4 = "Given is a question-answer task with task name, instruction and input-output instance. The output text is too short, insipid, dull, boring. Let it be more creative, detailed, interesting, engaging, fascinating, and specific. Generate more creative words for the output part according to the task name, instruction and input. Here is a example: Data give to you: Task name: '{ex_name}', Instruction: '{ex_instr}', Input: '{ex_input}, output: '{ex_output}'. Output should be: {ex_expanded}. Example part end. Following is content of the task: Task name: '{name}', Instruction: '{instr}', Input: '{input}, output: '{output}'. Print output text directly."
 
@@ -33,9 +31,6 @@ def template(name: str, *fields: str) -> prompts.Template:
     return read_template(ASSETS / f"prompts/{name}.txt", fields=fields, needs=())
 
 
-MORE_PAIRS = template("1_new_tasks", "pairs")
-MORE_INSTANCES = template("2_more_instances", "task")
-NEW_INSTANCES = template("3_new_instances", "example", "task")
 LENGTHEN = template("4_lengthen", *FIELDS)
 
 
@@ -52,44 +47,9 @@ def whole(task: Task) -> dict[str, object]:
     return pair(task) | {"instances": instances}
 
 
-@given(st.lists(tasks, min_size=1, max_size=4))
-def test_prompt_1_shows_one_pair_a_line(shown: list[Task]) -> None:
-    head, *lines = MORE_PAIRS.fill({"pairs": prompts.pairs(shown)}).split("\n")
-    assert head == PROMPT_1
-    assert [json.loads(line) for line in lines] == [pair(task) for task in shown]
-
-
-@given(tasks)
-def test_prompt_2_shows_the_whole_task_in_one_line(task: Task) -> None:
-    head, line = MORE_INSTANCES.fill({"task": prompts.whole(task)}).split("\n")
-    assert head == PROMPT_2
-    assert json.loads(line) == whole(task)
-
-
-@given(tasks, tasks)
-def test_prompt_3_shows_an_example_with_instances_and_the_task_without(
-    task: Task, example: Task
-) -> None:
-    shown = {"example": prompts.whole(example), "task": prompts.pair(task)}
-    head, first, second = NEW_INSTANCES.fill(shown).split("\n")
-    assert head == PROMPT_3
-    assert first.startswith("Example data: ")
-    assert json.loads(first.removeprefix("Example data: ")) == whole(example)
-    assert second.startswith("Data: ")
-    assert json.loads(second.removeprefix("Data: ")) == pair(task)
-
-
 @given(st.fixed_dictionaries({field: texts for field in FIELDS}))
 def test_prompt_4_takes_any_text_once_and_as_it_is(fields: dict[str, str]) -> None:
     assert LENGTHEN.fill(fields) == PROMPT_4.format(**fields)
-
-
-def test_unicode_is_shown_as_itself() -> None:
-    text = "Grüße, 世界 🌍\u2028“x”"
-    task = Task("id", text, text, (Instance(text, text),))
-    for shown in (prompts.pairs([task]), prompts.whole(task)):
-        assert text.replace('"', '\\"') in shown
-        assert "\\u" not in shown
 
 
 def test_a_field_that_nobody_fills_in_or_that_is_lacking_is_said(tmp_path: Path) -> None:

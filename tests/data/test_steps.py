@@ -1,18 +1,22 @@
 """Steps of one's own: what an arm makes of them, and what is said about mistakes."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mini_lima import pipeline
+from mini_lima.chat import Chat, ChatModel, Endpoint
 from mini_lima.config import arms
+from mini_lima.data import run_step
 from mini_lima.data.examples import Earlier, read_examples
 from mini_lima.data.trace import trace
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.store.stages import Stage, Store, walk
+from tests.chat.server import FakeOpenAI
 from tests.composing import configured
 
 OURS = "tests.data.steps_of_ours"
@@ -63,16 +67,6 @@ def test_what_an_output_was_before_and_what_was_left_out_is_kept(
     assert (stats["before"]["step"], stats["before"]["examples"]) == ("shout", 2)
     told = trace(folder, "bare.0", tmp_path / "no cache is needed")
     assert told.index("cba") < told.index("CBA")
-
-
-def test_two_steps_without_parameters_over_one_input_are_two_stages(
-    tmp_path: Path, lines: Path
-) -> None:
-    bare = {"bare": {"file": str(lines)}}
-    one = data_stages(tmp_path, bare | {"keep": {}})[-1]
-    other = data_stages(tmp_path, bare | {"keep": {"_target_": f"{OURS}.shout"}})[-1]
-    assert one.inputs["data"].fingerprint == other.inputs["data"].fingerprint
-    assert one.fingerprint != other.fingerprint
 
 
 def test_arms_share_the_steps_with_which_they_begin(tmp_path: Path) -> None:
@@ -159,6 +153,51 @@ def test_what_is_wrong_with_steps_is_said_in_one_line(steps: dict[str, Any], sai
         arms.last_step({"steps": whole})
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("replies", "least_used", "told"),
+    [
+        (["", "fine"], 0.5, None),
+        (["", "fine"], 0.6, "polish: 1 of the 2 .*1 × empty reply"),
+        (["", ""], 0.5, "polish: 0 of the 2 .*2 × empty reply"),
+        (["cba", "zyx"], 0.5, "polish: 0 of the 2 .*2 × it changes no example"),
+    ],
+)
+def test_a_step_of_ones_own_fails_too_if_its_teacher_says_too_little(
+    tmp_path: Path, lines: Path, replies: list[str], least_used: float, told: str | None
+) -> None:
+    folder = tmp_path / "polished"
+    folder.mkdir()
+    with FakeOpenAI(lambda call: replies[call.number]) as server:
+        endpoint = Endpoint("fake", server.base_url, concurrency=1, max_retries=0)
+        with pytest.raises(UserError, match=told) if told else nullcontext():
+            run_step(
+                folder,
+                step=f"{OURS}.polish",
+                name="polish",
+                keywords={},
+                teacher=Chat(ChatModel("fake"), endpoint, tmp_path / "cache"),
+                inputs=["data"],
+                least_used=least_used,
+                data=built(tmp_path, {"bare": {"file": str(lines)}}),
+            )
+    if not told:
+        (short,) = read_json(folder / "stats.json")["shortfalls"]
+        assert (short["used"], short["asked_for"]) == (1, 2)
+
+
+def test_a_file_of_which_too_little_can_be_read_is_no_data_set(tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": "b"}] * 2 + [{"instruction": "a", "output": ""}]
+    for bad, told in ((1, None), (3, "file: 2 of the 5 .*3 × output: must not be blank")):
+        (tmp_path / "rows.json").write_text(json.dumps([*rows, *rows[2:] * (bad - 1)]))
+        file = {"file": str(tmp_path / "rows.json"), "unreadable": "drop"}
+        step = {"file": {"_target_": "mini_lima.data.from_file", **file}}
+        if told is None:
+            assert read_json(built(tmp_path, step) / "stats.json")["shortfalls"][0]["used"] == 2
+        else:
+            with pytest.raises(UserError, match=told):
+                built(tmp_path, step)
 
 
 def test_only_arms_that_ask_a_teacher_or_read_seeds_need_them(tmp_path: Path, lines: Path) -> None:

@@ -1,7 +1,6 @@
 """A part of a data set: nested, stable between arms, as large as was asked for or refused."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from mini_lima.data import match, select
 from mini_lima.data.examples import Example
-from mini_lima.data.steps import Forecast, forecast
 from mini_lima.data.subsets import token_counts
 from mini_lima.errors import UserError
 
@@ -46,18 +44,6 @@ def test_a_smaller_choice_is_part_of_a_larger_one_in_the_order_of_the_data(data,
 
 
 @some
-@given(data_sets, seeds)
-def test_arms_with_the_same_ids_keep_the_same_ones_whatever_stands_in_them(data, seed):
-    rewritten = [replace(each, output=f"{each.output} and more") for each in reversed(data)]
-    half = ids(chosen(data, share=0.5, seed=seed))
-    assert sorted(half) == sorted(ids(chosen(rewritten, share=0.5, seed=seed)))
-
-
-def test_another_seed_is_another_choice():
-    assert chosen(examples([5] * 40), n=20, seed=1) != chosen(examples([5] * 40), n=20, seed=2)
-
-
-@some
 @given(data_sets, st.data())
 def test_a_budget_of_tokens_is_kept_and_the_next_example_would_not_fit(data, draw):
     counted = dict(zip(ids(data), token_counts(data), strict=True))
@@ -68,22 +54,6 @@ def test_a_budget_of_tokens_is_kept_and_the_next_example_would_not_fit(data, dra
     if len(report.examples) < len(data):
         longer = chosen(data, n=len(report.examples) + 1)
         assert sum(counted[each.id] for each in longer) > budget
-
-
-def test_tokens_are_counted_over_all_that_is_trained_on():
-    one = Example("a", "Say it.", "It.", input="it", system="Be brief.", history=(("Hi", "Hello"),))
-    whole, part = token_counts([one, Example("b", "Say it.", "It.")])
-    assert whole > part > 0
-
-
-def test_by_a_field_of_the_file():
-    rows = [Example(id, "Say it.", "It.", fields={"score": score})
-            for id, score in (("a", "-1.5"), ("b", 10), ("c", 9))]  # fmt: skip
-    for order, best in (("highest", "b"), ("lowest", "a")):
-        assert ids(chosen(rows, n=1, by="field", field="score", order=order)) == [best]
-    for wrong in ({}, {"score": "good"}, {"score": float("nan")}, {"score": None}):
-        with pytest.raises(UserError, match="example c"):
-            chosen([*rows[:2], replace(rows[2], fields=wrong)], n=1, by="field", field="score")
 
 
 def test_what_cannot_be_had_is_refused_with_numbers():
@@ -100,63 +70,3 @@ def test_what_cannot_be_had_is_refused_with_numbers():
             select(examples([3, 4, 5, 6]), **asked)
     with pytest.raises(UserError, match="5 examples, this one only 4"):
         match(examples([3] * 4), other=examples([3] * 5))
-
-
-@some
-@given(data_sets, data_sets, seeds)
-def test_as_many_tokens_and_never_more(data, other, seed):
-    room, counted = sum(token_counts(other)), token_counts(data)
-    try:
-        kept = match(data, other=other, by="tokens", seed=seed).examples
-    except UserError:
-        assert sum(counted) < room or min(counted) > room
-        return
-    left = room - sum(token_counts(kept))
-    assert left >= 0
-    assert all(n > left for each, n in zip(data, counted, strict=True) if each not in kept)
-
-
-@some
-@given(data_sets, data_sets, seeds, st.sampled_from([0.0, 0.1, 0.5]))
-def test_the_same_lengths_are_those_of_the_other_data_set(data, other, seed, tolerance):
-    try:
-        report = match(
-            data, other=other, by="length_quantiles", most_unmatched=tolerance, seed=seed
-        )
-    except UserError:
-        return
-    kept, bins = report.examples, report.figures["lengths"]
-    assert [each for each in data if each in kept] == kept
-    size = sum(each["wanted"] for each in bins)
-    for each in bins:
-        there, share = (
-            sum(each["at_least"] <= len(e.output) <= each["at_most"] for e in found)
-            for found in (kept, other)
-        )
-        assert there == each["taken"] <= each["wanted"]
-        assert abs(each["wanted"] - size * share / len(other)) < 1
-    assert size - len(kept) <= tolerance * size + len(bins)
-    assert len(kept) <= len(other)
-
-
-def test_a_data_set_has_the_lengths_of_one_like_it_and_not_of_one_that_is_nowhere_as_long():
-    data, how = examples(list(range(10, 110)) * 3), {"by": "length_quantiles"}
-    report = match(data, other=examples(range(10, 110)), most_unmatched=0, **how)
-    assert [each["taken"] for each in report.figures["lengths"]] == [10] * 10
-    with pytest.raises(UserError, match="200 to 299"):
-        match(data, other=examples(range(200, 300)), **how)
-
-
-def test_the_steps_make_what_they_were_forecast_to():
-    sets = {"data": examples(range(10, 50)), "other": examples(range(20, 40), "other")}
-    said = {name: Forecast(examples=rows) for name, rows in sets.items()}
-    for keywords in ({"share": 0.25, "by": "shortest"}, {"n": 7}, {"tokens": 200}):
-        told = forecast("mini_lima.data.select", keywords, {"data": said["data"]})
-        assert told.examples == chosen(sets["data"], **keywords)
-    told = forecast(
-        "mini_lima.data.select", {"n": 7, "by": "field", "field": "x"}, {"data": said["data"]}
-    )
-    assert len(told.examples) == 7, "what a field will say is not known yet"
-    for by in ("examples", "tokens", "length_quantiles"):
-        told = forecast("mini_lima.data.match", {"by": by}, said)
-        assert told.examples == match(**sets, by=by).examples

@@ -4,13 +4,11 @@ import re
 
 import pytest
 
-from mini_lima.data.examples import Earlier
 from mini_lima.data.trace import newest_data_set, trace
 from mini_lima.errors import UserError
-from mini_lima.files import write_json
 from tests.data.conftest import DataSet, Study
 from tests.data.teachers import Teacher
-from tests.data.test_prompts import PROMPT_1, PROMPT_2, PROMPT_3
+from tests.data.test_prompts import PROMPT_1, PROMPT_3
 
 
 @pytest.fixture
@@ -26,26 +24,6 @@ def after(study: Study, before: DataSet) -> DataSet:
 
 def in_order(told: str, *parts: str) -> bool:
     return re.search(".*".join(map(re.escape, parts)), told, re.DOTALL) is not None
-
-
-def test_every_example_carries_the_whole_of_its_lineage(before: DataSet, after: DataSet) -> None:
-    exchanges = after.exchanges()
-    naive = {each.id: each for each in before.examples}
-    for each in after.examples:
-        was = naive[each.id]
-        (earlier,) = each.earlier
-        assert earlier == Earlier(was.output, was.source, was.request)
-        if each.task_request:
-            prompt, reply = exchanges[each.task_request]
-            assert prompt.startswith(PROMPT_1)
-            assert each.instruction in reply.text
-            assert earlier.request
-            assert each.shown in {"seed_task_0", "seed_task_1", "seed_task_2"}
-            shown = f'"name": "{each.shown.removeprefix("seed_")}"'
-            assert shown in exchanges[earlier.request][0].split("\n")[1]
-        else:
-            assert each.task.startswith("seed_task")
-            assert each.shown is None
 
 
 def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
@@ -70,24 +48,6 @@ def test_an_improved_example_shows_every_prompt_and_reply_and_both_outputs(
         "reply of fake-1",
         example.output,
     )
-
-
-def test_a_naive_example_of_a_seed_task_begins_with_it(before: DataSet) -> None:
-    own, grown = before.examples[0], before.examples[1]
-    told = trace(before.folder, own.id, before.cache)
-    assert in_order(told, "task seed_task_0", own.instruction, own.output)
-    assert "request " not in told
-    told = trace(before.folder, grown.id, before.cache)
-    assert in_order(told, "task seed_task_0", PROMPT_2, "reply of", grown.output)
-
-
-def test_replies_of_another_endpoint_are_not_mixed_in(study: Study) -> None:
-    made = study.naive_by(Teacher())
-    asked_elsewhere = made.stats | {"endpoints": ["someone else"]}
-    write_json(made.folder / "stats.json", asked_elsewhere)
-    told = trace(made.folder, made.examples[1].id, made.cache)
-    assert "not in the response cache" in told
-    assert made.examples[1].output in told
 
 
 def test_what_is_not_there_is_said(after: DataSet) -> None:

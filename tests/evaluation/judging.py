@@ -4,7 +4,7 @@ from mini_lima.chat import Chat, ChatModel, Endpoint, Reply
 from mini_lima.evaluation.annotation import annotate, expected_requests
 from mini_lima.evaluation.judges import Rule
 from mini_lima.evaluation.pairs import read_annotations
-from mini_lima.files import read_json, write_json
+from mini_lima.files import read_json, write_json, write_jsonl
 
 LONGEST = Rule("longest", "mini_lima.evaluation.longest")
 
@@ -17,19 +17,25 @@ def answers(outputs, generator="m", instructions=None):
     ]
 
 
-def chat_of(server, cache, *, model="judge", prices=None, **sampling):
-    endpoint = Endpoint("fake", server.base_url, max_retries=0, concurrency=2)
+def chat_of(server, cache, *, model="judge", prices=None, most_failed=0.1, **sampling):
+    endpoint = Endpoint(
+        "fake", server.base_url, max_retries=0, concurrency=2, most_failed=most_failed
+    )
     return Chat(ChatModel(model, **sampling), endpoint, cache, prices=prices)
 
 
-def judge(folder, models, references, choice=LONGEST, chat=None, planned=None, **changes):
+def judge(
+    folder, models, references, choice=LONGEST, chat=None, planned=None, facts=None, **changes
+):
     """Annotate two lists of rows in ``folder``, which must not exist; the rows and the board.
 
-    The requests that a plan foresees are added to ``planned``.
+    The requests that a plan foresees are added to ``planned``; ``facts`` are rows of answers.jsonl.
     """
     (folder / "annotations").mkdir(parents=True)
     write_json(folder / "model_outputs.json", models)
     write_json(folder / "reference.json", references)
+    if facts is not None:
+        write_jsonl(folder / "answers.jsonl", facts)
     given = {
         "model_outputs": folder,
         "reference_outputs": folder / "reference.json",

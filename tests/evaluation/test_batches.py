@@ -136,32 +136,6 @@ def test_prompts_neighbours_and_verdicts_are_alpaca_evals(judged, tmp_path, name
         assert len(set(members)) > 5
 
 
-def test_a_large_seed_will_do_and_tokens_and_cost_of_an_answer_are_shared_out(judged):
-    with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
-        rows, _ = judged(server, GREEDY, seed=2**40)
-        calls = len(server.calls)
-    assert calls == 5
-    asked = [row for row in rows if row.attempts]
-    assert sum(row.usage["prompt_tokens"] for row in asked) == pytest.approx(7 * calls)
-    assert sum(row.usd for row in asked) == pytest.approx(calls * (7 + 50) / 1e6)
-
-
-def test_in_both_orders_the_neighbours_stay_and_all_change_places(judged):
-    with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
-        rows, board = judged(server, GREEDY, orders="both", repeats=2)
-        sent = Counter(call.body["messages"][-1]["content"] for call in server.calls)
-    assert board["win_rate"] == 50
-    assert board["consistency"]["order_disagreement"] == 100
-    assert set(sent.values()) == {2}, "repeats ask the same"
-    assert len(sent) == 2 * 5  # 21 pairs that differ are five prompts
-    neighbours = Counter(
-        tuple(k for k in range(N) if f"Instruction {k}.\n" in text) for text in sent
-    )
-    assert set(neighbours.values()) == {2}
-    alone = [1 / row.judged_together for row in rows if row.attempts]
-    assert sum(alone) == pytest.approx(2 * 2 * 5)
-
-
 def test_an_answer_with_a_verdict_too_few_fails_as_a_whole_and_is_asked_again(judged):
     asked = Counter()
 
@@ -201,3 +175,15 @@ def test_a_limit_that_cuts_the_answer_short_is_refused_before_anything_is_asked(
         with pytest.raises(UserError, match=r"in up to 250 tokens: annotator\.chat\.max_tokens=50"):
             judged(server, GREEDY, max_tokens=50)
         assert not server.calls
+
+
+def test_tokens_and_cost_of_an_answer_are_shared_out_and_in_both_orders_all_change_places(judged):
+    with FakeOpenAI(lambda call: "\n".join(["Output (a)"] * 5)) as server:
+        rows, board = judged(server, GREEDY, orders="both", repeats=2, seed=2**40)
+        sent = Counter(call.last_message for call in server.calls)
+    assert (board["win_rate"], board["consistency"]["order_disagreement"]) == (50, 100)
+    assert set(sent.values()) == {2}, "repeats ask the same"
+    assert len(sent) == 2 * 5, "21 pairs that differ are five prompts"
+    asked = [row for row in rows if row.attempts]
+    assert sum(row.usage["prompt_tokens"] for row in asked) == pytest.approx(7 * 20)
+    assert sum(row.usd for row in asked) == pytest.approx(20 * (7 + 50) / 1e6)

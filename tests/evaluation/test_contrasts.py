@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.contrasts import of_scores, of_verdicts
-from mini_lima.evaluation.declared_contrasts import parse, unknown
+from mini_lima.evaluation.declared_contrasts import parse
 from mini_lima.evaluation.measuring import Scores, Unit
 from mini_lima.statistics import holm
 from tests.evaluation.asked import contrasts, found
@@ -58,14 +58,6 @@ def test_the_grid_is_asked_every_question_once():
     json.dumps([asdict(c) for c in found], allow_nan=False)
 
 
-def test_what_is_not_there_is_not_asked():
-    cells = grid(np.random.default_rng(0), 30, small=(0.5,) * 3, large=(0.5,) * 3)
-    del cells["large", "naive"]
-    assert [c.kind for c in contrasts(cells, **few)] == ["sft", "sft", "sft", "data"]
-    assert contrasts({}, **few) == []
-    assert contrasts({("small", "naive"): cells["small", "naive"]}, **few) == []
-
-
 def test_what_is_there_is_found_and_what_is_not_is_not():
     cells = grid(np.random.default_rng(1), 400, small=(0.3, 0.3, 0.6), large=(0.5, 0.2, 0.2))
     found = named(contrasts(cells, **few))
@@ -95,86 +87,6 @@ def test_by_hand():
     assert (found.lowest, found.highest) == (100 * 1.5 / 5, 100 * 2.5 / 5)
 
 
-def test_failures_can_undo_a_verdict_and_it_says_so():
-    cells = {
-        ("m", "baseline"): rows([1] * 30 + [None] * 70),
-        ("m", "naive"): rows([2] * 30 + [1] * 70),
-    }
-    (only,) = contrasts(cells, **few)
-    assert (only.verdict, only.lowest) == ("better", -40)
-    assert "failed could undo it" in only.words
-
-
-def test_equal_cells_differ_in_nothing():
-    cells = {("m", "baseline"): rows([1, 2] * 20), ("m", "naive"): rows([1, 2] * 20)}
-    (found,) = contrasts(cells, **few)
-    assert (found.difference, found.p_value, found.verdict) == (0, 1, "cannot tell")
-    assert found.detectable is None
-
-
-def test_a_cell_without_any_verdict_is_not_compared():
-    cells = {("m", "baseline"): rows([None] * 3), ("m", "naive"): rows([2] * 3)}
-    assert contrasts(cells, **few) == []
-
-
-def scored(values, metric="words", failed=()):
-    """A row of scores.jsonl on each of the instructions 0, 1, …"""
-    return [
-        [
-            Scores(str(k), 0, {metric: value}, [metric] if k in failed else [], [])
-            for k, value in enumerate(values)
-        ]
-    ]
-
-
-def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction():
-    longer = [20.0 + k % 3 for k in range(40)]
-    cells = {("m", "baseline"): scored([10.0] * 40), ("m", "naive"): scored(longer)}
-    verdicts = {}
-    for better in ("higher", "lower", None):
-        measure = of_scores("words", Unit("words", better), cells)
-        (contrast,) = found([measure], cells, **few).contrasts
-        assert contrast.difference == pytest.approx(np.mean(longer) - 10)
-        assert (contrast.unit, contrast.n, contrast.lowest) == ("words", 40, None)
-        verdicts[better] = contrast.verdict
-    assert verdicts == {"higher": "better", "lower": "worse", None: "higher"}
-    # A share of the answers differs as a win rate does, to the last digit.
-    shares = {("m", "baseline"): [0.0, 1, 0, None, 1], ("m", "naive"): [1.0, 1, 1, 1, 0]}
-    told = {cell: scored(values, failed=(3,)[: None in values]) for cell, values in shares.items()}
-    passed = of_scores("words", Unit("percent", "higher"), told)
-    judged = of_verdicts(
-        "judge",
-        {c: rows([None if v is None else 1 + v for v in values]) for c, values in shares.items()},
-    )
-    one, other = found([passed, judged], told, **few).contrasts
-    same = ("difference", "low", "high", "p_value", "p_holm", "n", "lowest", "highest", "unit")
-    assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
-
-
-def test_what_a_metric_does_not_apply_to_is_neither_counted_nor_failed():
-    cells = {
-        ("m", "baseline"): scored([1.0, None, 1.0, None], failed=(1,)),
-        ("m", "naive"): scored([1.0, 0.0, 0.0, None]),
-    }
-    measure = of_scores("words", Unit("percent", "higher"), cells)
-    (contrast,) = found([measure], cells, **few).contrasts
-    assert (contrast.difference, contrast.n) == (-50, 2)
-    # The one that failed could have been anything; the last instruction plays no part.
-    assert (contrast.lowest, contrast.highest) == pytest.approx((-200 / 3, -100 / 3))
-
-
-def test_each_measure_has_a_family_that_says_how_large_it_is():
-    both = {("m", "baseline"): rows([1, 2, 1]), ("m", "naive"): rows([2, 2, 1])}
-    only = {**both, ("m", "improved"): rows([2, 1, 1])}
-    measures = [of_verdicts("one", both), of_verdicts("other", only, instead={})]
-    told = found(measures, only, **few)
-    assert [(c.measure, c.family) for c in told.contrasts] == [("one", 1), *[("other", 3)] * 3]
-    assert {(each.measure, each.name) for each in told.left_out} == {
-        ("one", "m: improved − baseline"),
-        ("one", "m: improved − naive"),
-    }
-
-
 def test_a_contrast_is_left_out_for_what_its_own_cells_do_not_share_and_the_others_are_made():
     cells = grid(np.random.default_rng(0), 20, a=(0.5,) * 3, b=(0.5,) * 3, c=(0.5,) * 3)
     for arm in ARMS:
@@ -188,17 +100,6 @@ def test_a_contrast_is_left_out_for_what_its_own_cells_do_not_share_and_the_othe
     assert "orders: both and random" in a_b
     assert "c improved was asked 10 instructions and a improved 20, 10 of them the same" in a_c
     assert "orders" in b_c
-
-
-def test_what_was_trained_on_is_taken_from_all_cells_alike():
-    cells = {("m", arm): rows([1, 1, 2, 1, 1]) for arm in ARMS} | {
-        ("m", "improved"): rows([2, 2, 2, 1, 1])
-    }
-    told = found([of_verdicts("judge", cells)], cells, hits={"improved": {"0", "1"}}, **few)
-    clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
-    assert clean["naive − baseline"] is None
-    for name in ("improved − baseline", "improved − naive"):
-        assert (clean[name].difference, clean[name].n) == (0, 3)
 
 
 def test_only_what_is_declared_is_asked_if_anything_is():
@@ -218,36 +119,12 @@ def test_only_what_is_declared_is_asked_if_anything_is():
     assert second.difference == pytest.approx(effects[0] - effects[1])
 
 
-@given(st.lists(st.from_regex(r"[a-z][a-z_.-]{0,8}[a-z]", fullmatch=True), min_size=4, max_size=4))
-def test_declarations_are_read_as_they_are_written(arms):
-    a, b, c, d = arms
-    if len(set(arms)) == 4:
-        assert parse(f"{a} - {b}").terms == {a: 1, b: -1}
-        assert parse(f" ({a} − {b}) -({c}  -  {d})").terms == {a: 1, b: -1, c: -1, d: 1}
-        assert unknown([f"{a} - {b}"], [a, b]) == unknown([f"{a} - baseline"], [a]) == []
-
-
 def test_what_is_no_contrast_is_refused_in_a_line():
     for text in ("", "naive", "a-b", "a - b - c", "(a - b)", "a - a", "(a - b) - (a - b)", "a -"):
         with pytest.raises(UserError, match=r"^contrasts: [^\n]*$"):
             parse(text)
     with pytest.raises(UserError, match=r"is the same as a - c: write that"):
         parse("(a - b) - (c - b)")
-
-
-def test_an_arm_that_is_not_there_is_named_with_the_one_that_is_meant():
-    (line,) = unknown(["improvd - baseline"], ["naive", "improved"])
-    assert "no arm improvd; did you mean improved?" in line
-
-
-def test_length_alone_goes_through_the_same_contrasts():
-    def answered(length):
-        texts = [{"output_1": "a" * 10, "output_2": "b" * (length + k % 3)} for k in range(40)]
-        return [[row(k, 1, first=True, **each) for k, each in enumerate(texts)]]
-
-    cells = {("m", "baseline"): answered(4), ("m", "improved"): answered(20)}
-    (asked,) = contrasts(cells, **few)
-    assert (asked.difference, asked.by_length.difference) == (0, 100)
 
 
 preferences = st.lists(st.sampled_from([1, 1.5, 2, None]), min_size=6, max_size=6)
@@ -281,3 +158,54 @@ def test_swap_permutation_and_duplication(cells, data):
         assert contrast.lowest - slack <= contrast.highest
         assert contrast.low is None or contrast.low <= contrast.difference + slack
         assert contrast.high is None or contrast.difference <= contrast.high + slack
+
+
+def scored(values, failed=()):
+    """A row of scores.jsonl on each of the instructions 0, 1, …"""
+    return [
+        [
+            Scores(str(k), 0, {"words": value}, ["words"] if k in failed else [], [])
+            for k, value in enumerate(values)
+        ]
+    ]
+
+
+def test_a_metric_goes_through_the_same_contrasts_in_its_own_unit_and_direction():
+    longer = [20.0 + k % 3 for k in range(40)]
+    cells, verdicts = {("m", "baseline"): scored([10.0] * 40), ("m", "naive"): scored(longer)}, {}
+    for better in ("higher", "lower", None):
+        measure = of_scores("words", Unit("words", better), cells)
+        (contrast,) = found([measure], cells, **few).contrasts
+        assert contrast.difference == pytest.approx(np.mean(longer) - 10)
+        verdicts[better] = contrast.verdict
+    assert verdicts == {"higher": "better", "lower": "worse", None: "higher"}
+    cells = {
+        ("m", "baseline"): scored([1.0, None, 1.0, None], failed=(1,)),
+        ("m", "naive"): scored([1.0, 0.0, 0.0, None]),
+    }
+    measure = of_scores("words", Unit("percent", "higher"), cells)
+    (contrast,) = found([measure], cells, **few).contrasts
+    assert (contrast.difference, contrast.n) == (-50, 2)
+    # The one that failed could have been anything; the last instruction plays no part.
+    assert (contrast.lowest, contrast.highest) == pytest.approx((-200 / 3, -100 / 3))
+
+
+def test_what_was_trained_on_is_taken_from_all_cells_alike():
+    cells = {("m", arm): rows([1, 1, 2, 1, 1]) for arm in ARMS}
+    cells["m", "improved"] = rows([2, 2, 2, 1, 1])
+    told = found([of_verdicts("judge", cells)], cells, hits={"improved": {"0", "1"}}, **few)
+    clean = {c.name.partition(": ")[2]: c.without_hits for c in told.contrasts}
+    assert clean.pop("naive − baseline") is None
+    assert {(each.difference, each.n) for each in clean.values()} == {(0, 3)}
+
+
+def test_failures_can_undo_a_verdict_and_what_has_none_is_not_compared():
+    cells = {
+        ("m", "baseline"): rows([1] * 30 + [None] * 70),
+        ("m", "naive"): rows([2] * 30 + [1] * 70),
+    }
+    (only,) = contrasts(cells, **few)
+    assert (only.verdict, only.lowest) == ("better", -40)
+    assert "failed could undo it" in only.words
+    assert contrasts(cells | {("m", "baseline"): rows([None] * 3)}, **few) == []
+    assert contrasts({("m", "naive"): cells["m", "naive"]}, **few) == []

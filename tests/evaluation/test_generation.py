@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 import mini_lima
 from mini_lima.errors import UserError
 from mini_lima.evaluation import generation
+from mini_lima.evaluation.decoding import Generation
 from mini_lima.files import read_json, read_jsonl, write_json
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate
@@ -102,6 +102,7 @@ def keywords(model, output_dir, work_dir):
         "precision": "fp32",
         "generator": "mine",
         "device": "cpu",
+        "most_failed": 0.1,
     }
 
 
@@ -170,15 +171,30 @@ def test_the_embedded_model_answers_the_shipped_set_in_alpaca_evals_format(run):
     assert [fact["row"] for fact in facts] == list(range(1, 9))
 
 
-def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):
-    expected = written_by_hand(ending, ["<|im_end|>"])
-    outputs, facts = run(ending)
-    decode = load_tokenizer(ending, None).decode
-    assert texts(outputs) == [decode(ids, skip_special_tokens=True) for ids, _ in expected]
-    cut = [cut for _, cut in expected]
-    assert 0 < sum(cut) < len(cut), "the model must do both for this test to say anything"
-    assert [fact["cut"] for fact in facts] == cut
-    assert [fact["tokens"] for fact in facts] == [len(ids) for ids, _ in expected]
+def test_a_thought_is_no_part_of_an_answer_and_alone_it_is_none(run, tmp_path):
+    tokenizer = load_tokenizer(TINY, None)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+
+    def written(text, cut):
+        return generation._output(tokenizer, Generation(0, tokenizer.encode(text), cut))
+
+    whole = written("[THINK]Hm, so[/THINK]It is four.<|im_start|>", cut=False)
+    assert (whole.text, whole.error) == ("It is four.", None)
+    assert whole.tokens == len(tokenizer.encode("It is four."))
+    alone = written("[THINK]Hm, it is four.", cut=True)
+    assert (alone.text, alone.error) == ("", "only_thought")
+
+
+def test_a_model_that_comes_to_no_answer_has_no_outputs(run, ending, monkeypatch):
+    def thinking(network, prompts, **more):
+        ids = load_tokenizer(ending, None).encode("<think>\nHm.")
+        yield from (Generation(each.number, ids, cut=True) for each in prompts)
+
+    monkeypatch.setattr(generation, "decode", thinking)
+    with pytest.raises(UserError, match=r"12 of 12 .*thoughts .*max_new_tokens"):
+        run(ending)
+    _, facts = run(ending, most_failed=1.0)
+    assert {fact["error"] for fact in facts} == {"only_thought"}
 
 
 def test_greedy_answers_and_their_order_do_not_depend_on_the_batch(run, ending):
@@ -224,40 +240,6 @@ def test_a_killed_run_is_gone_on_with_where_it_was(run, ending, tmp_path):
     assert numbers([journal]) == list(range(30)), "none was made twice"
 
 
-def test_answers_that_are_there_are_not_made_again(run, ending, tmp_path):
-    settings = {"limit": 3, "work_dir": tmp_path / "work"}
-    settings["work_dir"].mkdir()
-    words = load_tokenizer(ending, None).encode("made before")
-    kept = {"number": 1, "ids": words, "cut": False}
-    (tmp_path / "work" / "answers-0.jsonl").write_text(json.dumps(kept) + '\n{"number": 2, "ids"')
-    made, _ = run(ending, limit=3)
-    outputs, _ = run(ending, **settings)
-    assert texts(outputs) == [texts(made)[0], "made before", texts(made)[2]]
-
-
-def test_a_baseline_can_be_asked_in_a_way_of_its_own(run, ending, tmp_path):
-    template = tmp_path / "plain.jinja"
-    template.write_text(
-        "{% for message in messages %}{{ message.content }}"
-        "{{ '\\n\\nAnswer:' if message.role == 'user' else '<|endoftext|>' }}{% endfor %}"
-    )
-    write_json(tmp_path / "rows.json", [{"instruction": "Who?", "output": "Me."}])
-    given = {"reference_outputs": tmp_path / "rows.json", "work_dir": tmp_path / "work"}
-    outputs, _ = run(ending, template=str(template), **given)
-    tokenizer = load_tokenizer(ending, None)
-    prompt = tokenizer.encode("Who?\n\nAnswer:", add_special_tokens=False)
-    network = Qwen2ForCausalLM.from_pretrained(ending)
-    end, other = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
-    written = network.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        generation_config=GenerationConfig(
-            max_new_tokens=LIMIT, eos_token_id=[end, other], pad_token_id=0
-        ),
-    )
-    assert texts(outputs) == [tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True)]
-
-
 def test_what_does_not_fit_the_context_is_found_before_anything_is_generated(
     run, ending, tmp_path, monkeypatch
 ):
@@ -299,33 +281,6 @@ def test_the_seed_decides_what_is_sampled_and_no_draw_is_used_twice(run, ending,
     assert texts(run(ending, seed=1, **given)[0]) == one
 
 
-def test_at_temperature_1_every_token_can_be_sampled(run, tmp_path):
-    model = make_model(tmp_path / "nearly-uniform", head=1e-4)
-    write_json(tmp_path / "rows.json", [{"instruction": "Say it.", "output": ""}] * 200)
-    outputs, _ = run(
-        model,
-        temperature=1.0,
-        max_new_tokens=1,
-        batch_size=200,
-        limit=None,
-        reference_outputs=tmp_path / "rows.json",
-    )
-    # Of 4,096 tokens; transformers by itself would sample from the 50 likeliest.
-    assert len(set(texts(outputs))) > 100
-
-
-def test_special_tokens_inside_an_answer_do_not_appear_in_its_text(run, tmp_path):
-    favoured = ["<|im_start|>", "<|endoftext|>"]
-    model = make_model(tmp_path / "special", favoured)
-    tokenizer = load_tokenizer(model, None)
-    expected = written_by_hand(model, ["<|im_end|>"])
-    inside = set(tokenizer.convert_ids_to_tokens([id for ids, _ in expected for id in ids]))
-    assert inside >= set(favoured), "the model must write them for this test to say anything"
-    outputs, facts = run(model)
-    assert not any(re.search(r"<\|\w+\|>", text) for text in texts(outputs))
-    assert [fact["tokens"] for fact in facts] == [len(ids) for ids, _ in expected]
-
-
 def test_the_end_tokens_that_a_models_own_files_name_end_its_answers_too(run, tmp_path):
     favoured = ["<|im_start|>", "<|endoftext|>"]
     model = make_model(tmp_path / "model", favoured)
@@ -357,20 +312,32 @@ def test_sampling_settings_that_come_with_a_model_are_not_in_force(
     assert run(model, temperature=temperature) == run(ending, temperature=temperature)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_set_as_alpaca_eval_ships_it_is_answered(run, ending, tmp_path, precision):
-    rows = [
-        {"dataset": "koala", "instruction": "Who?", "output": "No one.", "generator": "gpt4_turbo",
-         "datasplit": "eval"},
-        {"instruction": "A longer question than that?\n", "output": "Yes.", "generator": "gpt4"},
-        {"instruction": "Who?", "output": "Again.", "dataset": None},
-        {"instruction": "", "output": ""},
-    ]  # fmt: skip
-    write_json(tmp_path / "rows.json", rows)
-    outputs, facts = run(
-        ending, reference_outputs=tmp_path / "rows.json", limit=None, precision=precision
+def test_answers_end_at_the_end_of_turn_and_those_that_never_get_there_are_counted(run, ending):
+    expected = written_by_hand(ending, ["<|im_end|>"])
+    outputs, facts = run(ending)
+    decode = load_tokenizer(ending, None).decode
+    assert texts(outputs) == [decode(ids, skip_special_tokens=True) for ids, _ in expected]
+    assert 0 < sum(cut for _, cut in expected) < len(expected), "else the test says nothing"
+    assert [(fact["tokens"], fact["cut"]) for fact in facts] == [
+        (len(ids), cut) for ids, cut in expected
+    ]
+
+
+def test_a_baseline_can_be_asked_in_a_way_of_its_own(run, ending, tmp_path, monkeypatch):
+    template, asked = tmp_path / "plain.jinja", []
+    template.write_text(
+        "{% for message in messages %}{{ message.content }}"
+        "{{ '\\n\\nAnswer:' if message.role == 'user' else '<|endoftext|>' }}{% endfor %}"
     )
-    assert [row["instruction"] for row in outputs] == [row["instruction"] for row in rows]
-    assert [row["dataset"] for row in outputs] == ["koala", None, None, None]
-    assert outputs[0]["output"] == outputs[2]["output"]
-    assert len(facts) == 4
+    write_json(tmp_path / "rows.json", [{"instruction": "Who?", "output": "Me."}])
+
+    def seen(network, prompts, *, stops, **more):
+        asked.append((prompts[0].ids, stops))
+        yield Generation(prompts[0].number, [], cut=False)
+
+    monkeypatch.setattr(generation, "decode", seen)
+    run(ending, template=str(template), reference_outputs=tmp_path / "rows.json")
+    [(ids, stops)] = asked
+    tokenizer = load_tokenizer(ending, None)
+    assert tokenizer.decode(ids) == "Who?\n\nAnswer:"
+    assert stops >= {*tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])}

@@ -7,28 +7,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from mini_lima.errors import UserError
-from mini_lima.evaluation.judges import Judge, OwnPrompt, ShippedPrompt, choose
+from mini_lima.evaluation.judges import Judge, ShippedPrompt, choose
 from tests.chat.server import FakeOpenAI, completion
 from tests.evaluation.judging import answers, chat_of, judge
 
 HERE = __name__
 TASK = "{instruction}\nA: {output_1}\nB: {output_2}\nThe task again: {instruction}\nA or B?"
 N = 4
-
-
-def shorter(instruction: str, output_1: str, output_2: str, margin: int = 0) -> float | None:
-    if instruction in ("Instruction 0.", "Instruction 1."):
-        return None if instruction == "Instruction 0." else math.nan
-    first, second = len(output_1), len(output_2)
-    return 1.5 if abs(first - second) <= margin else 1 if first < second else 2
-
-
-def share_of_wins(output_1: str, output_2: str) -> float:
-    return 0.0
-
-
-def knows_nothing(temperature: float = 1.0) -> float:
-    return temperature
 
 
 def chosen(**given):
@@ -147,37 +132,24 @@ def test_a_prompt_that_no_verdict_can_come_of_is_refused(file):
             chosen(prompt=file(f"{TASK} C"), reading=how, answers=given)
 
 
-def test_a_judge_that_does_not_exist_is_refused_with_what_could_be_meant():
-    for changes, complaint in (
-        ({"name": "chatgtp"}, r"annotator\.name=chatgtp: .*did you mean chatgpt\?"),
-        ({"name": "coin"}, "choose the option annotator=coin"),
-        ({"name": "../evaluators_configs/chatgpt"}, "no such annotator"),
-        ({}, r"annotator has no judge: give annotator\.name"),
-        ({"name": "chatgpt", "reading": "last"}, r"for annotator\.prompt, which is not given"),
-        ({"rule": {"_target_": f"{HERE}.longer"}}, r"annotator\.rule\._target_=.*longer"),
-        ({"rule": {"_target_": f"{HERE}.shorter", "margin": "x"}}, r"annotator\.rule\.margin="),
-        ({"rule": {"_target_": f"{HERE}.shorter", "margn": 1}}, "did you mean margin"),
-        ({"rule": {"_target_": f"{HERE}.knows_nothing"}}, "takes none of instruction, output_1"),
-    ):
-        with pytest.raises(UserError, match=complaint):
-            chosen(**changes)
+def shorter(instruction: str, output_1: str, output_2: str, margin: int = 0) -> float | None:
+    if instruction in ("Instruction 0.", "Instruction 1."):
+        return None if instruction == "Instruction 0." else math.nan
+    first, second = len(output_1), len(output_2)
+    return 1.5 if abs(first - second) <= margin else 1 if first < second else 2
+
+
+def share_of_wins(output_1: str, output_2: str) -> float:
+    return 0.0
 
 
 def test_a_rule_judges_without_a_model_and_may_have_no_preference(judged):
     rows, board = judged(chosen(rule={"_target_": f"{HERE}.shorter"}))
     assert [row.preference for row in rows] == [None, None, 1, 1]
     assert board["failures"] == {"no preference": 2}
-    assert board["annotator"] == "shorter"
     assert (board["judge"]["rule"], board["judge"]["model"]) == (f"{HERE}.shorter", None)
     assert board["judge"]["code"] is not None
-    rows, _ = judged(chosen(rule={"_target_": f"{HERE}.shorter", "margin": 100}, name="near"))
+    rows, _ = judged(chosen(rule={"_target_": f"{HERE}.shorter", "margin": 100}))
     assert [row.preference for row in rows[2:]] == [1.5, 1.5]
-    assert rows[0].annotator == "near"
     with pytest.raises(UserError, match=r"share_of_wins returned 0\.0: .* from 1 .* to 2"):
         judged(chosen(rule={"_target_": f"{HERE}.share_of_wins"}))
-
-
-def test_the_name_of_the_option_that_was_begun_with_gives_way_to_the_files(file):
-    prompt = file(f"{TASK} (a) (b)")
-    assert chosen(name="chatgpt", prompt=prompt) == OwnPrompt("strict")
-    assert chosen(name="mine", prompt=prompt) == OwnPrompt("mine")

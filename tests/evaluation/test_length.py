@@ -10,7 +10,7 @@ import pytest
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation import length as lc
-from mini_lima.evaluation.length import NOT_CANONICAL, length_controlled, lengths, under_longest
+from mini_lima.evaluation.length import length_controlled, lengths
 from mini_lima.evaluation.library import undisturbed
 from tests.statistics.rows import row as verdict
 
@@ -35,12 +35,6 @@ def test_lengths_are_of_pairs_and_matched_by_their_ratio():
     assert found.win_rate_matched.win_rate == pytest.approx(100 / 3)
     with pytest.raises(ValueError, match=r"within a factor 0\.9"):
         lengths(rows, ratio=0.9, **few)
-
-
-def test_longest_gives_each_pair_one_verdict():
-    rows = [row("i", "aa", "b", 2), row("i", "aa", "b", 1), row("j", "a", "bb"), row("k", "a", "b")]
-    found = under_longest(rows)
-    assert [(r.instruction, r.preference) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]
 
 
 @pytest.fixture(scope="module")
@@ -102,42 +96,22 @@ def test_the_length_controlled_win_rate_is_the_librarys(canonical, difficulties,
     assert 2 < found.high - found.low < 12
 
 
-def test_several_verdicts_on_an_instruction_are_averaged(canonical, difficulties):
-    import sklearn
-
-    with undisturbed():
-        import alpaca_eval
-
-    def shipped():
-        library = alpaca_eval.constants.CURRENT_DIR
-        return {path for path in library.rglob("*") if "__pycache__" not in path.parts}
-
-    before = (sklearn.get_config(), shipped())
-    once = length_controlled(canonical, difficulties, seed=0, samples=1)
-    split = [
-        replace(each, preference=each.preference and each.preference + step)
-        for each in canonical
-        for step in (0.1, -0.1)
-    ]
-    twice = length_controlled(split, difficulties, seed=0, samples=1)
-    assert twice.win_rate == pytest.approx(once.win_rate, abs=0.01)
-    assert (sklearn.get_config(), shipped()) == before, "the library leaves no trace"
-
-
-def test_for_any_other_list_it_is_not_defined(canonical, difficulties):
-    shuffled = [canonical[1], canonical[0], *canonical[2:]]
-    for rows in (canonical[:-1], shuffled, [*canonical, row("one more", "a", "b")]):
+def test_for_any_other_list_or_file_the_length_controlled_win_rate_is_not_defined(
+    canonical, difficulties, tmp_path
+):
+    turned = [canonical[1], canonical[0], *canonical[2:]]
+    for rows in (canonical[:-1], turned, [*canonical, row("one more", "a", "b")]):
         found = length_controlled(rows, difficulties, **few)
-        assert (found.win_rate, found.low, found.undefined) == (None, None, NOT_CANONICAL)
+        assert (found.win_rate, found.low, found.undefined) == (None, None, lc.NOT_CANONICAL)
     twice = [*canonical, row("instruction 3", "another", "answer")]
-    assert "several answers" in length_controlled(twice, difficulties, **few).undefined
-    assert "df_gamed.csv is not here" in length_controlled(canonical, None, **few).undefined
+    assert length_controlled(twice, difficulties, **few).win_rate is None
+    assert length_controlled(canonical, None, **few).win_rate is None
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"other\.csv is not AlpacaEval's"):
+        length_controlled(canonical, tmp_path / "other.csv", **few)
 
 
-def test_another_file_in_place_of_the_difficulties_is_named(canonical, tmp_path):
-    path = tmp_path / "df_gamed.csv"
-    for content in (None, "", "a,b\n1,2\n"):
-        if content is not None:
-            path.write_text(content)
-        with pytest.raises(UserError, match=r"df_gamed\.csv is not AlpacaEval's"):
-            length_controlled(canonical, path, **few)
+def test_longest_gives_each_pair_one_verdict():
+    rows = [row("i", "aa", "b", 2), row("i", "aa", "b", 1), row("j", "a", "bb"), row("k", "a", "b")]
+    found = lc.under_longest(rows)
+    assert [(r.instruction, r.preference) for r in found] == [("i", 1), ("j", 2), ("k", 1.5)]

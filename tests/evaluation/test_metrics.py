@@ -1,7 +1,5 @@
 """Metrics over model outputs: those that ship, and one of a user's own."""
 
-import math
-
 import pytest
 
 from mini_lima.errors import UserError
@@ -34,9 +32,9 @@ def broken(answers, *, returns: list | str | float):
 def run(tmp_path):
     """Measure ``outputs``; returns the rows of scores, the units, and the health."""
 
-    def run(outputs, metrics, *, rows=ROWS, facts=None):
-        made, folder = tmp_path / "outputs", tmp_path / "metrics"
-        made.mkdir()
+    def run(outputs, metrics, *, rows=ROWS, facts=None, at=""):
+        made, folder = tmp_path / at / "outputs", tmp_path / at / "metrics"
+        made.mkdir(parents=True)
         folder.mkdir()
         write_json(tmp_path / "rows.json", rows)
         answers = [
@@ -85,14 +83,6 @@ def test_the_metrics_that_ship_say_what_they_count(run):
     assert [row["faults"] for row in scores] == [[], ["cut_at_limit"], ["repeats_itself"]]
 
 
-def test_the_language_is_kept_changed_or_no_question(run):
-    asked = ["Which of the two is better, and why is that?", "Say it in German.", "2 + 2 = ?"]
-    rows = [{"instruction": each, "output": ""} for each in asked]
-    german = "Das ist nicht so einfach, wie es auf den ersten Blick scheint."
-    scores, *_ = run([german] * 3, {"kept": {"_target_": f"{OURS}.language"}}, rows=rows)
-    assert [row["scores"]["kept"] for row in scores] == [0, None, None]
-
-
 def test_a_metric_of_ones_own_counts_and_what_failed_is_not_a_number(run):
     metrics = {
         "questions": {"_target_": f"{__name__}.questions", "_unit_": "points", "_better_": "lower"},
@@ -115,21 +105,6 @@ def test_a_metric_of_ones_own_counts_and_what_failed_is_not_a_number(run):
 
 
 @pytest.mark.parametrize(
-    ("returns", "complaint"),
-    [
-        ([1.0], "returned 1 numbers for 3 answers"),
-        (["a", "b", "c"], "returned 'a'"),
-        (2.0, "share from 0 to 1"),
-        (math.inf, "share from 0 to 1"),
-    ],
-)
-def test_what_is_no_number_for_each_answer_is_said(run, returns, complaint):
-    given = {"_target_": f"{__name__}.broken", "returns": returns, "_unit_": "percent"}
-    with pytest.raises(UserError, match=rf"metrics\.mine: .*broken.*{complaint}"):
-        run(["a", "b", "c"], {"mine": given})
-
-
-@pytest.mark.parametrize(
     ("given", "complaint"),
     [
         ({"_target_": f"{OURS}.word"}, "did you mean words"),
@@ -144,3 +119,17 @@ def test_what_is_no_number_for_each_answer_is_said(run, returns, complaint):
 def test_a_metric_that_cannot_be_had_is_said_before_anything_runs(given, complaint):
     with pytest.raises(UserError, match=complaint):
         resolve({"mine": given})
+
+
+def test_what_is_no_number_for_each_answer_is_said(run):
+    for number, (returns, complaint) in enumerate(
+        (
+            ([1.0], "returned 1 numbers for 3 answers"),
+            (["a", "b", "c"], "returned 'a'"),
+            (2.0, "share from 0 to 1"),
+            ("inf", "share from 0 to 1"),
+        )
+    ):
+        given = {"_target_": f"{__name__}.broken", "returns": returns, "_unit_": "percent"}
+        with pytest.raises(UserError, match=rf"metrics\.mine: .*broken.*{complaint}"):
+            run(["a", "b", "c"], {"mine": given}, at=f"{number}")

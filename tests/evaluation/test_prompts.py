@@ -61,50 +61,11 @@ def test_no_completion_makes_reading_fail(completion):
         assert preference is None or 1 <= preference <= 2
 
 
-def test_no_odd_log_probabilities_make_reading_fail():
-    judge = load_shipped("weighted_alpaca_eval_gpt4_turbo")
-    for odd in ([], [{}], [{"top_logprobs": []}], [{"top_logprobs": [{"token": "x"}]}], [None]):
-        assert judge.read(reply("m", logprobs=odd)) == [None]
-
-
-def test_every_shipped_annotator_is_followed():
-    assert len(prompts.shipped()) > 40
-    for name in prompts.shipped():
-        annotator = load_shipped(name)
-        assert annotator.name == name
-        for each in annotator.members or (annotator,):
-            content = "".join(content for _, content in each.prompt)
-            marks = ("{instruction}", "{output_1}", "{output_2}")
-            assert [content.count(mark) for mark in marks] == [each.batch] * 3
-            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
-            assert not content.startswith("\n\nHuman:")
-            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
-            assert each.prompt[-1][0] == "user"
-
-
-def test_as_many_votes_as_pairs_or_none():
-    for said, votes in (
-        ("Output (a)\n" * 4 + "Output (b)", [1, 1, 1, 1, 2]),
-        ("\n".join(f"{k}. **Output (a)**" for k in range(5, 10)), [1] * 5),
-        ("\n".join(f"Example {k}: (b)" for k in range(5, 10)), [2] * 5),
-        (
-            "\n\n".join(
-                f"### Which is best for example {k}, Output (a) or Output (b)?:\nOutput (b)"
-                for k in range(5, 10)
-            ),
-            [2] * 5,
-        ),
-        ("Output (a)\n" * 6, [None] * 5),
-        ("Output (a)\n" * 4 + "Both", [None] * 5),
-        ("Output (a)\n" * 4 + "Output (b) is not related to the question.", [None] * 5),
-        ("", [None] * 5),
-    ):
-        assert load_shipped("alpaca_farm_greedy_gpt4").read(reply(said)) == votes
-
-
 def test_answers_to_a_users_prompt_are_read_as_the_configuration_says():
     for how, said, finish, preference in (
         ("named", "Output (b)", "stop", 2),
+        ("named", "\nOutput (b)\n\nIt is more", "length", 2),
+        ("named", "At first sight\nOutput (b)\nis better, but", "length", None),
         ("exact", " B\n", "stop", 2),
         ("exact", "B.", "stop", None),
         ("last", "B is wrong, A is right: A", "stop", 1),
@@ -125,3 +86,36 @@ def test_no_answer_makes_reading_fail_and_the_last_word_counts(said, answers):
     for how in ("exact", "last"):
         assert prompts.votes_by(how, answers)(reply(said))[0] in (1, 1.5, 2, None)
     assert prompts.votes_by("last", answers)(reply(f"{said} {answers[0]}"))[0] == 1
+
+
+def test_every_shipped_annotator_is_followed():
+    assert len(prompts.shipped()) > 40
+    for name in prompts.shipped():
+        annotator = load_shipped(name)
+        assert annotator.name == name
+        for each in annotator.members or (annotator,):
+            content = "".join(content for _, content in each.prompt)
+            marks = ("{instruction}", "{output_1}", "{output_2}")
+            assert [content.count(mark) for mark in marks] == [each.batch] * 3
+            assert not re.search(r"<\|(im_|start_|end_h|eot)", content)
+            assert not content.startswith("\n\nHuman:")
+            assert {role for role, _ in each.prompt} <= {"system", "user", "assistant"}
+            assert each.prompt[-1][0] == "user"
+
+
+def test_there_are_as_many_votes_as_pairs_or_none():
+    numbered = "\n".join(f"{k}. **Output (a)**" for k in range(5, 10))
+    asked = "### Which is best for example {}, Output (a) or Output (b)?:\nOutput (b)"
+    for said, votes in (
+        ("Output (a)\n" * 4 + "Output (b)", [1, 1, 1, 1, 2]),
+        (numbered, [1] * 5),
+        ("\n\n".join(asked.format(k) for k in range(5, 10)), [2] * 5),
+        ("Output (a)\n" * 6, [None] * 5),
+        ("Output (a)\n" * 4 + "Both", [None] * 5),
+        ("Output (a)\n" * 4 + "Output (b) is not related to the question.", [None] * 5),
+        ("", [None] * 5),
+    ):
+        assert load_shipped("alpaca_farm_greedy_gpt4").read(reply(said)) == votes, said
+    weighted = load_shipped("weighted_alpaca_eval_gpt4_turbo")
+    for odd in ([], [{}], [{"top_logprobs": []}], [{"top_logprobs": [{"token": "x"}]}], [None]):
+        assert weighted.read(reply("m", logprobs=odd)) == [None]

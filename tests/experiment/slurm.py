@@ -96,7 +96,7 @@ def cluster() -> Iterator[dict[str, str]]:
         start("munged", "--foreground", "--force", *options)
         start("slurmctld", "-D")
         start("slurmd", "-D")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while "idle" not in _node(variables):
             ended = [each.args for each in daemons if each.poll() is not None]
             logs = "".join(path.read_text()[-2000:] for path in folder.glob("*.out"))

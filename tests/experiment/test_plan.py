@@ -1,7 +1,5 @@
 """What a plan says must be what the run then does."""
 
-from itertools import product
-
 import pytest
 
 from mini_lima import pipeline
@@ -24,7 +22,7 @@ def laid_out(tmp_path, monkeypatch):
     def lay_out(server, *overrides):
         config = configured(
             *("experiment=embedded", "teacher=openai", "annotator=chatgpt", "tracking=disabled"),
-            f"store={tmp_path / 'store'}",
+            *(f"store={tmp_path / 'store'}", "data.least_used=0"),
             *(
                 f"{chat}.{key}"
                 for chat in ("teacher", "annotator.chat")
@@ -71,16 +69,6 @@ def test_the_calls_of_a_plan_are_those_that_are_then_made_and_their_cost_is_with
         assert len(server.calls) - most == now["lengthen"].requests
 
 
-def test_examples_to_come_are_planned_one_by_one_whatever_a_prompt_shows_of_them(
-    laid_out, tmp_path
-):
-    prompt = tmp_path / "shorten.txt"
-    prompt.write_text("Say it shorter: {output}")
-    with FakeOpenAI(Teacher()) as server:
-        _, calls = planned(*laid_out(server, f"data.steps.lengthen.prompt={prompt}"))
-    assert calls["lengthen"].requests == SEEDS * (1 + 2) + SEEDS * 5
-
-
 def test_what_is_answered_already_is_not_planned_again(laid_out):
     with FakeOpenAI(Teacher(new=lambda asked: Answer(503))) as server:
         stages, store = laid_out(server, "data.steps.self_instruct.filters.near_duplicate=false")
@@ -98,45 +86,6 @@ def test_a_plan_says_whether_the_budget_is_enough(laid_out, budget, said):
     with FakeOpenAI(Teacher()) as server:
         plan, _ = planned(*laid_out(server), budget=budget)
     assert said in plan_table.notes(plan)[-1]
-
-
-def test_costs_that_are_not_known_are_not_made_up(laid_out):
-    with FakeOpenAI(Teacher()) as server:
-        stages, store = laid_out(
-            server, "teacher.prices={input: null, output: null}", "teacher.model=unheard-of"
-        )
-        plan, _ = planned(stages, store)
-    assert plan_table.lines(plan)[-1][-1] == "not known"
-    assert any("not known" in note for note in plan_table.notes(plan))
-
-
-def test_arms_that_take_one_data_set_apart_pay_for_it_once(tmp_path):
-    plan, store = Plan(), Store(tmp_path / "store")
-    of_the_experiment = ("experiment=[embedded,length]", "tracking=disabled", f"store={store.root}")
-    grid = configured(*of_the_experiment).grid
-    arms, models = grid.data.split(","), grid.models.split(",")
-    for model, arm in product(models, arms):
-        config = configured(
-            *of_the_experiment,
-            f"model={model}",
-            f"data={arm}",
-            "teacher=openai",
-            f"teacher.prices={PRICES}",
-        )
-        plan.add(f"{model}, {arm}", walk(pipeline.build_cell(config, {}).last), store)
-    steps = {row.stage.label: row for row in plan.rows.values() if row.stage.name == "data"}
-    assert len(steps) == sum(row.stage.name == "data" for row in plan.rows.values())
-    assert sorted(steps) == sorted(
-        ["self_instruct", "lengthen", "cut", "longest_half", "shortest_half", "random_half"]
-    )
-    assert len(arms) == len(steps)  # one more step each
-    assert {label for label, row in steps.items() if row.calls} == {"self_instruct", "lengthen"}
-    assert len(steps["self_instruct"].cells) == len(models) * len(arms)
-    assert len(steps["lengthen"].cells) == len(models) * (len(arms) - 1)
-    assert len(steps["cut"].cells) == len(models)
-    alone = Plan()
-    alone.add("cell", walk([steps["lengthen"].stage]), store)
-    assert plan.total().usd_high == alone.total().usd_high > 0
 
 
 def noted(output_dir, of=""):

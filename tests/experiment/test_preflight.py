@@ -1,9 +1,13 @@
+import json
+import shutil
 import sys
 
 import pytest
 
+from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
-from mini_lima.experiment import preflight
+from mini_lima.experiment import cell, preflight
+from mini_lima.experiment.plan import Plan
 from mini_lima.workers import launch
 from tests.composing import configured
 
@@ -34,10 +38,6 @@ def test_the_study_lacks_both_keys_a_gpu_and_a_login():
         assert word in line
 
 
-def test_the_embedded_tier_lacks_nothing():
-    assert lacks(configured("experiment=embedded")) == []
-
-
 def test_what_is_done_needs_nothing_any_more():
     assert lacks(configured(), to_do={"result"}) == []
     assert lacks(configured(), to_do=set()) == []
@@ -53,24 +53,9 @@ def test_an_empty_key_is_no_key(monkeypatch, value):
     assert lacks(configured(), to_do={"teacher"}) == []
 
 
-def test_a_key_is_asked_for_by_the_name_that_the_configuration_gives_it():
-    config = configured("teacher.api_key_env=MY_KEY")
-    [line] = lacks(config, to_do={"teacher"})
-    assert "MY_KEY" in line
-
-
 @pytest.mark.parametrize("override", ["teacher=recorded", "teacher.api_key_env=null"])
 def test_a_teacher_without_a_key_needs_none(override):
     assert lacks(configured(override), to_do={"teacher"}) == []
-
-
-def test_a_cpu_needs_no_gpu():
-    assert lacks(configured("launch.device=cpu"), to_do={"sft", "outputs"}) == []
-
-
-@pytest.mark.parametrize("override", ["tracking=offline", "tracking=disabled"])
-def test_only_online_tracking_needs_a_login(override):
-    assert lacks(configured(override), to_do={"tracking"}) == []
 
 
 def test_a_login_is_a_key_or_an_entry_for_that_very_server(monkeypatch, tmp_path):
@@ -82,6 +67,13 @@ def test_a_login_is_a_key_or_an_entry_for_that_very_server(monkeypatch, tmp_path
     assert len(lacks(config, to_do={"tracking"})) == 1
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert lacks(config, to_do={"tracking"}) == []
+
+
+def test_variables_with_which_no_request_can_be_sent_are_named_once_for_all_who_would(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    found = lacks(configured(), to_do={"teacher", "annotations", "tracking"})
+    assert [line for line in found if "SSL_CERT_FILE=/nowhere.pem" in line] == found[1:2]
+    assert lacks(configured("experiment=embedded")) == []
 
 
 def test_a_missing_compiler_is_found_before_training_and_only_then(monkeypatch, tmp_path):
@@ -124,3 +116,52 @@ def test_every_file_and_model_that_is_not_there_is_listed_once():
         "no first",
         "no second",
     ]
+
+
+def test_a_plan_names_every_file_that_cannot_be_used_in_one_go(tmp_path):
+    pointer = tmp_path / "pointer.jsonl"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    references = tmp_path / "references.jsonl"
+    references.write_text('{"instruction": "One.", "output": "1"}\n{"instruction": "Two."}\n')
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text("{\n")
+    config = configured(
+        *("experiment=embedded", "evaluation=custom", f"store={tmp_path / 'store'}"),
+        *(f"data.seeds={pointer}", f"evaluation.reference_outputs={references}"),
+        *(f"teacher.cassette={recording}", "model.source=./nowhere"),
+    )
+    said: set[str] = set()
+    onto = Plan()
+    cell.plan(config, {}, "cell", onto, said)
+    assert onto.exit_code == 2
+    for name, told in (
+        (pointer, "git lfs pull"),
+        (references, "row 2: there is no output"),
+        (recording, ":1: "),
+        ("nowhere", "no such file"),
+    ):
+        assert [line for line in said if str(name) in line and told in line], name
+
+
+def test_a_plan_names_every_local_fault_in_one_go(tmp_path, caplog):
+    model = tmp_path / "model"
+    shutil.copytree(ASSETS / "qwen-tiny", model)
+    (model / "generation_config.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "clock.jinja").write_text("{{ strftime_now('%Y') }}")
+    long = {"instruction": "word " * 9000, "output": "word " * 400}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(long) + "\n")
+    (tmp_path / "seen.jsonl").write_text(json.dumps({"prompt": long["instruction"]}) + "\n")
+    config = configured(
+        *("experiment=embedded", "model=custom", "data=file", "evaluation=custom"),
+        *("model.name=mine", "model.weights=random", "model.micro_batch_size_per_gpu=8"),
+        *("annotator=none", f"store={tmp_path / 'store'}"),
+        f"model.source={model}",
+        f"data.steps.file.file={tmp_path / 'rows.jsonl'}",
+        f"evaluation.reference_outputs={tmp_path / 'seen.jsonl'}",
+        f"model.baseline_template={tmp_path / 'clock.jinja'}",
+    )
+    plan = Plan()
+    cell.plan(config, {}, "cell", plan, set())
+    assert plan.exit_code == 2
+    for fault in ("git lfs pull", "today's date", "sft.max_length=512", "no room for an answer"):
+        assert fault in caplog.text

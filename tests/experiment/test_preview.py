@@ -5,11 +5,7 @@ import os
 import pytest
 
 from mini_lima.cli import main
-from mini_lima.config.sources import ASSETS
-from mini_lima.experiment.preview import marked
 from mini_lima.files import write_jsonl
-from mini_lima.models.language_model import load_tokenizer
-from mini_lima.models.rendering import ChatTemplate
 
 MODEL = ("--model", "embedded:qwen-tiny")
 ROWS = [
@@ -40,22 +36,6 @@ def test_the_answer_with_its_end_of_turn_is_marked_and_nothing_else(store, capsy
     assert told.count("⟦") == 1
 
 
-def test_without_the_marks_it_is_the_whole_text(store):
-    template = ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
-    conversation = template.conversation("Add.", "1 2", "<|im_end|> is 3")
-    whole = template.tokenizer.decode(conversation.prompt + conversation.response)
-    assert marked(conversation, template.tokenizer, ("", "")) == whole
-
-
-def test_the_newest_data_set_is_shown_from_its_beginning_and_counted_whole(store, capsys):
-    told = shown(capsys, "--store", store, "-n", 2)
-    assert [name for name in ("river", "sum", "long") if f"example {name}:" in told] == [
-        "river",
-        "sum",
-    ]
-    assert "\n3 examples, " in told
-
-
 def test_examples_that_are_too_long_are_counted_before_anything_is_trained(store, capsys):
     told = shown(capsys, "--store", store, "--max-length", 100, "--id", "long")
     assert "more than 100, " in told
@@ -63,22 +43,12 @@ def test_examples_that_are_too_long_are_counted_before_anything_is_trained(store
     assert "sft.overlong=drop" in told
 
 
-def test_another_template_and_data_set_can_be_tried(store, capsys):
-    file = store / "loud.jinja"
-    file.write_text(
-        "{% for m in messages %}<|im_start|>{{ m.role | upper }}\n{{ m.content }}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>ASSISTANT\n{% endif %}",
-        encoding="utf-8",
-    )
-    told = shown(capsys, "--data", store / "data" / "set-0", "--chat-template", file)
-    assert "<|im_start|>ASSISTANT\n⟦The Nile.<|im_end|>⟧" in told
-    assert "\n1 examples, " in told
-
-
-def test_text_of_a_teacher_cannot_move_the_cursor(store):
-    template = ChatTemplate(load_tokenizer(ASSETS / "qwen-tiny", None))
-    conversation = template.conversation("Say it.", "", "\x1b[2Jgone")
-    assert "⟦\\x1b[2Jgone" in marked(conversation, template.tokenizer, ("⟦", "⟧"))
+def test_text_of_a_teacher_cannot_move_the_cursor(store, capsys):
+    evil = ROWS[0] | {"id": "evil\x07", "output": "\x1b[2Jgone"}
+    write_jsonl(store / "data" / "set-1" / "examples.jsonl", [evil])
+    told = shown(capsys, "--store", store)
+    assert "⟦\\x1b[2Jgone" in told
+    assert r"example evil\x07:" in told
 
 
 @pytest.mark.parametrize(
@@ -86,17 +56,16 @@ def test_text_of_a_teacher_cannot_move_the_cursor(store):
     [
         (["--id", "lake"], "no example 'lake'"),
         (["--data", "nowhere"], "nowhere"),
+        (["--data", "foreign"], "examples.jsonl:1: id: field required"),
         (["--chat-template", "nowhere.jinja"], "nowhere.jinja"),
     ],
 )
-def test_a_mistake_is_one_line(store, capsys, arguments, said):
+def test_a_mistake_is_told_in_a_few_lines(store, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(store)
+    (store / "foreign").mkdir()
+    (store / "foreign" / "examples.jsonl").write_text('{"instruction": "i", "output": "o"}\n')
     assert main(["preview", *MODEL, "--store", str(store), *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.count("\n") == 1
+    assert told.err.count("\n") <= 2
     assert said in told.err
-
-
-def test_a_store_without_data_sets_is_said(tmp_path, capsys):
-    assert main(["preview", *MODEL, "--store", str(tmp_path)]) == 2
-    assert "no finished data set" in capsys.readouterr().err

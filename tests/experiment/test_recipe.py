@@ -2,7 +2,6 @@
 
 from mini_lima import pipeline
 from mini_lima.experiment.recipe import one_step_apart, recipe_of, steps_of
-from mini_lima.store.stages import Stage
 from tests.composing import configured
 
 
@@ -19,41 +18,6 @@ def test_a_value_counts_and_not_how_it_was_written_nor_what_changes_nothing(tmp_
     assert plain["optimizer.lr"] == 1e-4
     other, _ = made_by(tmp_path, "optimizer.lr=0.0001", "evaluation.max_new_tokens=9")
     assert {key for key in plain if plain[key] != other[key]} == {"evaluation.max_new_tokens"}
-
-
-def test_models_judges_and_templates_have_their_keys_names(tmp_path):
-    plain, _ = made_by(tmp_path)
-    template = tmp_path / "template.jinja"
-    template.write_text("{{ messages }}", encoding="utf-8")
-    for overrides, keys in {
-        ("model=qwen-mini",): {"model.source", "model.micro_batch_size_per_gpu"},
-        ("annotator.orders=random",): {"annotator.orders"},
-        ("+annotator@other_annotators.second=coin",): set(),
-        (f"model.baseline_template={template}",): {"model.baseline_template"},
-    }.items():
-        other, _ = made_by(tmp_path, *overrides)
-        differing = {key for key in {*plain, *other} if plain.get(key) != other.get(key)}
-        own = {key for key in differing if not key.startswith("other_annotators.second.")}
-        assert own == keys, overrides
-        assert (own != differing) == (not keys)
-
-
-def measure(output_dir, *, metrics, limit, reference_outputs):
-    """Stands for the stage of the metrics, whose parameters alone count here."""
-
-
-def test_what_a_metric_is_asked_is_named_as_it_is_configured(tmp_path):
-    (tmp_path / "set.json").write_text("[]")
-    stage = Stage(
-        *("metrics", "small-naive", measure),
-        params={"metrics": {"chrf": {"keywords": {"order": 6}, "unit": "percent"}}, "limit": 8},
-        files={"reference_outputs": tmp_path / "set.json"},
-    )
-    found = recipe_of({"sft_metrics": stage})
-    assert found["metrics.chrf.order"] == 6
-    assert set(found) == {
-        *("metrics.chrf.order", "metrics.chrf.unit", "evaluation.reference_outputs"),
-    }
 
 
 def test_arms_are_told_apart_by_their_steps(tmp_path):

@@ -1,7 +1,7 @@
 """A sweep as jobs of a real Slurm, which the test starts for itself.
 
-Four cells share a training. They are cancelled while one trains and the others wait for it; then
-the same command is given again.
+Two cells share a training. They are cancelled while one trains and the other waits for it; then the
+same command is given again.
 """
 
 import contextlib
@@ -26,7 +26,6 @@ COMMAND = (
     *("evaluation.limit=4", "evaluation.max_new_tokens=16", "evaluation.bootstrap_samples=200"),
     *("sft.epochs=1", "sft.checkpoint_steps=null"),
 )
-LIMIT = 240  # seconds after which a test fails rather than waits
 
 
 @pytest.fixture(scope="module")
@@ -57,40 +56,37 @@ def records(folder):
 
 
 def test_cancelled_cells_are_submitted_again_and_go_on_where_they_were(cluster, tmp_path):
-    seeds = "annotator.seed=0,1,2,3"
+    seeds = "annotator.seed=0,1"
     first = start(cluster, tmp_path, seeds)
-    deadline = time.monotonic() + LIMIT
 
-    def one_trains_and_all_others_wait():
+    def one_trains_and_the_other_waits():
         logs = [log.read_text() for log in tmp_path.glob("cells/*/mini-lima.log")]
         waiting = sum(bool(re.search(r"sft qwen-tiny-naive-\w+: waiting", log)) for log in logs)
         steps = [path.read_text() for path in tmp_path.glob("store/sft/.work/*/metrics.jsonl")]
-        return waiting == 3 and any(steps)
+        return waiting == 1 and any(steps)
 
-    while not one_trains_and_all_others_wait():
+    while not one_trains_and_the_other_waits():
         assert first.poll() is None, first.communicate()[0]
-        assert time.monotonic() < deadline, "the training did not begin"
         time.sleep(0.02)
-    subprocess.run(["scancel", "--user=root"], env=cluster, check=True, timeout=LIMIT)
+    subprocess.run(["scancel", "--user=root"], env=cluster, check=True)
     while subprocess.run(["squeue", "-h"], env=cluster, check=True, stdout=-1, text=True).stdout:
-        assert time.monotonic() < deadline, "the jobs did not end"
         time.sleep(0.2)
     # submitit learns of killed jobs from sacct, which has no database to ask here.
     first.terminate()
-    said, _ = first.communicate(timeout=LIMIT)
+    said, _ = first.communicate()
     assert f"mini-lima compare {tmp_path / 'cells'}" in said
     [checkpoint] = tmp_path.glob("store/sft/.work/*/checkpoint-*")
     before = read_jsonl(checkpoint / "metrics.jsonl")
-    assert Counter(each["status"] for each in records(tmp_path)) == {"stopped": 1, "unfinished": 3}
+    assert Counter(each["status"] for each in records(tmp_path)) == {"stopped": 1, "unfinished": 1}
 
     again = start(cluster, tmp_path, seeds)
-    said, _ = again.communicate(timeout=LIMIT)
+    said, _ = again.communicate()
     assert again.returncode == 0, said
     assert "Δ" in said, "the table"
     built = Counter(stage for each in records(tmp_path) for stage in each["executed"])
     assert set(built.values()) == {1}, "what cells share is built once"
     assert Counter(stage.split()[0] for stage in built) == Counter(
-        sft=1, contamination=1, outputs=2, metrics=2, annotations=8, result=4
+        sft=1, contamination=1, outputs=2, metrics=2, annotations=4, result=2
     )
     [trained] = tmp_path.glob("store/sft/qwen-tiny-naive-*")
     steps = read_jsonl(trained / "metrics.jsonl")
@@ -98,18 +94,9 @@ def test_cancelled_cells_are_submitted_again_and_go_on_where_they_were(cluster, 
     assert steps[: len(before)] == before, "with the times that they took"
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "reason"),
-    [
-        ("data.seeds=/nowhere.jsonl", 2, "/nowhere.jsonl: no such file"),
-        ("hydra.launcher.partition=nope", 1, "invalid partition specified: nope"),
-    ],
-)
-def test_what_keeps_a_job_from_running_is_said_where_it_was_submitted(
-    cluster, tmp_path, change, code, reason
-):
-    process = start(cluster, tmp_path, change)
-    said, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == code
-    assert reason in said
+def test_what_keeps_a_job_from_running_is_said_where_it_was_submitted(cluster, tmp_path):
+    process = start(cluster, tmp_path, "data.seeds=/nowhere.jsonl")
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert "/nowhere.jsonl: no such file" in said
     assert "Traceback" not in said

@@ -4,16 +4,23 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mini_lima.errors import MOST_LISTED
 from mini_lima.files import read_json, write_json
 from mini_lima.report.comparison import compare, read_cells
 from mini_lima.report.groups import rows_of
-from mini_lima.report.table import markdown, show, write_report
-from mini_lima.results import Found, OverSeeds, PairedDifference, Together, write_cell
+from mini_lima.report.table import markdown, write_report
+from mini_lima.results import (
+    DataSet,
+    OverSeeds,
+    PairedDifference,
+    Shortfall,
+    Together,
+    write_cell,
+)
+from tests.harm import BAD
 from tests.report.records import (
-    NAIVE,
     RECIPE,
     cell,
-    health,
     judged,
     judgement,
     result,
@@ -69,64 +76,12 @@ def test_a_cell_without_a_result_stands_in_the_table_with_the_reason_and_the_oth
     assert compare([]).rows == {}
 
 
-def test_a_cell_that_was_never_laid_out_stands_beside_the_one_that_was_asked_for_alike():
-    rates = ("optimizer.lr=1e-5", "optimizer.lr=2e-5")
-    laid_out = [
-        cell(overrides=[rate], recipe=RECIPE | {"optimizer.lr": lr})
-        for rate, lr in zip(rates, (1e-5, 2e-5), strict=True)
-    ]
-    failed = unfinished("failed", "no network", arm="improved", overrides=[rates[1]])
-    found = compare([*laid_out, replace(failed, recipe=None, steps=None, fingerprint=None)])
-    assert found.rows["small optimizer.lr=2e-05"]["improved"] == ["failed", "no network"]
-    assert "improved" not in found.rows["small optimizer.lr=1e-05"]
-
-
 def test_what_changes_results_sets_rows_apart_however_it_is_written():
     cells = [cell(recipe=RECIPE | {"optimizer.lr": rate}) for rate in (1e-5, 2e-5)]
     assert list(compare(cells).rows) == ["small optimizer.lr=1e-05", "small optimizer.lr=2e-05"]
     again = ["optimizer.lr=0.00001", "evaluation.batch_size=4"]
     cells = [cell(overrides=["optimizer.lr=1e-5"]), cell(arm="improved", overrides=again)]
     assert list(compare(cells).rows) == ["small"]
-
-
-def test_a_models_own_settings_set_it_apart_only_where_it_has_several():
-    small, large = ({"model.source": f"{name}-1"} for name in ("small", "large"))
-    cells = [cell("small", recipe=small), cell("large", recipe=large)]
-    assert sorted(compare(cells).rows) == ["large", "small"]
-    other = cell("small", recipe={"model.source": "small-2"})
-    found = compare([*cells, other])
-    assert sorted(found.rows) == [
-        "large model.source=large-1",
-        "small model.source=small-1",
-        "small model.source=small-2",
-    ]
-
-
-def test_an_arm_whose_data_was_made_in_two_ways_has_two_rows():
-    changed = {"self_instruct": {"pairs_per_prompt": 3}}
-    cells = [
-        cell(steps=steps, arm=arm, fingerprint=f"{arm} {at}")
-        for at, steps in enumerate((NAIVE, changed))
-        for arm in ("naive", "other")
-    ]
-    rows = compare(cells).rows
-    name = "data.self_instruct.pairs_per_prompt"
-    assert list(rows) == [f"small {name}=6", f"small {name}=3"]
-    assert all(set(row) == {"baseline", "naive", "other"} for row in rows.values())
-
-
-def test_two_results_of_one_place_are_both_there_by_sweep_or_by_cell():
-    one = cell(fingerprint="1", sweep="monday")
-    other = cell(fingerprint="2", sweep="friday")
-    beside = cell(arm="improved", sweep="friday")
-    found = compare([one, other, beside])
-    assert list(found.rows) == ["small, monday", "small, friday"]
-    assert set(found.rows["small, friday"]) == {"baseline", "naive", "improved"}
-    again = replace(other, sweep="monday", folder="again")
-    assert list(compare([one, again]).rows) == [
-        "small, monday, small-naive",
-        "small, monday, again",
-    ]
 
 
 @settings(max_examples=40)
@@ -176,89 +131,23 @@ def test_cells_that_differ_in_their_seed_alone_are_one_row_with_mean_and_spread(
     assert not any("trained once" in note for note in found.notes)
 
 
-def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
-    over = OverSeeds({1: 13.0, 2: 16.0}, 14.5, 1.5, 9.0, 20.0, n=76, failed=4)
-    difference = PairedDifference(6.5, -2.0, 15.0, 38)
-    together = Together("small, 2 seeds", "naive", MEASURE, "percent", over, difference)
-    found = compare(seeded(1, 2), together=[together])
-    entry = found.rows["small, 2 seeds"]["naive"]
-    assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
-    lines = [line for line in found.measures if line.measured.arm == "naive"]
-    assert [(line.arm, line.measured.value) for line in lines] == [
-        ("naive, seed 1", 14.55),
-        ("naive, seed 2", 14.55),
-        ("naive", 14.5),
-    ]
-
-
-def test_seeds_that_failed_are_counted_and_said():
-    cells = seeded(1, 2, 3)
-    cells[1] = replace(cells[1], status="failed", reason="out of memory\nsomewhere", result=None)
-    cells[2] = replace(cells[2], status="unfinished", result=None)
-    two = compare(cells).rows["small, 3 seeds"]["naive"]
-    assert two[0] == "14.6 [9.6, 19.6]"
-    assert two[1].startswith(
-        "1 of 3 seeds; seed 2: failed: out of memory: somewhere; seed 3: unfin"
-    )
-    none = compare(cells[1:]).rows["small, 2 seeds"]["naive"]
-    assert none[0] == "0 seeds finished"
-    assert "seed 2: failed: out of memory: somewhere" in none
-
-
-def test_one_cell_in_two_sweeps_is_one_and_a_failure_does_not_hide_its_result():
-    again = unfinished("failed", "out of memory")
-    for cells in ([cell(), again], [again, cell()], [cell(), cell()]):
-        found = compare(cells)
-        assert list(found.rows) == ["small"]
-        assert found.rows["small"]["naive"][0] == "14.6 [9.6, 19.6]"
-
-
-def test_what_has_to_be_known_is_said():
+def test_a_data_set_with_less_than_was_asked_for_is_named_once():
     def notes(*cells):
         return "\n".join(compare(cells).notes)
 
-    assert "Each model was trained once" in notes(cell())
-    assert "Where a model was trained once" in notes(*seeded(1, 2), sized("large", "naive", 2))
-    assert "nothing about Qwen" in notes(cell(config={"model": {"weights": "random"}}))
-    assert "nothing about Qwen" not in notes(cell())
-    assert "no network" in notes(cell(not_tracked="tracking failed: no network"))
-    ill = {"baseline": health(warnings=["9 of 40 (22.5%) are empty", "and more"]), "sft": health()}
-    grid = [cell(arm=arm, result=result(arm=arm, health=ill)) for arm in ("naive", "improved")]
-    assert notes(*grid).count("small-baseline: 9 of 40 (22.5%) are empty; and more.") == 1
+    config = cell().config | {"scheduler": {"warmup_num_steps": 10}}
+    assert "all 10 optimizer steps lie within the warm-up" in notes(cell(config=config))
+    config = cell().config | {"scheduler": {"warmup_num_steps": 9}}
+    assert "warm-up" not in notes(cell(config=config))
+    short = [Shortfall("self_instruct", "prompt 1", 24, 20, {"echo": 4})]
+    grid = [
+        cell(arm=arm, result=result(arm=arm, data=DataSet(9, 9.0, short)))
+        for arm in ("naive", "improved")
+    ]
+    assert notes(*grid).count("self_instruct, prompt 1: 20 of the 24") == 1
 
 
 METRICS = (("strict", "percent", (30.0, 34.5)), ("words", "words", (80.0, 120.0)))
-
-
-def test_other_measures_stand_in_a_table_of_their_own_with_all_that_qualifies_them(capsys):
-    second = judgement(31.5, 33.25, key="other_annotators.x", annotator="judge-2")
-    found = compare([cell(result=result(judges=[judgement(), second], metrics=METRICS))], Found())
-    report = markdown(found)
-    told = "34.5 [33.5, 35.5]<br>n 24, 0 failed<br>Δ +4.5 [−1.0, +9.0]"
-    assert f"| strict, % | small | 30.0 [29.0, 31.0]<br>n 24, 0 failed | {told} |" in report
-    assert "| words | small | 80.0 [79.0, 81.0]<br>n 24, 0 failed |" in report
-    assert "33.2 [28.2, 38.2]<br>n 46, 2 failed" in report.partition("win rate by judge-2, %")[2]
-    assert "win rate by judge-1, %" not in report, "it has the table of the study"
-    show(found)
-    printed = capsys.readouterr().out
-    assert "34.5 [33.5, 35.5]" in printed
-
-
-def test_without_a_judge_there_are_lengths_and_metrics(capsys):
-    found = compare([cell(result=result(judges=[], metrics=METRICS))])
-    assert found.rows["small"]["naive"] == ["no judge", "120 chars, 3 cut", "n 24"]
-    assert "34.5 [33.5, 35.5]" in markdown(found)
-    assert any(note.startswith("Nobody judges") for note in found.notes)
-    several = seeded(1, 2, result=result(judges=[], metrics=METRICS))
-    assert compare(several).rows["small, 2 seeds"]["naive"][0] == "no judge, 2 seeds"
-
-
-def test_the_records_are_found_in_a_cell_and_in_a_sweep(tmp_path):
-    folder = tmp_path / "small-naive"
-    folder.mkdir()
-    write_cell(folder / "cell.json", cell())
-    for at in (tmp_path, folder):
-        assert read_cells(at) == ([cell(folder=folder.name, sweep=tmp_path.name)], [])
 
 
 def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_are_there(tmp_path):
@@ -284,6 +173,18 @@ def test_a_record_of_another_version_or_that_is_damaged_is_named_and_the_others_
     assert all(len(line.splitlines()) == 1 for line in passed_over)
 
 
+def test_what_lies_where_a_record_is_expected_is_named_and_the_others_are_there(tmp_path):
+    write_cell(tmp_path / "cell.json", cell("qwen-0.5b", "naive"))
+    for number, harm in enumerate(BAD.values()):
+        (tmp_path / f"bad-{number}").mkdir()
+        harm(tmp_path / f"bad-{number}" / "cell.json")
+    (tmp_path / "loop").symlink_to("loop")
+    found, passed_over = read_cells(tmp_path)
+    assert len(found) == 1
+    assert "bad-0" in passed_over[0]
+    assert len(passed_over) == MOST_LISTED + 1
+
+
 def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_table(tmp_path):
     sly = unfinished("failed", "x | y\nz", model="a|b\n<script>", arm="c|d <script>")
     write_report(tmp_path, compare([sly, *GRID]))
@@ -295,10 +196,16 @@ def test_the_report_is_written_as_json_and_markdown_and_text_cannot_break_the_ta
     assert json.dumps(read_json(tmp_path / "report.json")).count("14.55") >= 4
 
 
-def test_tables_are_printed_whole_when_piped_in_parts_that_fit(capsys):
-    arms = [f"an_arm_of_ours_{number}" for number in range(7)]
-    show(compare([cell(arm=arm, result=result(arm=arm, metrics=METRICS)) for arm in arms]))
-    printed = capsys.readouterr().out
-    assert all(printed.count(arm) == 2 for arm in arms), "of win rates, and of metrics"
-    assert "…" not in printed
-    assert max(map(len, printed.splitlines())) <= 100
+def test_what_the_verdicts_of_all_seeds_come_to_is_told_where_it_is_known():
+    over = OverSeeds({1: 13.0, 2: 16.0}, 14.5, 1.5, 9.0, 20.0, n=76, failed=4)
+    difference = PairedDifference(6.5, -2.0, 15.0, 38)
+    together = Together("small, 2 seeds", "naive", MEASURE, "percent", over, difference)
+    found = compare(seeded(1, 2), together=[together])
+    entry = found.rows["small, 2 seeds"]["naive"]
+    assert (entry[0], entry[-1]) == ("14.5 [9.0, 20.0]", "Δ +6.5 [−2.0, +15.0]")
+    lines = [line for line in found.measures if line.measured.arm == "naive"]
+    assert [(line.arm, line.measured.value) for line in lines] == [
+        ("naive, seed 1", 14.55),
+        ("naive, seed 2", 14.55),
+        ("naive", 14.5),
+    ]

@@ -79,44 +79,6 @@ def forget(path):
     write_json(path, read_json(path) | failed)
 
 
-def test_an_offline_comparison_is_there_once(server, tmp_path, capsys):
-    sweep = swept(tmp_path, mode="offline")
-    summarise([sweep], into=sweep)
-    forget(sweep / "other-naive" / "cell.json")
-    summarise([sweep], into=sweep)
-    assert str(sweep / "tracking" / "wandb") in capsys.readouterr().out
-    assert server.requests == []
-    assert len(list(sweep.glob("tracking/wandb/offline-run-*"))) == 1
-    tables = read_json(sweep / "tracking" / "tables.json")
-    assert len(tables["comparison"]["rows"]) == 2 * 5
-
-
-def test_seeds_stand_in_the_table_one_by_one_and_together(tmp_path):
-    sweep = swept(tmp_path, mode="offline", models=("other",), seeds=(1, 2))
-    summarise([sweep], into=sweep)
-    shown = read_json(sweep / "tracking" / "tables.json")["comparison"]
-    rows = [dict(zip(shown["columns"], row, strict=True)) for row in shown["rows"]]
-    rows = [row for row in rows if row["measure"] == "win rate by judge-1"]
-    assert {row["model"] for row in rows} == {"other, 2 seeds"}
-    assert {row["arm"] for row in rows} == {
-        *("baseline", "improved, seed 1", "improved, seed 2", "naive, seed 1", "naive, seed 2"),
-        *("improved", "naive"),
-    }
-    [together] = [row for row in rows if row["arm"] == "naive"]
-    assert together["low"] < together["value"] < together["high"]
-    assert together["seed"] is None
-
-
-def test_what_is_not_tracked_or_alone_makes_no_run(server, tmp_path):
-    disabled = swept(tmp_path / "disabled", mode="disabled")
-    alone = swept(tmp_path / "alone", models=["qwen-0.5b"])
-    forget(alone / "qwen-0.5b-naive" / "cell.json")
-    for sweep in (disabled, alone):
-        summarise([sweep], into=sweep)
-        assert not (sweep / "tracking").exists()
-    assert server.requests == []
-
-
 def test_a_server_that_hangs_costs_neither_the_report_nor_the_run(
     server, tmp_path, capsys, monkeypatch
 ):

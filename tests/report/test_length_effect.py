@@ -1,8 +1,5 @@
 """What the report says of length: from the contrasts that are there, and no more than they hold."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from mini_lima.report.length_effect import sentences
 from mini_lima.results import Contrast, PairedDifference
 
@@ -65,46 +62,3 @@ def test_all_of_it_is_content_whichever_way_round_the_contrasts_are():
     assert "shortest − random half −5.0 points [−7.0, −3.0], worse." in told
     assert "would say −30.0 points [−31.0, −29.0]" in told
     assert "the other way: a liking for length does not explain the difference" in told
-
-
-def test_what_the_correction_takes_back_is_not_claimed_and_the_reason_is_said():
-    (told,) = sentences([contrast("improved_cut", "naive", 5.0, verdict="cannot tell")])
-    assert "[+3.0, +7.0], cannot tell, as one of 6 contrasts (p 0.5)" in told
-
-
-def test_a_row_and_judge_has_a_paragraph_of_what_contrasts_tell_and_no_more():
-    assert sentences([]) == []
-    assert sentences([contrast("improved", "naive", 12.0, alone=30.0)]) == []
-    metric = contrast("improved_cut", "naive", 5.0, measure="strict", judged=False)
-    assert sentences([metric]) == []
-    one, other = (contrast("improved_cut", "naive", 5.0, row=row) for row in ("small", "large"))
-    (alone,) = sentences([one])
-    assert "A judge" not in alone
-    assert "improved − naive" not in alone
-    second = contrast("improved_cut", "naive", 5.0, measure="by length")
-    told = [each.partition(": ")[0] for each in sentences([one, second, other])]
-    assert told == [
-        "Length, small, win rate by judge",
-        "Length, small, by length",
-        "Length, large, win rate by judge",
-    ]
-    assert "looks at nothing but length" in sentences([second], {"by length"})[0]
-    assert "looks at" not in sentences([second], {"by another"})[0]
-
-
-@settings(max_examples=30)
-@given(
-    pair=st.sampled_from(
-        [("improved_cut", "naive"), ("improved", "improved_cut"), ("naive", "improved_cut")]
-    ),
-    value=st.floats(-50, 50),
-    half=st.floats(0.01, 60),
-)
-def test_nothing_is_claimed_that_the_interval_does_not_hold(pair, value, half):
-    told = " ".join(sentences([contrast(*pair, value, half)]))
-    found = [claim for claim in ("better", "worse", "cannot tell") if claim in told]
-    turned = -1 if pair[0] == "naive" else 1
-    if abs(value) <= half:
-        assert found == ["cannot tell"]
-    else:
-        assert found == ["better" if turned * value > 0 else "worse"]

@@ -67,7 +67,6 @@ def test_nothing_runs_off_the_side_and_nothing_fails(tmp_path, browser):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     title = re.search(r"<title>(.*?)</title>", shown.stdout)

@@ -3,21 +3,14 @@
 import base64
 import hashlib
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 
-from mini_lima import pipeline
-from mini_lima.experiment import cell
-from mini_lima.redact import without_secrets
-from mini_lima.report import tracking, wandb_run
-from mini_lima.report.answers import table
+from mini_lima.report import wandb_run
 from mini_lima.report.wandb_run import MOST_BYTES_TO_DIGEST, not_sent
 from mini_lima.results import write_result
-from mini_lima.store.stages import Store
-from tests.composing import configured
 from tests.report.recorder import KEY
 from tests.report.records import result
-from tests.report.tracked import CONFIG, RUN, append, fingerprint, row, sync, track, verdicts
+from tests.report.tracked import CONFIG, RUN, append, fingerprint, row, sync, track
 
 USED = {
     *("data-naive", "outputs-tiny-baseline", "metrics-tiny-baseline"),
@@ -156,57 +149,3 @@ def test_an_offline_run_without_a_judge_can_be_moved_and_synced(server, finished
     said = server.summary[RUN.id]
     assert (said["strict/sft/value"], said["sft/avg_length"]) == (36.5, 120)
     assert not [name for name in said if "win_rate" in name]
-
-
-def test_a_cell_is_live_as_long_as_it_is_online_and_its_training_unfinished(tmp_path, monkeypatch):
-    monkeypatch.setattr(wandb_run, "live", lambda *given: given)
-    store = Store(tmp_path / "store")
-
-    def laid_out(mode):
-        config = configured("experiment=embedded", f"tracking={mode}", f"store={store.root}")
-        return pipeline.build_cell(config, {"seed": 1})
-
-    online = laid_out("wandb")
-    training = online.result.inputs["sft"]
-    run = online.last[0].params["run"]
-    folders = [store.path(training), store.work_dir(training)]
-    assert cell._live(online, store) == (run, {"seed": 1}, folders)
-    store.path(training).mkdir(parents=True)
-    for nothing_to_follow in (online, laid_out("offline"), laid_out("disabled")):
-        assert isinstance(cell._live(nothing_to_follow, store), nullcontext)
-
-
-def test_a_run_is_the_same_for_the_same_result_and_another_for_another():
-    names = ("study", "grid", "tiny-naive", "f" * 64)
-    assert tracking.run_id(*names) == tracking.run_id(*names)
-    others = [tracking.run_id(*names[:at], "other", *names[at + 1 :]) for at in range(4)]
-    assert len({tracking.run_id(*names), *others}) == 5
-
-
-def test_a_key_that_was_composed_into_the_configuration_is_hidden_wherever_it_stands():
-    config = {
-        "engine": {"api_key_env": "A", "command": "serve --key secret-a"},
-        "chats": [{"base_url": "https://secret-b@host"}, 3, None],
-        "teacher": {"api_key_env": "B"},
-        "annotator": {"api_key_env": None},
-    }
-    cleaned = without_secrets(config, {"A": "secret-a", "B": "secret-b", "C": "serve"})
-    assert cleaned["engine"]["command"] == "serve --key (hidden)"
-    assert cleaned["chats"] == [{"base_url": "https://(hidden)@host"}, 3, None]
-    assert cleaned["teacher"] == config["teacher"]
-
-
-def test_an_answer_without_a_readable_verdict_stays_in_the_table():
-    judged = {"baseline": verdicts("b", [(None, None)]), "sft": verdicts("s", [(1, 1.5)])}
-    found = table(judged)
-    assert found["columns"][2:8] == [
-        *("baseline answer", "baseline win %", "baseline verdicts", "baseline failed"),
-        *("baseline when first", "baseline when second"),
-    ]
-    assert found["rows"] == [
-        [
-            *("question 0", "reference"),
-            *("b answer 0", None, 0, 2, "failed", "failed"),
-            *("s answer 0", 25.0, 2, 0, "tie", "lost"),
-        ]
-    ]

@@ -1,6 +1,5 @@
 """Runs while training goes on, and when the server fails: the real client against a recorder."""
 
-import json
 import logging
 import sys
 import threading
@@ -82,17 +81,6 @@ def test_a_server_that_dies_costs_neither_the_work_nor_what_there_is_to_log(
     assert not_sent(finished["output"]) is None
 
 
-def test_a_live_run_whose_server_dies_ends_with_its_training(server, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(wandb_run, "SECONDS_TO_FINISH", 1)
-    monkeypatch.setattr(wandb_run, "SECONDS_TO_LEAVE", 0.2)
-    with wandb_run.live(RUN, CONFIG, [tmp_path]):
-        append(tmp_path, 1)
-        server.wait_until(lambda: server.steps(RUN.id) == [1])
-        server.hang = True
-        append(tmp_path, 2)
-    assert "not live in Weights & Biases: TimeoutError" in caplog.text
-
-
 def test_a_login_that_is_refused_is_a_line_without_the_key(
     server, finished, tmp_path, monkeypatch, caplog
 ):
@@ -107,11 +95,3 @@ def test_a_login_that_is_refused_is_a_line_without_the_key(
         assert "API key" in line
         assert "far-too-short" not in line
     assert server.history == {}
-
-
-def test_an_artifact_that_is_refused_leaves_the_run_offline(server, finished):
-    server.refuse = "CreateArtifact"
-    track(finished)
-    assert "not in this project" in not_sent(finished["output"])
-    assert list(finished["output"].glob("wandb/run-*")) == []
-    assert KEY not in json.dumps(read_json(finished["output"] / RUN_FILE))

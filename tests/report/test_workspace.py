@@ -8,8 +8,7 @@ from typing import get_origin
 
 from mini_lima.cli import main
 from mini_lima.config.schema import Config
-from mini_lima.report import charts_with_intervals as charts
-from mini_lima.report import comparison_run, wandb_run
+from mini_lima.report import comparison_run
 from tests.report.tracked import RUN, track
 
 
@@ -74,25 +73,6 @@ def is_setting(key, within=Config):
     return is_dataclass(found) and is_setting(rest, found)
 
 
-def test_what_has_the_same_figures_is_one_mark():
-    for chart, columns in (
-        (charts.win_rates(), charts.WIN_RATES),
-        (charts.contrasts(), charts.CONTRASTS),
-    ):
-        once, *_ = chart["transform"]
-        assert once["groupby"] == [f"${{field:{column}}}" for column in columns]
-
-
-def test_a_server_without_presets_costs_their_panels_alone(server, capsys):
-    server.runs["some"]["project"] = "study"
-    server.refuse = "CreateCustomChart"
-    assert main(["dashboard", "study"]) == 0
-    assert len(server.views) == 1
-    _, *refused = capsys.readouterr().out.splitlines()
-    assert len(refused) == 2
-    assert all("not in this project" in line for line in refused)
-
-
 def lacks(capsys, project="study"):
     """What the command says that it lacks, in one line, with exit code 2."""
     assert main(["dashboard", project]) == 2
@@ -111,9 +91,3 @@ def test_what_is_missing_is_said_in_a_line_with_what_to_do(server, capsys, monke
         patched.setitem(sys.modules, "wandb_workspaces", None)
         assert "pip install" in lacks(capsys)
     assert server.views == {}
-
-
-def test_a_network_that_does_not_answer_is_given_up(server, capsys, monkeypatch):
-    monkeypatch.setattr(wandb_run, "SECONDS", 0.2)
-    server.hang = True
-    assert "check the network" in lacks(capsys)

@@ -56,26 +56,6 @@ def test_flattening_keeps_every_token_and_supervises_the_answers_where_they_stan
     assert sum(expected) == sum(each.supervised for each in given)
 
 
-def test_a_process_without_examples_still_has_a_batch_without_anything_supervised() -> None:
-    batch = flatten([])
-
-    assert batch["sequence_lengths"] == [1]
-    assert [batch[name].shape for name in ("input_ids", "position_ids")] == [(1, 1), (1, 1)]
-    assert batch["labels"].tolist() == [[IGNORED]]
-
-
-def test_an_answer_is_supervised_up_to_and_including_its_end_of_turn(
-    template: ChatTemplate,
-) -> None:
-    [conversation] = render(
-        [row("The Nile.")], template, max_length=100, overlong="refuse"
-    ).conversations
-
-    labels = flatten([conversation])["labels"][0]
-    supervised = labels[labels != IGNORED].tolist()
-    assert template.tokenizer.decode(supervised) == "The Nile.<|im_end|>"
-
-
 def test_a_conversation_of_several_turns_is_supervised_at_each_answer_or_at_the_last(
     template: ChatTemplate,
 ) -> None:
@@ -92,6 +72,8 @@ def test_a_conversation_of_several_turns_is_supervised_at_each_answer_or_at_the_
 def test_an_example_is_rendered_whole_or_refused_with_the_counts(template: ChatTemplate) -> None:
     rows = [row("The Nile."), row("The Amazon. " * 40), row("The Rhine. " * 30)]
 
+    with pytest.raises(UserError, match=r"can look at 60 .*sft.max_length=60"):
+        render(rows, template, max_length=1000, overlong="refuse", context=60)
     with pytest.raises(UserError, match=r"^2 of 3 examples .*max_length=100 .*overlong=drop"):
         render(rows, template, max_length=100, overlong="refuse")
 
@@ -111,14 +93,6 @@ def test_the_longest_example_that_fits_is_kept_and_one_token_less_drops_it(
     assert (len(whole.conversations), whole.dropped) == (2, 0)
     assert (len(dropping.conversations), dropping.dropped) == (1, 1)
     assert dropping.conversations == whole.conversations[:1]
-
-
-@pytest.mark.parametrize("rows", [[], [row("The Nile.")]], ids=["empty data set", "all too long"])
-def test_a_data_set_of_which_nothing_is_left_is_refused(
-    template: ChatTemplate, rows: list[dict[str, str]]
-) -> None:
-    with pytest.raises(UserError, match="no example fits"):
-        render(rows, template, max_length=4, overlong="drop")
 
 
 @pytest.mark.parametrize("response", [[], [5, 6]], ids=["no response", "no terminator"])

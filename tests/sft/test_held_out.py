@@ -34,17 +34,6 @@ def test_some_tasks_are_held_out_never_all_and_a_larger_share_holds_out_more(
     assert fewer <= more < tasks
 
 
-@given(TASKS, TASKS)
-def test_whether_a_task_is_held_out_does_not_depend_on_the_others(
-    tasks: set[str], others: set[str]
-) -> None:
-    here, there = held_out_tasks(tasks, 0.5), held_out_tasks(tasks | others, 0.5)
-
-    # Where none or all would be, one decides by comparison.
-    if 1 < len(here) < len(tasks) - 1 and len(there) < len(tasks | others) - 1:
-        assert here == there & tasks
-
-
 def test_a_single_task_cannot_be_divided() -> None:
     with pytest.raises(UserError, match=r"sft\.held_out=0\.1: .*1 task"):
         held_out_tasks(["only"], 0.1)

@@ -61,12 +61,6 @@ def test_only_the_target_modules_have_changed_and_by_no_more_than_the_rank(
             assert torch.equal(old, new), name
 
 
-def test_the_card_says_so(runs: dict[Any, Future[Attempt]]) -> None:
-    card = (runs["zero3", 2].result().output_dir / "README.md").read_text()
-
-    assert "- LoRA, merged: rank 4, alpha 8, dropout 0.0 on q_proj, v_proj\n" in card
-
-
 def test_layers_that_the_model_does_not_have_are_named() -> None:
     network = load_model(TINY, None, 0, torch.float32)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mini_lima.sft.deepspeed_config import Batches
-from mini_lima.sft.order import MicroBatches, Order, balanced
+from mini_lima.sft.order import MicroBatches, Order
 
 sizes = st.integers(1, 5)
 lengths = st.lists(st.integers(1, 2048), min_size=1, max_size=60)
@@ -60,41 +60,3 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
 
 def loads(parts: list[list[int]], tokens: list[int]) -> list[int]:
     return [sum(tokens[i] for i in part) for part in parts]
-
-
-@given(lengths, sizes, sizes)
-def test_dealing_out_is_independent_of_the_order_within_a_global_batch(
-    tokens: list[int], micro: int, processes: int
-) -> None:
-    batches = Batches(micro, accumulation=1, processes=processes)
-    members = list(range(len(tokens)))
-
-    assert balanced(members, tokens, batches) == balanced(members[::-1], tokens, batches)
-
-
-@given(lengths, sizes)
-def test_processes_side_by_side_differ_by_no_more_than_an_example(
-    tokens: list[int], processes: int
-) -> None:
-    batches = Batches(micro=len(tokens), accumulation=1, processes=processes)
-
-    found = loads(balanced(range(len(tokens)), tokens, batches), tokens)
-    assert len(found) == processes
-    assert max(found) - min(found) <= max(tokens)
-
-
-def test_micro_batches_of_real_lengths_are_equally_heavy() -> None:
-    draw = random.Random(0)
-    tokens = [min(20 + int(draw.lognormvariate(4, 1)), 1024) for _ in range(1300)]
-    batches = Batches(micro=8, accumulation=4, processes=2)
-
-    def imbalance(parts: list[list[int]]) -> float:
-        """Tokens of the heaviest micro-batch over those of the average one."""
-        found = loads(parts, tokens)
-        return max(found) / (sum(found) / len(found))
-
-    whole = Order(1300, 64, seed=0).global_batches(0)[:-1]
-    dealt = [imbalance(balanced(members, tokens, batches)) for members in whole]
-    as_drawn = [imbalance([m[at::8] for at in range(8)]) for m in whole]
-    assert max(dealt) < 1.2
-    assert sum(as_drawn) / len(as_drawn) > 1.5

@@ -3,12 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
-from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
-from mini_lima.files import read_json, write_json
-from mini_lima.sft.saving import model_card
-from tests.sft.attempts import SETTINGS, Attempts
+from mini_lima.errors import UserError
+from mini_lima.files import write_json
+from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.sft.saving import model_card, try_saving
+from tests.sft.attempts import SETTINGS, TINY
 
 SUMMARY = {
     "parameters": 10,
@@ -16,6 +19,7 @@ SUMMARY = {
     "examples_dropped_as_too_long": 1,
     "tokens": 345,
     "supervised_tokens": 123,
+    "micro_batches": "flattened",
     "steps": 8,
     "first_loss": 8.27641,
     "last_loss": 6.09489,
@@ -43,12 +47,19 @@ def front_matter(text: str) -> dict[str, Any]:
     return found
 
 
-def test_the_hub_reads_the_base_model_and_what_it_is_for(data: Path) -> None:
-    read = ModelCard(card(data)).data
-
-    assert read.base_model == "Qwen/Qwen1.5-0.5B"
-    assert (read.library_name, read.pipeline_tag) == ("transformers", "text-generation")
-    assert front_matter(card(data))["base_model_relation"] == "finetune"
+def test_names_of_models_and_data_sets_are_shown_and_not_obeyed(data: Path) -> None:
+    name = "evil`\n---\n# head|<img src=x>![x](http://evil)\x1b[2J\u202e"
+    write_json(
+        data / "stage.json", {"identity": {"fingerprint": "0"}, "provenance": {"label": name}}
+    )
+    text = card(data, model=name, revision="main")
+    assert front_matter(text)["base_model"] == name
+    body = text.split("---\n", 2)[2]
+    assert not {*body} & {*"\x1b\u202e"}
+    read = MarkdownIt("gfm-like", {"linkify": False}).parse(body)
+    kinds = {each.type for block in read for each in block.children or ()}
+    assert kinds <= {"text", "text_special", "softbreak", "code_inline"}
+    assert [each.tag for each in read if each.type == "heading_open"] == ["h1", "h2", "h2"]
 
 
 def test_the_lineage_names_commit_data_set_and_figures(data: Path) -> None:
@@ -78,15 +89,9 @@ def test_a_base_that_the_hub_does_not_have_is_not_named_to_it(
     assert ("random weights of seed 7" in text) == ("init_seed" in changes)
 
 
-def test_a_data_set_that_does_not_say_what_it_is_goes_by_its_folder(tmp_path: Path) -> None:
-    assert f"- data set: `{tmp_path.name}`\n" in card(tmp_path)
-
-
-def test_every_model_gets_one(attempts: Attempts) -> None:
-    folder = attempts.whole().result().output_dir
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    summary = read_json(folder / "summary.json")
-
-    assert front_matter(text)["library_name"] == "transformers"
-    assert f"| last loss | {summary['last_loss']:.4f} |" in text
-    assert "- base model: `qwen-tiny`, random weights of seed 0\n" in text
+def test_what_cannot_be_saved_is_found_before_training() -> None:
+    network, tokenizer = load_model(TINY, None, 0, torch.float32), load_tokenizer(TINY, None)
+    try_saving(network, tokenizer)
+    network.generation_config.update(do_sample=False, temperature=0.9)
+    with pytest.raises(UserError, match="GenerationConfig"):
+        try_saving(network, tokenizer)

@@ -1,32 +1,25 @@
-"""Real runs on the CPU, under every option of DeepSpeed that is offered, against a plain loop.
+"""Real runs on the CPU, under every option of DeepSpeed that is offered, against a plain loop."""
 
-One of them goes through the elastic launcher; the others, which need not, are forks.
-"""
-
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, TrainingArguments
+from transformers import AutoModelForCausalLM, TrainingArguments
 
-from mini_lima import sft
 from mini_lima.errors import UserError
 from mini_lima.files import read_json
 from mini_lima.models.language_model import load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation
 from mini_lima.sft.batches import render
-from mini_lima.sft.deepspeed_config import Batches, deepspeed_config
-from mini_lima.sft.optimizers import Choice
+from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.trainer import SftTrainer
 from tests.sft.attempts import (
     EPOCHS,
     EXAMPLES,
-    LAUNCH,
     OPTIONS,
-    SETTINGS,
     STEPS,
     TINY,
     Attempt,
@@ -55,8 +48,7 @@ IN_FP32 = {
     "zero3 of pretrained weights on two": Case("zero3", 2),
     "zero3_offload": Case("zero3_offload"),
 }
-IN_BF16 = ["zero1", "zero2_offload", "zero3"]
-LAUNCHED = "launched, on two"
+IN_BF16 = ["zero2_offload", "zero3"]
 FILES = {
     *("model.safetensors", "config.json", "generation_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
@@ -71,13 +63,7 @@ def runs(attempts: Attempts, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     load_model(TINY, None, 0, torch.float32).save_pretrained(pretrained)
     load_tokenizer(TINY, None).save_pretrained(pretrained)
 
-    def launched() -> Attempt:
-        folder, work_dir = (tmp_path_factory.mktemp(each) for each in ("sft", "work"))
-        given = {**SETTINGS, **LAUNCH, "processes": 2, "data": attempts.data}
-        sft.train(folder, work_dir=work_dir, **given)
-        return Attempt(folder, work_dir, [0, 0], [], [])
-
-    found: Runs = {LAUNCHED: ThreadPoolExecutor(1).submit(launched)}
+    found: Runs = {}
     for name, case in IN_FP32.items():
         weights = {"model": str(pretrained), "init_seed": None} if "pretrained" in name else {}
         settings = {"deepspeed": OPTIONS[case.option], "micro_batch_size_per_gpu": case.micro}
@@ -99,7 +85,7 @@ def test_however_it_is_divided_training_is_what_a_plain_loop_does(runs: Runs) ->
     assert {each.option for each in IN_FP32.values()} == SHARDING.keys()
     losses, weights = plain_loop()
 
-    for name in (*IN_FP32, LAUNCHED):
+    for name in IN_FP32:
         run = runs[name].result()
         assert set(run.codes) == {0}, (name, run.raised)
         assert [row["loss"] for row in run.rows] == pytest.approx(losses, rel=1e-4), name
@@ -120,7 +106,7 @@ def test_in_bf16_the_gradients_of_the_micro_batches_are_added_up_in_fp32(runs: R
         assert ratio < 0.85, option
 
 
-@pytest.mark.parametrize("name", ["in one micro-batch", LAUNCHED])
+@pytest.mark.parametrize("name", ["in one micro-batch", "zero1 on two"])
 def test_neither_accumulation_nor_a_second_process_changes_the_result(
     name: str, runs: Runs
 ) -> None:
@@ -165,28 +151,6 @@ def test_transformers_loads_what_is_saved_and_the_tied_head_is_stored_once(
     size = (folder / "model.safetensors").stat().st_size
     assert 4 * parameters < size < 4 * parameters + 10_000
     assert {path.name for path in folder.iterdir()} == FILES
-
-
-def test_generation_stops_at_the_end_of_turn(runs: Runs) -> None:
-    folder = runs["zero2_offload"].result().output_dir
-    tokenizer = load_tokenizer(folder, None)
-
-    settings = GenerationConfig.from_pretrained(folder)
-    assert [ChatTemplate(tokenizer).end_of_turn] == settings.eos_token_id
-    assert settings.pad_token_id == tokenizer.pad_token_id
-
-
-def test_what_deepspeed_was_given_is_kept(runs: Runs) -> None:
-    assert read_json(runs[LAUNCHED].result().output_dir / "deepspeed.json") == deepspeed_config(
-        optimizer=Choice(**SETTINGS["optimizer"]),
-        scheduler=Choice(**SETTINGS["scheduler"]),
-        total_steps=STEPS,
-        zero=SETTINGS["deepspeed"],
-        batches=Batches(micro=2, accumulation=2, processes=2),
-        precision="fp32",
-        gradient_clipping=1.0,
-        device="cpu",
-    )
 
 
 def test_data_parallelism_without_deepspeed_is_refused_at_the_start(attempts: Attempts) -> None:

@@ -51,25 +51,6 @@ def test_by_hand():
     assert found.tie_rate == pytest.approx(100 / 7)
 
 
-def test_two_annotators_agree_on_what_both_judged_in_the_same_order():
-    (found,) = by_hand(
-        [
-            *(verdict(i, p) for i, p in (("a", 1), ("b", 1), ("c", 2), ("d", 1))),
-            *(verdict(i, p, annotator="other") for i, p in (("a", 1), ("b", 2), ("c", 1.9))),
-            verdict("d", 1, first=False, annotator="other"),
-        ]
-    ).agreements
-    assert found.annotators == ("one", "other")
-    assert (found.n, found.agreement) == (3, pytest.approx(200 / 3))
-    chance = (2 * 1 + 1 * 2) / 9
-    assert found.kappa == pytest.approx((2 / 3 - chance) / (1 - chance))
-
-
-def test_annotators_that_always_say_the_same_agree_by_chance():
-    (found,) = by_hand([verdict("a", 1), verdict("a", 1, annotator="other")]).agreements
-    assert (found.agreement, found.kappa) == (100, None)
-
-
 @settings(max_examples=40)
 @given(found=rows, data=st.data())
 def test_figures_are_numbers_or_none_and_know_no_order_and_no_side(found, data):
@@ -106,3 +87,19 @@ def test_figures_are_numbers_or_none_and_know_no_order_and_no_side(found, data):
     for name in ("win_rate_first", "order_effect", "order_disagreement", "flip_rate", "tie_rate"):
         assert getattr(ours, name) == pytest.approx(getattr(doubled, name))
     assert doubled.n_both_orders == 2 * ours.n_both_orders
+
+
+def test_annotators_agree_on_what_both_judged_in_the_same_order():
+    (found,) = by_hand(
+        [
+            *(verdict(i, p) for i, p in (("a", 1), ("b", 1), ("c", 2), ("d", 1))),
+            *(verdict(i, p, annotator="other") for i, p in (("a", 1), ("b", 2), ("c", 1.9))),
+            verdict("d", 1, first=False, annotator="other"),
+        ]
+    ).agreements
+    assert (found.annotators, found.n) == (("one", "other"), 3)
+    chance = (2 * 1 + 1 * 2) / 9
+    assert found.agreement == pytest.approx(200 / 3)
+    assert found.kappa == pytest.approx((2 / 3 - chance) / (1 - chance))
+    (same,) = by_hand([verdict("a", 1), verdict("a", 1, annotator="other")]).agreements
+    assert (same.agreement, same.kappa) == (100, None)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mini_lima.evaluation.library import metric
 from mini_lima.statistics import bootstrap_interval, paired_difference, tabulate, win_rate
-from mini_lima.statistics.table import by_instruction
 from tests.statistics.rows import row, verdicts
 
 judged = st.one_of(st.sampled_from([1.0, 1.5, 2.0]), st.floats(1, 2))
@@ -46,27 +45,6 @@ def test_every_verdict_is_counted_failures_bound_it_and_order_does_not_matter(pr
     for name in asdict(found).keys() - {"low", "high"}:
         other = getattr(shuffled, name)
         assert getattr(found, name) == (None if other is None else pytest.approx(other, abs=1e-9))
-
-
-def test_by_hand():
-    found = win_rate(verdicts([2, 1, None, None]), **few)
-    assert (found.win_rate, found.low_if_failures_lose, found.high_if_failures_win) == (50, 25, 75)
-    values = np.array([[1, 2, np.nan], [np.nan] * 3, [2, 2, 2]])
-    np.testing.assert_array_equal(by_instruction(values), [1.5, np.nan, 2])
-    found = win_rate(verdicts(values), **few)
-    assert (found.win_rate, found.n_total, found.n_failed) == (80, 5, 4)
-
-
-def test_what_cannot_be_known_is_none():
-    nothing = win_rate(tabulate([]), **few)
-    assert asdict(nothing) == dict.fromkeys(asdict(nothing)) | {"n_total": 0, "n_failed": 0}
-    failed = win_rate(verdicts([None, None]), **few)
-    assert (failed.win_rate, failed.low, failed.n_failed) == (None, None, 2)
-    assert (failed.low_if_failures_lose, failed.high_if_failures_win) == (0, 100)
-    one = win_rate(verdicts([2]), **few)
-    assert (one.win_rate, one.standard_error, one.low, one.high) == (100, None, None, None)
-    assert paired_difference(verdicts([1]), verdicts([2]), **few).low is None
-    assert paired_difference(verdicts([None]), verdicts([2]), **few).difference is None
 
 
 def test_unanimous_verdicts_do_not_claim_certainty():
@@ -133,18 +111,6 @@ def test_only_what_was_judged_for_both_in_the_same_order_is_compared():
         paired_difference(a, tabulate([row("j", 1)]), **few)
 
 
-def test_the_interval_depends_on_the_seed_alone(monkeypatch):
-    values = np.random.default_rng(3).uniform(size=200)
-    first = bootstrap_interval(values, seed=7, samples=500)
-    assert first == bootstrap_interval(values, seed=7, samples=500)
-    assert first != bootstrap_interval(values, seed=8, samples=500)
-    monkeypatch.setattr("mini_lima.statistics.intervals.DRAWN_AT_ONCE", 1000)
-    assert first == bootstrap_interval(values, seed=7, samples=500)
-    for nonsense in ({"confidence": 0.0}, {"confidence": 1.0}, {"samples": 0}):
-        with pytest.raises(ValueError, match="no interval"):
-            bootstrap_interval(values, seed=0, **nonsense)
-
-
 def test_clustering_is_what_keeps_intervals_honest_when_verdicts_repeat():
     rng = np.random.default_rng(21)
     simulations, n, verdicts_each, truth = 200, 60, 6, 0.5
@@ -158,3 +124,20 @@ def test_clustering_is_what_keeps_intervals_honest_when_verdicts_repeat():
         pooled += low <= truth <= high
     assert clustered / simulations >= 0.91
     assert pooled / simulations < 0.85
+
+
+def test_what_cannot_be_known_is_none_and_the_interval_depends_on_the_seed_alone(monkeypatch):
+    nothing = win_rate(tabulate([]), **few)
+    assert asdict(nothing) == dict.fromkeys(asdict(nothing)) | {"n_total": 0, "n_failed": 0}
+    failed = win_rate(verdicts([None, None]), **few)
+    assert (failed.win_rate, failed.low, failed.n_failed) == (None, None, 2)
+    assert (failed.low_if_failures_lose, failed.high_if_failures_win) == (0, 100)
+    one = win_rate(verdicts([2]), **few)
+    assert (one.win_rate, one.standard_error, one.low, one.high) == (100, None, None, None)
+    assert paired_difference(verdicts([None]), verdicts([2]), **few).difference is None
+
+    values = np.random.default_rng(3).uniform(size=200)
+    first = bootstrap_interval(values, seed=7, samples=500)
+    assert first != bootstrap_interval(values, seed=8, samples=500)
+    monkeypatch.setattr("mini_lima.statistics.intervals.DRAWN_AT_ONCE", 1000)
+    assert first == bootstrap_interval(values, seed=7, samples=500)

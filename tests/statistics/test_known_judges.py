@@ -50,15 +50,6 @@ def test_the_interval_of_a_difference_covers_the_truth_though_verdicts_fail_in_o
     assert share(covered) == COVERED
 
 
-def test_the_interval_of_the_order_effect_covers_the_truth():
-    judge, rng = Judge(bias=0.15), np.random.default_rng(3)
-    covered = []
-    for seed in range(SIMULATIONS):
-        found = consistency(judge.verdicts(rng, judge.shares(rng, N)), seed=seed, samples=400)
-        covered.append(between(30, found.order_effect_low, found.order_effect_high))
-    assert share(covered) == COVERED
-
-
 def test_the_bounds_hold_the_truth_where_the_interval_loses_it():
     judge, rng = Judge(failing_wins=0.5), np.random.default_rng(4)
     shares = judge.shares(rng, 4000)
@@ -74,37 +65,6 @@ def test_the_variance_is_split_into_its_parts(bias):
     found = split_variance(judge.verdicts(rng, judge.shares(rng, 20_000), repeats=3))
     parts = (found.instructions, found.orders, found.repeats)
     assert parts == pytest.approx(judge.variances, abs=0.004)
-
-
-def test_parts_that_were_not_measured_are_within_the_others():
-    judge, rng = Judge(), np.random.default_rng(6)
-    shares = judge.shares(rng, 20_000)
-    instructions, orders, repeats = judge.variances
-    once = split_variance(judge.verdicts(rng, shares))
-    assert once.repeats is None
-    found = (once.instructions, once.orders)
-    assert found == pytest.approx((instructions + repeats / 2, orders + repeats / 2), abs=0.006)
-    first = split_variance(judge.verdicts(rng, shares, orders=(1,), repeats=2))
-    assert first.orders is None
-    assert first.instructions == pytest.approx(instructions, abs=0.006)
-
-
-def test_the_variance_of_a_difference_loses_what_both_models_share():
-    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
-    shares = judge.shares(rng, 20_000)
-    a, b = (judge.verdicts(rng, shares, repeats=2) for _ in range(2))
-    found = split_variance(a, b)
-    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
-    assert found.repeats == pytest.approx(2 * judge.variances[2], abs=0.006)
-
-
-def test_disagreement_and_flips_are_those_of_the_judge():
-    judge, rng = Judge(0.4, 0.4, bias=0.2), np.random.default_rng(8)
-    verdicts = judge.verdicts(rng, judge.shares(rng, 20_000), repeats=2)
-    found = consistency(verdicts, seed=0, samples=100)
-    assert found.order_disagreement == pytest.approx(100 * (0.6 * 0.8 + 0.4 * 0.2), abs=1)
-    assert found.flip_rate == pytest.approx(100 * (0.6 * 0.4 + 0.2 * 0.8), abs=1)
-    assert (found.n_both_orders, found.n_repeated) == (20_000, 40_000)
 
 
 P_VALUES = {
@@ -124,3 +84,30 @@ def test_chance_alone_is_found_significant_at_most_one_time_in_twenty():
             each.append(P_VALUES[test](runs, seed=seed, samples=200) <= 0.05)
     for each in alarms.values():
         assert 0.01 <= share(each) <= 0.08
+
+
+def test_the_order_effect_and_how_often_verdicts_differ_are_those_of_the_judge():
+    judge, rng, covered = Judge(0.4, 0.4, bias=0.15), np.random.default_rng(3), []
+    for seed in range(SIMULATIONS):
+        found = consistency(judge.verdicts(rng, judge.shares(rng, N)), seed=seed, samples=200)
+        covered.append(between(30, found.order_effect_low, found.order_effect_high))
+    assert share(covered) == COVERED
+    found = consistency(
+        judge.verdicts(rng, judge.shares(rng, 20_000), repeats=2), seed=0, samples=9
+    )
+    assert found.order_disagreement == pytest.approx(100 * (0.55 * 0.75 + 0.45 * 0.25), abs=1)
+    assert found.flip_rate == pytest.approx(100 * (0.55 * 0.45 + 0.25 * 0.75), abs=1)
+
+
+def test_the_variance_of_a_difference_loses_what_models_share_and_what_is_not_measured_is_kept():
+    judge, rng = Judge(bias=0.1), np.random.default_rng(7)
+    shares = judge.shares(rng, 20_000)
+    instructions, orders, repeats = judge.variances
+    found = split_variance(*(judge.verdicts(rng, shares, repeats=2) for _ in range(2)))
+    assert (found.instructions, found.orders) == pytest.approx((0, 0), abs=0.006)
+    assert found.repeats == pytest.approx(2 * repeats, abs=0.006)
+    once = split_variance(judge.verdicts(rng, shares))
+    assert once.repeats is None
+    assert (once.instructions, once.orders) == pytest.approx(
+        (instructions + repeats / 2, orders + repeats / 2), abs=0.006
+    )

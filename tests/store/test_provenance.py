@@ -34,12 +34,6 @@ def test_commit_of_a_clean_and_of_a_changed_tree(source: Path) -> None:
     assert git_state(source) == {"commit": commit, "dirty": True}
 
 
-def test_a_file_that_the_repository_does_not_track_has_no_commit(source: Path) -> None:
-    installed = source.with_name("installed.py")
-    installed.write_text("")
-    assert git_state(installed) is None
-
-
 def test_without_git_the_rest_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
     git_state.cache_clear()
     monkeypatch.setenv("PATH", "")

@@ -4,12 +4,10 @@ import json
 import logging
 import math
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +17,11 @@ import pytest
 
 import mini_lima
 from mini_lima.errors import UserError
+from mini_lima.store.contents import damage
 from mini_lima.store.fingerprint import digest
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 JOB = Path(__file__).with_name("stage_job.py")
-LIMIT = 30  # seconds that a process may take before its test fails
-
 _spec = importlib.util.spec_from_file_location("stage_job", JOB)
 assert _spec is not None
 assert _spec.loader is not None
@@ -101,7 +98,7 @@ def test_four_parallel_processes_do_every_stage_exactly_once(study: Study) -> No
         jobs = [stack.enter_context(study.job(first=3 * index)) for index in range(4)]
         for job in jobs:
             go(job)
-        ends = [job.communicate(timeout=LIMIT) for job in jobs]
+        ends = [job.communicate() for job in jobs]
     assert [job.returncode for job in jobs] == [0] * 4, ends
     assert study.run() == Counter({label: 1 for label in study.run()})
     assert len(study.run()) == len(study.finished()) == 11
@@ -126,9 +123,7 @@ def test_a_killed_job_is_taken_over_at_once_by_the_waiting_one(study: Study, for
         assert len(study.finished()) == finished_before
 
         holder.send_signal(signal.SIGKILL)
-        killed = time.monotonic()
-        out, err = waiter.communicate(timeout=LIMIT)
-        assert time.monotonic() - killed < 10
+        out, err = waiter.communicate()
         assert waiter.returncode == 0, err
     assert json.loads(out)["executed"] == 11 - finished_before
     assert {label: n for label, n in study.run().items() if n != 1} == {"sft improved": 2}
@@ -143,7 +138,7 @@ def test_what_a_killed_job_left_does_not_count_and_is_removed(study: Study) -> N
         go(job)
         assert job.stdout.readline() == "holding\n"
         job.kill()
-        job.wait(LIMIT)
+        job.wait()
     assert len(study.unfinished()) == 1
     assert study.finished() == []
     store = Store(study.root)
@@ -157,7 +152,7 @@ def test_a_full_disk_leaves_nothing_that_counts(study: Study) -> None:
     # The limit lets the stage's own small file pass and stops the store's record of it.
     with study.job(file_limit=150) as job:
         go(job)
-        _, err = job.communicate(timeout=LIMIT)
+        _, err = job.communicate()
     assert job.returncode == 1
     assert "StageFailed: outputs baseline-" in err
     assert "Logging error" not in err
@@ -171,7 +166,7 @@ def test_fingerprints_are_the_same_in_every_process(study: Study) -> None:
     for seed in ("0", "1"):
         with study.job({"PYTHONHASHSEED": seed}) as job:
             go(job)
-            out, _ = job.communicate(timeout=LIMIT)
+            out, _ = job.communicate()
         assert json.loads(out)["fingerprints"] == here
 
 
@@ -223,32 +218,6 @@ def test_a_finished_stage_does_not_look_at_its_inputs(study: Study) -> None:
     assert sum(study.run().values()) == 11
 
 
-def test_the_same_work_under_another_label_is_found(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    first = store.build(Stage("data", "naive", write, {"text": "x"}))
-    other = Stage("data", "Qwen/Qwen1.5 (mine)", write, {"text": "x"})
-    assert store.build(other) == store.path(other) == first
-    assert first.name == f"naive-{other.fingerprint[:12]}"
-    assert len(store.executed) == 1
-
-
-def test_labels_of_any_text_make_one_directory_each(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    for label in ("Qwen/Qwen1.5-0.5B", "../../up", "日本語", ".hidden", "long" * 100, "*?[a]\n"):
-        path = store.build(Stage("data", label, write, {"text": label}))
-        assert path.parent == tmp_path / "data"
-        assert not path.name.startswith(".")
-
-
-def test_walk_gives_inputs_first_and_each_work_once(study: Study) -> None:
-    stages = walk([study.stage(), study.stage(), study.stage(annotator="chatgpt")])
-    seen: set[str] = set()
-    for stage in stages:
-        assert all(needed.fingerprint in seen for needed in stage.inputs.values())
-        seen.add(stage.fingerprint)
-    assert len(stages) == len(seen) == 11 + 4
-
-
 # Failures
 
 
@@ -259,9 +228,8 @@ def finished_by_another_node(output_dir: Path, *, theirs: Path, target: Path) ->
 
 
 def test_who_comes_second_takes_what_the_first_has_made(tmp_path: Path, caplog: Any) -> None:
-    theirs, store = tmp_path / "theirs", Store(tmp_path / "store")
-    theirs.mkdir()
-    (theirs / "text").write_text("theirs")
+    store = Store(tmp_path / "store")
+    theirs = Store(tmp_path / "other").build(Stage("work", "theirs", write, {"text": "theirs"}))
     settings = {"theirs": theirs, "target": tmp_path}
     stage = Stage("work", "done twice", finished_by_another_node, settings=settings)
     settings["target"] = store.path(stage)
@@ -293,15 +261,6 @@ def test_a_failing_stage_leaves_no_output_and_names_itself_and_its_log(tmp_path:
     assert (store.build(repaired) / "text").exists()
 
 
-def test_a_failure_survives_pickling(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed) as caught:
-        Store(tmp_path).build(Stage("a", "b", write, settings={"break_with": KeyError("x")}))
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert str(copy) == str(caught.value)
-    assert copy.log == caught.value.log
-    assert copy.stage.fingerprint == caught.value.stage.fingerprint
-
-
 @pytest.mark.parametrize("error", [UserError("no key"), KeyboardInterrupt(), SystemExit(3)])
 def test_what_speaks_to_the_person_or_ends_the_process_passes_through(
     tmp_path: Path, error: BaseException
@@ -327,20 +286,6 @@ def test_a_file_that_changes_under_a_running_stage_spoils_it(tmp_path: Path) -> 
     with pytest.raises(UserError, match="changed while it ran"):
         store.build(stage)
     assert not store.is_finished(stage)
-
-
-def test_a_missing_file_is_told_with_stage_keyword_and_path(tmp_path: Path) -> None:
-    stage = Stage("data", "naive", write, files={"seeds": tmp_path / "gone"})
-    with pytest.raises(UserError) as caught:
-        Store(tmp_path).build(stage)
-    for part in ("data naive", "seeds", str(tmp_path / "gone")):
-        assert part in str(caught.value)
-
-
-def test_a_root_that_cannot_be_a_folder_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to"):
-        Store(tmp_path / "file").build(Stage("data", "naive", write))
 
 
 # Identity
@@ -380,19 +325,6 @@ def test_all_that_changes_the_output_enters_identity(tmp_path: Path) -> None:
     assert len({stage.fingerprint for stage in stages}) == len(stages)
 
 
-def test_params_belong_to_the_stage_once_it_is_made(tmp_path: Path) -> None:
-    def greedy(output_dir: Path, *, betas: list[float]) -> None:
-        betas.append(0.5)
-
-    shared = {"betas": [0.8]}
-    stage = Stage("sft", "naive", greedy, shared)
-    shared["betas"].append(0.999)
-    before = Stage("sft", "naive", greedy, {"betas": [0.8]}).fingerprint
-    path = Store(tmp_path).build(stage)
-    assert stage.fingerprint == before
-    assert json.loads((path / "stage.json").read_text())["identity"]["params"] == {"betas": [0.8]}
-
-
 def strict(output_dir: Path, *, seeds: Path, rounds: int = 1) -> None: ...
 
 
@@ -408,12 +340,6 @@ def test_keywords_are_checked_when_the_stage_is_made() -> None:
         Stage("data", "naive", strict, {"output_dir": "x"}, files=seeds)
     with pytest.raises(ValueError, match=r"data naive: params\.text\.lr"):
         Stage("data", "naive", write, {"text": {"lr": math.nan}})
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".locks", "a b"])
-def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must do as a folder"):
-        Stage(name, "label", write)
 
 
 # Records
@@ -479,3 +405,74 @@ def test_what_a_failed_attempt_left_in_its_work_folder_is_there_for_the_next_and
     (folder / "from the first attempt").touch()
     assert (store.build(stage) / "counted").read_text() == "0 1 2 from the first attempt"
     assert not list(tmp_path.glob("count/.work/*"))
+
+
+# Damage
+
+
+def flip(file: Path) -> None:
+    """Change a bit, as a disk would: neither size nor time tell."""
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda folder: (folder / "text").write_text("seed"), "text has 4 bytes instead of 10"),
+        (lambda folder: (folder / "text").write_text("weed tasks"), "text has another content"),
+        (lambda folder: (folder / "text").unlink(), "text is gone"),
+        (lambda folder: (folder / "generation_config.json").touch(), "_config.json was added"),
+        (lambda folder: flip(folder / "stage.json"), "stage.json has another"),
+        (lambda folder: (folder / "stage.json").unlink(), "stage.json cannot be read"),
+    ],
+)
+def test_what_is_damaged_is_not_used(tmp_path: Path, harm: Any, named: str) -> None:
+    needed = Stage("data", "naive", write, {"text": "seed tasks"})
+    folder = Store(tmp_path).build(needed)
+    harm(folder)
+    for stage in (needed, Stage("sft", "naive", write, {}, {"model": needed})):
+        store = Store(tmp_path)
+        with pytest.raises(UserError) as caught:
+            store.build(stage)
+        assert str(folder) in str(caught.value)
+        assert named in str(caught.value)
+        assert store.executed == []
+    shutil.rmtree(folder)
+    assert (Store(tmp_path).build(needed) / "text").read_text() == "seed tasks"
+
+
+def test_a_copy_is_as_good_and_a_flipped_bit_is_found_by_reading(tmp_path: Path) -> None:
+    stage = Stage("data", "naive", write, {"text": "seed tasks"})
+    Store(tmp_path / "one").build(stage)
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    folder = Store(tmp_path / "two").build(stage)
+    assert damage(folder, content=True) == []
+    flip(folder / "text")
+    assert damage(folder, content=True) == ["text has another content"]
+
+
+def test_a_stage_of_before_files_were_listed_is_used_and_others_may_write_where_they_must(
+    tmp_path: Path,
+) -> None:
+    def in_a_folder(output_dir: Path) -> None:
+        (output_dir / "wandb").mkdir()
+
+    store = Store(tmp_path)
+    for stage in (
+        Stage("data", "naive", write),
+        Stage("tracking", "naive", in_a_folder, unchecked=("wandb",)),
+    ):
+        folder = store.build(stage)
+        if stage.unchecked:
+            (folder / "wandb" / "run.synced").touch()
+            assert damage(folder) == []
+        else:
+            record = json.loads((folder / "stage.json").read_text())
+            del record["contents"]
+            (folder / "stage.json").write_text(json.dumps(record))
+            (folder / "text").write_text("other")
+            assert damage(folder) is None
+        assert store.build(stage) == folder

@@ -22,7 +22,6 @@ from mini_lima.workers.launch import Nodes, WorkerFailed
 
 HERE = Path(__file__).parent
 SEARCH_PATH = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-LIMIT = 120  # seconds after which a test fails rather than waits
 
 HEED_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 """What a shell starts in the background is told to ignore Ctrl-C, and these tests may be."""
@@ -83,7 +82,7 @@ def ends(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], LIMIT)[0])
+        return bool(select.select([descriptor], [], [])[0])
     finally:
         os.close(descriptor)
 
@@ -104,11 +103,21 @@ def test_every_rank_makes_the_call_with_its_share_of_the_machine_and_leaves_noth
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
     monkeypatch.setenv("TMPDIR", str(machines))
-    run(tmp_path, "note_what_it_was_given", processes=2, nodes=Nodes(folder=stages))
+    of_another_launcher = {
+        **{"PET_NNODES": "2", "WORLD_SIZE": "7", "RANK": "5", "MASTER_ADDR": "192.0.2.1"},
+        **{"ACCELERATE_USE_CPU": "true", "DS_ENV_FILE": "x", "TORCHELASTIC_RUN_ID": "other"},
+    }
+    for name, value in of_another_launcher.items():
+        monkeypatch.setenv(name, value)
+    started = Nodes(starter="env STARTED=yes", folder=stages)
+    run(tmp_path, "note_what_it_was_given", processes=2, nodes=started)
 
     assert both_shared_the_machine(tmp_path)
-    of_the_user = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7"}
-    assert of_the_user.items() <= read_json(tmp_path / "0.json").items()
+    of_the_user = {**launch.LIBRARIES, "LRU_CACHE_CAPACITY": "7", "STARTED": "yes"}
+    noted = read_json(tmp_path / "0.json")
+    assert of_the_user.items() <= noted.items()
+    foreign = [name for name in noted if name.startswith(("PET_", "ACCELERATE_", "DS_"))]
+    assert foreign == []
     assert [*machines.iterdir(), *stages.iterdir()] == []
 
 
@@ -144,11 +153,6 @@ def test_a_module_that_cannot_be_imported_is_the_error(tmp_path: Path) -> None:
         )
 
 
-def test_a_worker_that_ends_without_a_word_is_reported_with_its_exit_code(tmp_path: Path) -> None:
-    with pytest.raises(WorkerFailed, match=r"^worker 0 ended with exit code 3$"):
-        run(tmp_path, "say_nothing")
-
-
 def test_a_killed_worker_is_the_cause_and_not_what_became_of_the_others(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
@@ -181,7 +185,7 @@ def test_an_interrupted_parent_leaves_no_workers_behind(tmp_path: Path) -> None:
         os.killpg(parent.pid, signal.SIGINT)
 
         assert all(ends(pid) for pid in pids)
-        assert parent.wait(LIMIT) != 0
+        assert parent.wait() != 0
 
 
 def test_sigterm_ends_workers_that_have_nothing_to_save_and_then_the_parent(
@@ -191,7 +195,7 @@ def test_sigterm_ends_workers_that_have_nothing_to_save_and_then_the_parent(
         parent.terminate()
 
         assert all(ends(pid) for pid in pids)
-        assert parent.wait(LIMIT) == 143
+        assert parent.wait() == 143
         said = parent.stdout.read().splitlines()
         assert said[-1] == "stopped by SIGTERM; run the same command again to go on"
 
@@ -202,14 +206,11 @@ def a_free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("by", ["a starter", "hand"])
 def test_two_nodes_find_each_other_and_work_as_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, by: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both are this machine; a starter starts what follows it on each node."""
-    twice = 'sh -c \'"$@" & "$@"; wait\' starter'
-    meeting = f"127.0.0.1:{a_free_port()}"
-    nodes = Nodes(2, meeting, twice if by == "a starter" else None, tmp_path)
+    """Both are this machine."""
+    nodes = Nodes(2, f"127.0.0.1:{a_free_port()}", None, tmp_path)
     others: list[subprocess.Popen[bytes]] = []
 
     class AtTheOther(logging.Handler):
@@ -225,7 +226,7 @@ def test_two_nodes_find_each_other_and_work_as_one(
     finally:
         logging.getLogger("mini_lima.workers.launch").removeHandler(there)
 
-    assert [other.wait(LIMIT) for other in others] == [0] * (by == "hand")
+    assert [other.wait() for other in others] == [0]
     assert both_shared_the_machine(tmp_path)
 
 
@@ -237,9 +238,7 @@ def test_a_process_whose_parent_died_before_it_could_look_ends_at_once(tmp_path:
         "launch_job",
         str(tmp_path / "call.json"),
     ]
-    finished = subprocess.run(
-        command, env={**os.environ, worker.PARENT: "1"}, timeout=LIMIT, check=False
-    )
+    finished = subprocess.run(command, env={**os.environ, worker.PARENT: "1"}, check=False)
 
     assert finished.returncode == -signal.SIGKILL
 

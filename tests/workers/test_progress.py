@@ -1,6 +1,4 @@
-import io
 import logging
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -60,34 +58,6 @@ def test_a_pipe_gets_lines_with_the_figures(
     assert last == "SFT: 2 of 2, loss 1.25, learning rate 2e-05"
 
 
-def test_a_pipe_is_not_flooded_and_always_gets_the_last_line(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
-    with progress("answers", total=5000) as bar:
-        for _ in range(5000):
-            bar.advance()
-
-    assert messages(caplog) == ["answers: 5000 of 5000"]
-
-
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-
-    train()
-
-    assert "SFT" in terminal.getvalue()
-    assert "2/2" in terminal.getvalue()
-    assert "loss 1.25" in terminal.getvalue()
-
-
 def test_a_worker_s_progress_is_drawn_by_its_parent_as_if_it_were_its_own(
     every_step: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,42 +72,6 @@ def test_a_worker_s_progress_is_drawn_by_its_parent_as_if_it_were_its_own(
 
     assert messages(caplog)[-1] == "SFT: 2 of 2, loss 1.25, learning rate 2e-05"
     assert [r for r in caplog.records if r.name == "worker"] == []
-
-
-def test_workers_that_share_a_piece_of_work_fill_one_bar(
-    every_step: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def half() -> None:
-        with progress("answers", total=4) as bar:
-            bar.advance(2)
-
-    caplog.set_level(logging.INFO)
-    output = WorkerOutput(worker_log)
-    for line in as_a_worker(half, monkeypatch, capsys) + as_a_worker(half, monkeypatch, capsys):
-        output.feed(line)
-    output.close()
-
-    assert messages(caplog)[-1] == "answers: 4 of 4"
-
-
-def test_a_marker_behind_unfinished_text_is_still_progress(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    output = WorkerOutput(worker_log)
-    for line in as_a_worker(train, monkeypatch, capsys):
-        output.feed("Loading weights: 50%" + line)
-    output.close()
-
-    assert messages(caplog) == ["SFT: 2 of 2, loss 1.25, learning rate 2e-05"]
-    assert {r.getMessage() for r in caplog.records if r.name == "worker"} == {
-        "Loading weights: 50%"
-    }
 
 
 marker_like = st.sampled_from(["", "{}", "[1]", "null", '{"label": "x"}', '{"label"', "nonsense"])

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,11 @@ MOST_PARTS = 8
 """Parts that are shown; the rarest are taken together."""
 EXAMPLES = 3
 SHOWN = 120
+LEAST_IDENTICAL = 5
+"""Answers that are one and the same below which that is no sign: two questions may have one."""
 
-ENDS = tuple(".!?。！？…:;)]}\"'`*”’»>|~")
+MOST_OF_OTHERS = 0.1
+"""Share of the verdicts that may be from another pass: those that failed at first are asked again."""
 
 
 @dataclass(frozen=True)
@@ -128,21 +130,30 @@ class Reuse:
     """Verdicts that are not a judgement of their own.
 
     ``n_repeated`` rows repeat another in everything that was asked and answered. The library notes
-    one time per batch, and batches are consecutive rows: ``n_batches`` of them in ``n_stretches``
-    stretches say whether verdicts of several passes are mixed.
+    one time per batch, and the batches of a pass are consecutive rows: ``n_passes`` are the fewest
+    that the ``n_batches`` fit into, and ``n_of_others`` of the ``n_timed`` rows are from other
+    passes than the largest.
     """
 
     n_repeated: int
+    n_timed: int
     n_batches: int
-    n_stretches: int
+    n_passes: int
+    n_of_others: int
+
+    @property
+    def mixes_passes(self) -> bool:
+        """Whether that is a mixture; with as many passes as batches the rows have another order."""
+        is_in_order = 2 * self.n_passes <= self.n_batches + 1
+        return is_in_order and self.n_of_others > MOST_OF_OTHERS * self.n_timed
 
 
 @dataclass(frozen=True)
 class Readings:
     """Verdicts read off more than the verdict: an explanation, a refusal, a question back.
 
-    ``n_doubtful`` of the ``n_wordy`` do not say what was read: "Output (b) is incorrect" was taken
-    for a vote for (b).
+    ``n_doubtful`` of the ``n_wordy``, with ``examples``, do not say what was read: "Output (b) is
+    incorrect" was taken for a vote for (b).
     """
 
     n_plain: int
@@ -187,11 +198,37 @@ def reuse(rows: Sequence[Row]) -> Reuse:
         for row in judged
     }
     times = [moment for row in rows if (moment := row.moment) is not None]
+    n_passes, of_largest = _passes(times)
     return Reuse(
         n_repeated=len(judged) - len(asked),
+        n_timed=len(times),
         n_batches=len(set(times)),
-        n_stretches=sum(1 for _ in groupby(times)),
+        n_passes=n_passes,
+        n_of_others=len(times) - of_largest,
     )
+
+
+def _passes(times: Sequence[float | str]) -> tuple[int, int]:
+    """Return into how many passes the batches of rows with ``times`` fit, and the largest's rows.
+
+    Batches of one pass do not overlap: from its first row to its last, each has its rows alone.
+    """
+    first: dict[float | str, int] = {}
+    last: dict[float | str, int] = {}
+    for place, time in enumerate(times):
+        first.setdefault(time, place)
+        last[time] = place
+    sizes = Counter(times)
+    n_passes = running = 0
+    for place, time in enumerate(times):
+        running += first[time] == place
+        n_passes = max(n_passes, running)
+        running -= last[time] == place
+    most = [0] * (len(times) + 1)
+    for place, time in enumerate(times):
+        ended = most[first[time]] + sizes[time] if last[time] == place else 0
+        most[place + 1] = max(most[place], ended)
+    return n_passes, most[-1]
 
 
 def readings(rows: Sequence[Row]) -> Readings | None:
@@ -201,11 +238,12 @@ def readings(rows: Sequence[Row]) -> Readings | None:
     wordy = [raw for raw in said if not PLAIN.fullmatch(raw)]
     if not said or len(wordy) > len(said) / 2:
         return None
-    names = [name_of(raw) for raw in wordy[:EXAMPLES]]
+    doubtful = [raw for raw in wordy if chosen(raw) in (None, *{1, 2} - {preferred_place(raw)})]
+    names = [name_of(raw) for raw in doubtful[:EXAMPLES]]
     return Readings(
         n_plain=len(said) - len(wordy),
         n_wordy=len(wordy),
-        n_doubtful=sum(chosen(raw) is None or chosen(raw) != preferred_place(raw) for raw in wordy),
+        n_doubtful=len(doubtful),
         examples=[name if len(name) <= SHOWN else f"{name[:SHOWN]}…" for name in names],
     )
 
@@ -249,10 +287,13 @@ class Health:
     leaks_turns: int
     repeats_itself: int
     ends_mid_sentence: int
+    identical: int
 
 
 def health(answers: Sequence[str]) -> Health:
     """Count the signs of illness in ``answers``."""
+    written = Counter(answer.strip() for answer in answers if answer.strip())
+    commonest = max(written.values(), default=0)
     return Health(
         n=len(answers),
         empty=sum(not answer.strip() for answer in answers),
@@ -260,6 +301,7 @@ def health(answers: Sequence[str]) -> Health:
         leaks_turns=sum(map(leaks_turns, answers)),
         repeats_itself=sum(map(repeats_itself, answers)),
         ends_mid_sentence=sum(
-            len(answer) >= SHORT and not answer.rstrip().endswith(ENDS) for answer in answers
+            len(answer) >= SHORT and answer.rstrip()[-1:].isalnum() for answer in answers
         ),
+        identical=commonest if commonest >= min(LEAST_IDENTICAL, max(len(answers), 3)) else 0,
     )

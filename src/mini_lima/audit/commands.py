@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.errors import UserError
-from mini_lima.files import write_text
+from mini_lima.files import check_is_text, write_text
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -44,7 +47,18 @@ def _audit(options: argparse.Namespace) -> str:
     from mini_lima.audit.single import audit
     from mini_lima.evaluation.length import difficulties_in_hub_cache
 
-    folders = [read_folder(path, options.model) for path in options.folders]
+    if options.difficulties:
+        check_is_text(options.difficulties)
+    folders, passed_over = [], []
+    for path in options.folders:
+        try:
+            folders.append(read_folder(path, options.model))
+        except UserError as error:
+            passed_over.append(str(error))
+    if not folders:
+        raise UserError("\n".join(passed_over))
+    for line in passed_over:
+        log.warning("passed over: %s", line)
     together = spread(folders) if len(folders) > 1 else None
     difficulties = options.difficulties or difficulties_in_hub_cache()
     audits = [audit(folder, difficulties) for folder in folders]

@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
+from mini_lima.files import read_text
+from mini_lima.files.tables import Malformed, read_json_rows
+from mini_lima.models.rendering import question
+from mini_lima.text import as_line
 
 TIE, FAILED = 1.5, -1
 NOTHING = ("", "nan", "null", "none", "-1", "-1.0")
 HUGE = 1e15
 """Beyond any price or time; JSON's numbers have no bound of their own."""
 LEADERBOARDS = ("leaderboard.csv", "leaderboard.json")
+ALONE = " instruction alone"
+"""Key of a row's instruction without its input: what the library draws the order by."""
 KNOWN = {
     "win_rate",
     "standard_error",
@@ -43,31 +49,23 @@ def read_rows(path: Path, *, needed: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         UserError: with file and row, counted from 1.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    try:
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            if error.msg != "Extra data":
-                raise
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} is neither a JSON list nor JSON Lines: {error}; was it cut off?"
-        ) from error
-    rows = [rows] if isinstance(rows, dict) and "instruction" in rows else rows
-    if not isinstance(rows, list) or not rows:
+    found = list(read_json_rows(path))
+    if not found:
         raise UserError(f"{path} holds no rows: a list of objects with {', '.join(needed)}")
-    for number, row in enumerate(rows, start=1):
+    rows = []
+    for each in found:
+        row, place = each.value, f"{path}, {each.place}"
+        if isinstance(row, Malformed):
+            raise UserError(f"{place}: {row.detail}: was it cut off?")
         lacking = [name for name in needed if not isinstance(row, dict) or name not in row]
         if lacking:
-            raise UserError(f"{path}, row {number}: has no {' and no '.join(lacking)}")
+            raise UserError(f"{place}: has no {' and no '.join(lacking)}")
         if not isinstance(row["instruction"], str | int | float):
-            raise UserError(f"{path}, row {number}: the instruction is not text")
-        row["instruction"] = str(row["instruction"])
+            raise UserError(f"{place}: the instruction is not text")
+        asked = str(row["instruction"])
+        given = row.get("input")
+        whole = question(asked, given if isinstance(given, str) else None)
+        rows.append({**row, "instruction": whole, ALONE: asked})
     return rows
 
 
@@ -110,7 +108,7 @@ def read_leaderboard(
         if named:
             return Standing(path.name, name, name != model, named[0]), []
     if len(rows) > 1:
-        names = ", ".join(name or "no name" for name, _ in rows)
+        names = ", ".join(listed([name or "no name" for name, _ in rows], 3))
         return None, [f"{path.name} has no row for {model}, only for {names}"]
     ((name, figures),) = rows
     return Standing(path.name, name, swapped, figures), []
@@ -119,7 +117,7 @@ def read_leaderboard(
 def _read_table(path: Path) -> list[tuple[str, dict[str, float]]]:
     """Return the name and the figures of each row."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if path.suffix == ".json":
             row = json.loads(text)
             return [(name_of(row.get("generator", "model")), _figures(row))]
@@ -185,7 +183,7 @@ def number_of(value: object) -> float | None:
 
 def name_of(value: object) -> str:
     """Return ``value`` as a name: one line that a terminal just shows, empty for none."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text_of(value)).split())
+    return as_line(text_of(value))
 
 
 def text_of(value: object) -> str:

@@ -12,6 +12,7 @@ from mini_lima.audit.checks import Health
 from mini_lima.audit.checks import Rate as Rate
 from mini_lima.audit.several import Spread
 from mini_lima.audit.single import Audit
+from mini_lima.errors import listed
 
 SIGNS = {
     "empty": "are empty",
@@ -19,6 +20,7 @@ SIGNS = {
     "leaks_turns": "run on into further turns (is there a stop token?)",
     "repeats_itself": "repeat themselves",
     "ends_mid_sentence": "end in mid-sentence (cut at the length limit?)",
+    "identical": "are one and the same text (was the question in the prompt?)",
 }
 """The signs of `checks.Health`."""
 
@@ -38,7 +40,7 @@ class Section:
 
 def title(audit: Audit) -> str:
     """Say what the audit is of."""
-    judges = ", ".join(audit.annotators)
+    judges = ", ".join(listed(audit.annotators, 5))
     return (
         f"{audit.model} against {audit.reference}, judged by {judges} "
         f"on {audit.n_instructions} instructions"
@@ -242,7 +244,8 @@ def _of_numbers(audit: Audit) -> Iterator[Finding]:
 def _of_judge(audit: Audit) -> Iterator[Finding]:
     seen = audit.consistency
     low, high = seen.order_effect_low, seen.order_effect_high
-    if seen.order_effect is not None and low is not None and high is not None and low * high > 0:
+    # As they are printed: an interval that is shown to reach zero does not exclude it.
+    if low is not None and high is not None and round(low, 1) * round(high, 1) > 0:
         yield Finding(
             "alarm",
             f"the place decides: the model wins {figure(seen.win_rate_first)}% when shown first, "
@@ -269,18 +272,19 @@ def _of_judge(audit: Audit) -> Iterator[Finding]:
         yield Finding("note", "no verdict came with any reported usage: who answered?")
     if audit.reuse.n_repeated:
         yield Finding("note", f"{audit.reuse.n_repeated} rows repeat another row's verdict")
-    if audit.reuse.n_stretches > audit.reuse.n_batches:
+    if audit.reuse.mixes_passes:
         yield Finding(
             "note",
-            "verdicts of several passes are mixed: the times of "
-            f"{audit.reuse.n_batches} batches lie in {audit.reuse.n_stretches} stretches",
+            f"verdicts of several passes are mixed: by the times of their batches, "
+            f"{audit.reuse.n_of_others} of {audit.reuse.n_timed} are from others than the largest",
         )
     if audit.readings and audit.readings.n_wordy:
         said = audit.readings
+        such_as = f", such as “{said.examples[0]}”" if said.examples else ""
         yield Finding(
             "note",
             f"{said.n_wordy} of {said.n_plain + said.n_wordy} verdicts were read off a longer "
-            f"text, of which {said.n_doubtful} do not say so plainly, such as “{said.examples[0]}”",
+            f"text, of which {said.n_doubtful} do not say so plainly{such_as}",
         )
 
 
@@ -304,7 +308,8 @@ def spread_findings(spread: Spread) -> list[Finding]:
         else Finding("alarm", f"the runs do not fit one judge: {figures}")
     ]
     if len(names := dict.fromkeys(spread.annotators)) > 1:
-        found.append(Finding("note", f"the runs name different annotators: {'; '.join(names)}"))
+        told = "; ".join(listed(list(names), 5))
+        found.append(Finding("note", f"the runs name different annotators: {told}"))
     for pair in spread.pairs:
         if pair.n_copied:
             found.append(

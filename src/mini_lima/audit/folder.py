@@ -7,13 +7,14 @@ reference as output 1 and the model as output 2. The outputs that were judged ar
 whether the annotations are about them.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from mini_lima.audit.files import (
+    ALONE,
     Standing,
     commonest,
     is_nothing,
@@ -24,13 +25,19 @@ from mini_lima.audit.files import (
     read_rows,
     text_of,
 )
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation.pairs import ANNOTATIONS, Annotation
 
 MODEL, REFERENCE = "model_outputs.json", "reference_outputs.json"
 TELLING_DIGITS = 5
 ORIGINS = ("served_model", "model", "preference_model", "system_fingerprint", "version")
 """Columns that say where a verdict is from, beside the annotator's name."""
+COLUMNS = {
+    *(each.name for each in fields(Annotation)),
+    *("datasplit", "input", "is_switched_outputs", "referenced_models", "model"),
+    *(name_of(ALONE), *ORIGINS, "date", "price_per_example", "time_per_example"),
+}
+"""Columns that are read, or say what the outputs say; some have ``preference_`` before them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,7 @@ class Row(Annotation):
     """A verdict of a folder, the reference's output being output 1.
 
     Attributes:
+        drawn_by: What the library draws the order by, if the instruction has an input: the rest.
         raw_completion: In whatever form the file has it.
         repeat: Likewise.
         reported: Whether the endpoint reported what the verdict took; None if nobody kept that.
@@ -48,6 +56,7 @@ class Row(Annotation):
         is_absent: The instruction was answered and has no row.
     """
 
+    drawn_by: str = ""
     raw_completion: Any = None
     repeat: Any = None
     reported: bool | None = None
@@ -167,7 +176,7 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     found, name = _of_one_model(found, model, answering, swapped, path / ANNOTATIONS)
     texts = [dict(outputs.pairs) if outputs else {} for outputs in (referred, answered)]
     rows = [_settled(row, swapped, *texts) for row in found]
-    remarks = []
+    remarks = list(_unread(found))
     if swapped:
         remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
     kept = []
@@ -191,7 +200,9 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     return Folder(
         path=path,
         model=name,
-        reference=", ".join(references) or (referred and referred.generator) or "reference",
+        reference=", ".join(listed(references, 3))
+        or (referred and referred.generator)
+        or "reference",
         rows=[*rows, *_without_a_row(answered, referred, rows)],
         is_ours=any(isinstance(row.get("model_first"), bool) for row in found),
         swapped=swapped,
@@ -202,10 +213,24 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     )
 
 
+def _unread(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say which columns of annotations.json are not looked at."""
+    counts = Counter(
+        name
+        for row in rows
+        for key in row
+        if (name := name_of(key).removeprefix("preference_")) not in COLUMNS
+        and row[key] is not None
+    )
+    if counts:
+        names = ", ".join(listed([f"{name} ({count})" for name, count in counts.most_common()], 5))
+        yield f"columns of {ANNOTATIONS} that are not looked at, with the number of rows: {names}"
+
+
 def _hint(path: Path) -> str:
     """Say where the verdicts of a folder without annotations.json may be."""
     if below := sorted(found.parent.name for found in path.glob(f"*/{ANNOTATIONS}")):
-        return f"; name one of its folders that have: {', '.join(below)}"
+        return f"; name one of its folders that have: {', '.join(listed(below))}"
     if like := sorted(found.name for found in path.glob("annotations*") if found.is_file()):
         return f"; if {' or '.join(like)} has the verdicts, unpack or copy it to {ANNOTATIONS}"
     return ", so there is nothing to audit"
@@ -227,12 +252,24 @@ def _is_swapped(
 ) -> bool:
     """Whether the model's outputs stand as output 1 in ``rows``, by what the files say."""
 
-    def matching(outputs: Outputs | None, column: str) -> int:
-        known = set(outputs.pairs if outputs else ())
-        return sum((row["instruction"], text_of(row.get(column))) in known for row in rows)
+    def side(outputs: Outputs | None, own: str, other: str) -> int:
+        """1 if most of what was judged stands on the other side, -1 if it stands on its own.
 
-    turned = matching(model, "output_1") + matching(reference, "output_2")
-    return turned > matching(model, "output_2") + matching(reference, "output_1")
+        A few answers are the same by accident.
+        """
+        known = set(outputs.pairs if outputs else ())
+        asked = {instruction for instruction, _ in known}
+        judged = [row for row in rows if row["instruction"] in asked]
+
+        def matching(column: str) -> int:
+            return sum((row["instruction"], text_of(row.get(column))) in known for row in judged)
+
+        there, here = matching(other), matching(own)
+        return (there > here and 2 * there > len(judged)) - (
+            here >= there and 2 * here > len(judged)
+        )
+
+    return side(model, "output_2", "output_1") + side(reference, "output_1", "output_2") > 0
 
 
 def _of_one_model(
@@ -247,10 +284,12 @@ def _of_one_model(
         model = answering if answering in names else None
     if model is None:
         raise UserError(
-            f"{path} has verdicts on several models: name one with --model: {', '.join(names)}"
+            f"{path} has verdicts on several models: name one with --model: {', '.join(listed(list(names)))}"
         )
     if model not in names:
-        raise UserError(f"{path} has no verdicts on {model!r}, only on {', '.join(names)}")
+        raise UserError(
+            f"{path} has no verdicts on {model!r}, only on {', '.join(listed(list(names)))}"
+        )
     if turned := sum(name_of(row.get(other)) == model for row in rows):
         raise UserError(
             f"{path} has {model!r} as output 1 in some rows and as output 2 in others "
@@ -284,6 +323,7 @@ def _settled(
         output_2=output(second, answered),
         generator_2=name_of(row.get(f"generator_{second}")),
         annotator=name_of(row.get("annotator")) or "annotator",
+        drawn_by=row[ALONE],
         preference=turned,
         model_first=_given_order(row, turned, swapped),
         repeat=row.get("repeat"),

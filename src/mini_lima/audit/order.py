@@ -56,7 +56,8 @@ def find_order(folder: Folder) -> tuple[Order, list[Row]]:
     seen = [_seen(row) if first is None else first for row, first in zip(rows, given, strict=True)]
     checked = sum(first is not None for first in seen)
     candidates: list[tuple[Source, int | None, list[bool | None]]] = [
-        ("seed", seed, [_drawn(row.instruction, seed, swapped) for row in rows]) for seed in SEEDS
+        ("seed", seed, [_drawn(row.drawn_by or row.instruction, seed, swapped) for row in rows])
+        for seed in SEEDS
     ]
     candidates.insert(1, ("not shuffled", None, [swapped] * len(rows)))
     for source, seed, firsts in candidates:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mini_lima.audit.files import text_of
 from mini_lima.audit.folder import Folder
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.results import WinRate
 from mini_lima.statistics import holm, homogeneity_p, sign_flip_p, tabulate, win_rate
 
@@ -79,10 +79,11 @@ def spread(
     names = [text_of(folder.path) for folder in folders]
     verdicts = [_by_question(folder) for folder in folders]
     common = [asked for asked in verdicts[0] if all(asked in run for run in verdicts)]
-    if len(common) < 2:
+    fewest = min(map(len, verdicts))
+    if len(common) < 2 or 2 * len(common) < fewest:
         raise UserError(
-            f"{', '.join(names)} have {len(common)} verdicts on the same outputs: only runs on the "
-            "same outputs can be compared"
+            f"{', '.join(listed(names, 5))} have {len(common)} verdicts on the same outputs, of "
+            f"{fewest} at least: only runs on the same outputs can be compared"
         )
     wins = np.array([[np.mean([w for w, _ in run[a]]) for run in verdicts] for a in common])
     within = wins.var(axis=1, ddof=1).mean()
@@ -93,7 +94,9 @@ def spread(
     )
     return Spread(
         runs=names,
-        annotators=[", ".join(sorted({row.annotator for row in f.rows})) for f in folders],
+        annotators=[
+            ", ".join(listed(sorted({row.annotator for row in f.rows}), 5)) for f in folders
+        ],
         win_rates=[
             win_rate(tabulate(folder.rows), seed=seed, confidence=confidence, samples=samples)
             for folder in folders

@@ -9,6 +9,7 @@ transport are loaded when the first request has to be sent.
     live        many requests at a time, each until it is answered or given up
     batches     all together: cheaper, within a day (`batch_table`: who waits for which)
     wire        calls over one connection; `faults`: what went wrong, and when to try again
+    replies     what comes back, read; `thinking`: told from the thought before it
     cache       the answers; `in_flight`: who is asking what at this moment
     recordings  answers that travel from cache to cache
     ledger      what it took, with the budget; `prices`: what tokens cost
@@ -18,7 +19,14 @@ transport are loaded when the first request has to be sent.
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.client import LEDGER, Chat, Session, complete, user_says
-from mini_lima.chat.endpoint import ChatMode, Connection, Endpoint
+from mini_lima.chat.endpoint import (
+    ChatMode,
+    Connection,
+    Endpoint,
+    address_faults,
+    environment_faults,
+    key_variable_faults,
+)
 from mini_lima.chat.ledger import Budget, Cost, Ledger, merged, read_ledger, warnings, write_ledger
 from mini_lima.chat.prices import USUAL_BYTES_PER_TOKEN, Estimate, Prices, estimate
 from mini_lima.chat.recordings import (
@@ -30,16 +38,14 @@ from mini_lima.chat.recordings import (
     unanswered,
     write_cassette,
 )
-from mini_lima.chat.requests import (
-    CassetteEntry,
-    ChatModel,
-    ChatRequest,
-    Reply,
-    completion_body,
-)
+from mini_lima.chat.replies import ONLY_THOUGHT, CassetteEntry, Reply, completion_body, read_reply
+from mini_lima.chat.requests import ChatModel, ChatRequest
+from mini_lima.chat.thinking import opened_by, separate
+from mini_lima.chat.work import are_too_many
 
 __all__ = [
     "LEDGER",
+    "ONLY_THOUGHT",
     "REQUESTS",
     "USUAL_BYTES_PER_TOKEN",
     "Budget",
@@ -57,15 +63,22 @@ __all__ = [
     "Reply",
     "ResponseCache",
     "Session",
+    "address_faults",
+    "are_too_many",
     "complete",
     "completion_body",
+    "environment_faults",
     "estimate",
     "export_cassette",
     "import_cassette",
+    "key_variable_faults",
     "merged",
+    "opened_by",
     "read_cassette",
     "read_entries",
     "read_ledger",
+    "read_reply",
+    "separate",
     "unanswered",
     "user_says",
     "warnings",

@@ -10,6 +10,7 @@ before ``input_file`` is written down, perhaps a batch with our tag from then on
 """
 
 import json
+import logging
 import secrets
 import sqlite3
 import time
@@ -21,6 +22,7 @@ from typing import Any
 from mini_lima.chat.in_flight import InFlight
 from mini_lima.chat.requests import ChatRequest, canonical_json
 
+log = logging.getLogger(__name__)
 TABLES = (
     """
 CREATE TABLE IF NOT EXISTS batches (
@@ -182,9 +184,16 @@ class BatchTable:
         return self._lines("tag = ?", batch.tag)
 
     def _lines(self, condition: str, *values: str) -> Iterator[Line]:
-        query = f"SELECT request, sample, made FROM batched WHERE {condition}"
-        for request, sample, made in self._database.execute(query, values).fetchall():
-            yield Line(ChatRequest(json.loads(request), sample), json.loads(made))
+        query = f"SELECT key, request, sample, made FROM batched WHERE {condition}"
+        for key, request, sample, made in self._database.execute(query, values).fetchall():
+            try:
+                line = Line(ChatRequest(json.loads(request), sample), json.loads(made))
+            except (ValueError, RecursionError):
+                line = None
+            if line is not None and self._key_of(line.request.key) == key:
+                yield line
+            else:
+                log.warning("a request of batch %s is damaged and is asked again", values[0])
 
     def free(self, request: ChatRequest) -> None:
         """Take ``request`` out of its batch, so that it may stand in another."""

@@ -9,7 +9,8 @@ batch carries our tag in its metadata, and before it is asked for again the endp
 searched for it.
 
 What a batch leaves open, be it an error in a line, the end of its day or a line that is missing or
-cannot be read, is free again afterwards, to be asked live. Two things are not the end: a parameter
+cannot be read, is free again afterwards, to be asked live; a reply that came and is no answer is a
+failed request, as it is live. Two things are not the end: a parameter
 that the model refuses is learnt, and the requests go into another batch without it; and a batch for
 which there is no room beside others of ours waits for those.
 
@@ -26,7 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Final
 
@@ -37,7 +38,8 @@ from mini_lima.chat.endpoint import ChatMode
 from mini_lima.chat.faults import Fault, Meaning, hopeless_text, refused_parameter
 from mini_lima.chat.ledger import Charge, count
 from mini_lima.chat.prices import estimate, reported
-from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json, parse, read_reply
+from mini_lima.chat.replies import NO_COMPLETION, Reply, UnreadableError, parse, read_reply
+from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.chat.wire import Wire
 from mini_lima.chat.work import Work, changed
 from mini_lima.errors import UserError
@@ -59,6 +61,8 @@ NO_ROOM = "token_limit_exceeded"
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 EXPIRED, FAILED, MISSING = "batch_expired", "batch_error", "batch_missing"
+Outcome = tuple[str, str] | None
+"""A reason code and words for people; None where nothing is left to ask."""
 
 
 class _Counts(BaseModel):
@@ -287,7 +291,7 @@ class Batches:
         polled.shown = shown
 
     async def _end(self, polled: _Polled, state: State) -> None:
-        batch, missed = polled.batch, _Missed()
+        batch, outcomes = polled.batch, dict[str, Outcome]()
         if state.status == "failed" and not state.files:
             self._refused(polled, state)
             return
@@ -299,23 +303,26 @@ class Batches:
                     self._unknown(polled, outcome)
                     return
             lines = itertools.chain.from_iterable(outputs)
-            usd = sum(self._take_in(text, batch, missed) for text in lines)
-        lost = sum(1 for _ in self._table.unanswered(batch)) - missed.codes.total()
-        if lost > 0:
-            missed.count(MISSING, "no line that can be read", lost)
+            usd = sum(self._take_in(line, batch, outcomes) for line in lines)
+        left = [
+            outcomes.get(line.request.key) or (MISSING, "no line that can be read")
+            for line in self._table.unanswered(batch)
+        ]
         polled.charge.settle(usd)
         self._table.ended(batch, str(state.status))
         self._leave(polled)
-        for code, number in missed.codes.items():
-            count(self._work.ledger.retries, code, number)
+        for code, _ in left:
+            count(self._work.ledger.retries, code)
         log.info("%s: %s is %s", self._work.label, batch.id, state.status)
-        if missed.codes:
-            reasons = [f"{n} × {why}" for why, n in missed.reasons.most_common(3)]
+        if left:
+            reasons = Counter(reason for _, reason in left).most_common(3)
             log.warning(
                 "%s: %d of %d requests came back from %s without an answer (%s) and are asked live",
-                *(self._work.label, missed.codes.total(), batch.size, batch.id),
-                self._wire.cleaned(", ".join(reasons)),
+                *(self._work.label, len(left), batch.size, batch.id),
+                self._wire.cleaned(", ".join(f"{n} × {why}" for why, n in reasons)),
             )
+        if error := self._work.billed_too_much():
+            raise error
 
     async def _download(self, file_id: str, into: IO[bytes]) -> None:
         """Write the contents of ``file_id`` to ``into``, and go back to its beginning."""
@@ -327,55 +334,75 @@ class Batches:
                 into.write(part)
         into.seek(0)
 
-    def _take_in(self, text: bytes, batch: Batch, missed: "_Missed") -> float:
+    def _take_in(self, raw: bytes, batch: Batch, outcomes: dict[str, Outcome]) -> float:
         """Take in one line of what ``batch`` brought; the dollars that it did cost.
 
-        Lines come in any order and may be of a batch that another process made. What answers no
-        request of the batch, or cannot be read, is no loss: its request is missing then.
+        Lines come in any order, perhaps twice, and may be of a batch that another process made.
+        What answers no request of the batch, or cannot be read, is no loss: its request is missing
+        then.
+
+        Args:
+            raw: The line.
+            batch: Whose it is.
+            outcomes: Is added to, by the request's key: None for what came and need not be asked
+                again, else why it must be.
         """
+        text = self._wire.redacted(raw.decode("utf-8", "replace"))
         try:
-            row = parse(text)
+            row = self._wire.redacted(parse(text))
             key = str(row["custom_id"])
         except (ValueError, LookupError, TypeError):
+            return 0.0
+        if key in outcomes and outcomes[key] is None:
             return 0.0
         line = self._table.line(batch, key)
         response, error = row.get("response"), row.get("error")
         body = response.get("body") if isinstance(response, dict) else None
         status = response.get("status_code") if isinstance(response, dict) else None
-        told = None
-        if error is not None or status != 200 or not isinstance(body, dict):
+        if error is not None or status != 200:
             # OpenAI puts a refused request's error into the body, vLLM and expired ones beside it.
             told = error or (body.get("error") if isinstance(body, dict) else None) or body
-        else:
-            try:
-                reply = read_reply(key, body, cached=False)
-            except ValueError as unread:
-                told = str(unread)
-        if told is not None or not isinstance(body, dict):
             if line is not None:
-                self._failed(line, status, told, missed)
+                outcomes[key] = self._outcome(line, status, told)
             return 0.0
+        try:
+            reply = read_reply(key, body, cached=False)
+        except UnreadableError as unread:
+            reply = Reply(key, "", error=NO_COMPLETION, detail=self._wire.cleaned(str(unread)))
+        except ValueError as unread:
+            if line is not None:
+                outcomes[key] = self._outcome(line, status, str(unread))
+            return 0.0
+        outcomes[key] = None
         prices, tokens = self._work.prices, reported(reply.usage)
         self._work.ledger.spent.add(tokens, prices, batch=True)
-        if line is not None:
+        if line is not None and reply.error is None:
             self._work.keep(line.request, body, reply, **line.made)
+        elif line is not None:
+            self._work.cache.keep_failure(line.request, reply, text)
+            self._table.free(line.request)
+            if key in self._work.open:
+                self._work.fail(line.request, reply)
         if prices is None:
             return 0.0
-        if tokens and tokens.input:
-            return prices.cost(tokens, batch=True)
-        return 0.0 if line is None else prices.most(line.request, batch=True)
+        most = 0.0 if line is None else prices.most(line.request, batch=True)
+        usd = prices.cost(tokens, batch=True) if tokens and tokens.input else most
+        self._work.ledger.count_excess(usd, most)
+        return usd
 
-    def _failed(self, line: Line, status: Any, told: Any, missed: "_Missed") -> None:
-        """Count a line without an answer, unless its request may stand in another batch."""
+    def _outcome(self, line: Line, status: Any, told: Any) -> Outcome:
+        """Why ``line`` has no answer; None if its request may stand in another batch."""
         details = told if isinstance(told, dict) else {}
         said = " ".join(str(details.get("message", told)).split())
         code, parameter = details.get("code"), details.get("param")
         refused = refused_parameter(status, code, parameter, said)
         if refused and self._work.learn(refused, _sent_body(line), line.request):
             self._table.free(line.request)
-            return
-        text = f"status {status}: {said}" if status else said
-        missed.count(EXPIRED if code == EXPIRED else FAILED, text)
+            return None
+        return (
+            EXPIRED if code == EXPIRED else FAILED,
+            f"status {status}: {said}" if status else said,
+        )
 
     def _refused(self, polled: _Polled, state: State) -> None:
         self._drop(polled)
@@ -456,19 +483,6 @@ class Batches:
             f"endpoint {name!r}: the batch interface is out of reach ({fault.text}); batches that "
             "were submitted go on there and are kept account of: run the same command again"
         )
-
-
-@dataclass
-class _Missed:
-    """Requests that a batch left without an answer: why, as reason codes and in words."""
-
-    codes: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def count(self, code: str, reason: str, requests: int = 1) -> None:
-        """Count some."""
-        self.codes[code] += requests
-        self.reasons[reason] += requests
 
 
 def in_parts(

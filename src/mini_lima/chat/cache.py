@@ -6,8 +6,11 @@ key); it holds request and response whole, so that a cache can be exported witho
 filled it. Rows are only ever added: the first answer to a request is its answer.
 
 Other tables stand beside it under the same key: ``making``, how an answer was got (seconds, adapted
-parameters, batch), which a ledger wants to know and a reply does not; and the batches
-(`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`).
+parameters, batch), which a ledger wants to know and a reply does not; ``checksums``, the sha256 of
+the response; ``failed``, why a request has no answer, with what came in place of one; and the
+batches (`batch_table`). Who is asking at this moment stands in a file beside it (`in_flight`). A row
+whose request or response is not what was written is no answer: that is said, and the request is
+asked again.
 
 The journal beside the file is WAL on a machine's own disk: fast, and a killed process loses nothing
 by it; but its index is memory that processes share, so it is for those of one machine alone. On a
@@ -20,20 +23,23 @@ a network file system to its clients.
 
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from mini_lima.chat import batch_table
 from mini_lima.chat.in_flight import InFlight
-from mini_lima.chat.requests import CassetteEntry, ChatRequest, canonical_json
+from mini_lima.chat.replies import CassetteEntry, Reply
+from mini_lima.chat.requests import ChatRequest, canonical_json
 from mini_lima.errors import UserError
 
+log = logging.getLogger(__name__)
 LAYOUT = 1
 SECONDS_TO_WAIT_FOR_OTHERS = 60.0
 MOUNTS = Path("/proc/self/mounts")
@@ -56,8 +62,54 @@ CREATE TABLE IF NOT EXISTS responses (
 )
 """,
     "CREATE TABLE IF NOT EXISTS making (key TEXT PRIMARY KEY, made TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS checksums (key TEXT PRIMARY KEY, sha256 TEXT NOT NULL)",
+    """
+CREATE TABLE IF NOT EXISTS failed (
+    key         TEXT PRIMARY KEY,
+    endpoint    TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    request     TEXT NOT NULL,
+    error       TEXT NOT NULL,
+    detail      TEXT,
+    received    TEXT,
+    failed_at   REAL NOT NULL
+)
+""",
     *batch_table.TABLES,
 )
+KEPT = """
+SELECT request_key, request, sample, response, made, sha256
+FROM responses LEFT JOIN making USING (key) LEFT JOIN checksums USING (key)
+"""
+
+
+class _Kept(NamedTuple):
+    """An answer: to what, its body, how it was made, and whether there was a checksum to it."""
+
+    request: ChatRequest
+    response: Any
+    made: dict[str, Any]
+    proved: bool
+
+    @classmethod
+    def of(
+        cls,
+        request_key: str,
+        request: str,
+        sample: int,
+        response: str,
+        made: str | None,
+        sha256: str | None,
+    ) -> Self:
+        """Read a row of ``KEPT``; raise ValueError if it is not as it was written."""
+        asked = ChatRequest(json.loads(request), sample)
+        if asked.key != request_key or sha256 not in (None, _sha256(response)):
+            raise ValueError("not what was written")
+        return cls(asked, json.loads(response), json.loads(made or "{}"), sha256 is not None)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ResponseCache:
@@ -80,6 +132,8 @@ class ResponseCache:
             self._database = sqlite3.connect(
                 path, timeout=SECONDS_TO_WAIT_FOR_OTHERS, isolation_level=None
             )
+            # What is not UTF-8 is damaged: found in a row, instead of ending the query.
+            self._database.text_factory = lambda raw: raw.decode(errors="replace")
             self._prepare(path)
             self._in_flight = InFlight(path.with_name(f"{path.name}-in-flight"))
             self.batches = batch_table.BatchTable(
@@ -105,27 +159,38 @@ class ResponseCache:
 
     def get(self, request: ChatRequest) -> tuple[Any, dict[str, Any]] | None:
         """What ``request`` was answered with, and how that was made as far as it is known."""
-        row = self._database.execute(
-            "SELECT response, made FROM responses LEFT JOIN making USING (key) WHERE key = ?",
-            (self._key(request.key),),
-        ).fetchone()
-        return None if row is None else (json.loads(row[0]), json.loads(row[1] or "{}"))
+        kept = self._kept(request.key)
+        return None if kept is None else (kept.response, kept.made)
 
     def entry(self, request_key: str) -> CassetteEntry | None:
         """Request and response under ``request_key``, None if it was not answered."""
-        row = self._database.execute(
-            "SELECT request, response, sample FROM responses WHERE key = ?",
-            (self._key(request_key),),
-        ).fetchone()
-        if row is None:
-            return None
-        request = ChatRequest(json.loads(row[0]), row[2])
-        return CassetteEntry(request, json.loads(row[1]), self._endpoint)
+        kept = self._kept(request_key)
+        return None if kept is None else CassetteEntry(kept.request, kept.response, self._endpoint)
 
     def has(self, request: ChatRequest) -> bool:
         """Whether there is an answer to ``request``."""
-        query = "SELECT 1 FROM responses WHERE key = ?"
-        return self._database.execute(query, (self._key(request.key),)).fetchone() is not None
+        return self._kept(request.key) is not None
+
+    def _kept(self, request_key: str) -> _Kept | None:
+        """The answer to a request; None, with a line in the log, of one that is damaged."""
+        try:
+            row = self._database.execute(
+                f"{KEPT} WHERE key = ?", (self._key(request_key),)
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise UserError(
+                f"the response cache {self._path} cannot be read ({error}): move it away, or put"
+                " an intact copy in its place"
+            ) from error
+        try:
+            return None if row is None else _Kept.of(*row)
+        except (ValueError, RecursionError):
+            log.warning(
+                "the answer to request %s in %s is damaged and counts as none",
+                request_key,
+                self._path,
+            )
+            return None
 
     def put(
         self, request: ChatRequest, response: Any, made: Mapping[str, Any] | None = None
@@ -145,16 +210,42 @@ class ResponseCache:
         row = (key, self._endpoint, request.key, request.sample, *texts, time.time())
         with self._writing():
             self._database.execute("BEGIN IMMEDIATE")
-            added = self._database.execute(
-                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)", row
-            ).rowcount
-            if added and made:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO making VALUES (?, ?)", (key, json.dumps(made))
-                )
-            self._database.execute("DELETE FROM batched WHERE key = ?", (key,))
+            if added := not self.has(request):
+                of_key = {
+                    "responses VALUES (?, ?, ?, ?, ?, ?, ?)": row,
+                    "checksums VALUES (?, ?)": (key, _sha256(texts[1])),
+                    "making VALUES (?, ?)": (key, json.dumps(made or {})),
+                }
+                for values, each in of_key.items():
+                    self._database.execute(f"INSERT OR REPLACE INTO {values}", each)
+            for table in ("batched", "failed"):
+                self._database.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
         self._in_flight.release(key)
-        return bool(added)
+        return added
+
+    def keep_failure(self, request: ChatRequest, reply: Reply, received: str | None) -> None:
+        """Keep why ``request`` has no answer; it may be asked again.
+
+        Args:
+            request: What was asked.
+            reply: Says why.
+            received: What came in place of an answer.
+        """
+        row = (self._key(request.key), self._endpoint, request.key, canonical_json(request.body))
+        with self._writing():
+            self._database.execute(
+                "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, reply.error, reply.detail, received, time.time()),
+            )
+
+    def set_aside(self, request: ChatRequest, reply: Reply) -> None:
+        """Take what was kept for the answer to ``request``, and is none, for a failure."""
+        key = self._key(request.key)
+        kept = self._database.execute("SELECT response FROM responses WHERE key = ?", (key,))
+        received = kept.fetchone()
+        self.keep_failure(request, reply, received[0] if received else None)
+        with self._writing():
+            self._database.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -206,6 +297,33 @@ class ResponseCache:
     ) -> None:
         """Close."""
         self.close()
+
+
+def damage(path: Path) -> tuple[list[str], int]:
+    """Read the whole cache in ``path``; nothing is changed.
+
+    Returns:
+        A line for each fault, and the number of answers without a checksum: earlier versions
+        wrote none.
+    """
+    found, unknown = [], 0
+    try:
+        with closing(sqlite3.connect(path, timeout=SECONDS_TO_WAIT_FOR_OTHERS)) as database:
+            database.text_factory = lambda raw: raw.decode(errors="replace")
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            if "checksums" not in tables:
+                database.execute("ATTACH ':memory:' AS empty")
+                database.execute("CREATE TABLE empty.checksums (key, sha256)")
+            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            found += [] if said == "ok" else [f"{path}: {said}"]
+            for row in database.execute(KEPT):
+                try:
+                    unknown += not _Kept.of(*row).proved
+                except (ValueError, RecursionError):
+                    found.append(f"{path}: the answer to request {row[0]} will be asked for again")
+    except sqlite3.DatabaseError as error:
+        found.append(f"{path}: cannot be read ({error})")
+    return found, unknown
 
 
 def _choose_journal(database: sqlite3.Connection, path: Path, *, new: bool) -> None:

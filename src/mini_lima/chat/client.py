@@ -18,14 +18,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import ChatMode, Endpoint
 from mini_lima.chat.ledger import Budget, Ledger, write_ledger
 from mini_lima.chat.prices import Prices, reported
 from mini_lima.chat.recordings import REQUESTS, read_cassette
-from mini_lima.chat.requests import ChatModel, ChatRequest, Reply, read_reply
+from mini_lima.chat.replies import Reply, read_reply
+from mini_lima.chat.requests import ChatModel, ChatRequest
 from mini_lima.chat.work import Work
 from mini_lima.errors import UserError
 from mini_lima.files import write_json
@@ -113,7 +114,6 @@ class Session:
             endpoint=chat.endpoint,
             cache=chat.cache,
             label=label,
-            failures="return",
             ledger=self.ledger,
             prices=chat.prices,
             budget=chat.budget,
@@ -133,7 +133,6 @@ def complete(
     endpoint: Endpoint,
     cache: Path,
     label: str,
-    failures: Literal["raise", "return"] = "raise",
     ledger: Ledger | None = None,
     prices: Prices | None = None,
     budget: Budget | None = None,
@@ -148,22 +147,21 @@ def complete(
         endpoint: Who is asked; its key is needed only if something has to be sent.
         cache: File of the response cache; every answer is in it the moment it arrives.
         label: Names this work in the progress display.
-        failures: What happens if a request fails for good on its own: its contents are refused, its
-            prompt is too long, nothing but garbage comes back. ``return`` gives it a reply with an
-            ``error`` and no text, which is not kept: the next call asks it again.
         ledger: Is added to, also when this raises.
         prices: Of the model; without them the ledger knows no dollars.
         budget: Is charged with every call.
 
     Returns:
-        One reply per request, in the order of the requests.
+        One reply per request, in the order of the requests. That of a request that failed for good
+        on its own (its contents are refused, its prompt is too long, nothing but a thought or
+        garbage comes back) has an ``error`` and no text; the next call asks it again.
 
     Raises:
         UserError: something to put right: no key, a key or model that the endpoint refuses, an
             empty account, a request that the cassette does not hold, a budget that is used up, or
             that cannot be kept because prices or length limits are missing.
-        ConnectionError: some requests stayed unanswered; says how many are kept. Calling again asks
-            only for those.
+        ConnectionError: some requests stayed unanswered, or more failed than ``most_failed`` of the
+            endpoint lets pass; says how many are kept. Calling again asks only for the others.
     """
     asked = list(requests)
     ledger = Ledger() if ledger is None else ledger
@@ -180,18 +178,21 @@ def complete(
         with progress(label, total=work.total) as work.bar:
             work.look_in_cache()
             if work.open:
-                _answer(work, returns_failures=failures == "return")
+                _answer(work)
+        from_cache = work.total - work.answered - len(work.failed)
+        work.fail_cut_thoughts()
+        if work.too_many_failed:
+            raise work.unanswered()
     ledger.requests += work.total
     if endpoint.cassette is None:
-        ledger.from_cache += work.total - work.answered - len(work.faults)
+        ledger.from_cache += from_cache
     else:
         ledger.from_cassette += work.total
-    failed = {key: Reply(key, "", error=fault.code) for key, fault in work.faults.items()}
-    replies = work.replies | failed
+    replies = work.replies | work.failed
     return [replies[request.key] for request in asked]
 
 
-def _answer(work: Work, *, returns_failures: bool) -> None:
+def _answer(work: Work) -> None:
     """Have what is open answered, in the one way that ``work.endpoint`` allows."""
     endpoint = work.endpoint
     if endpoint.cassette is not None:
@@ -203,7 +204,11 @@ def _answer(work: Work, *, returns_failures: bool) -> None:
                 "answers only the shipped seeds and prompts, for anything else choose a live teacher"
             )
         for key, request in list(work.open.items()):
-            work.keep(request, recorded[key], read_reply(key, recorded[key], cached=False))
+            reply = read_reply(key, recorded[key], cached=False)
+            if reply.error is None:
+                work.keep(request, recorded[key], reply)
+            else:
+                work.fail(request, reply)
         return
     if endpoint.mode == ChatMode.replay:
         raise UserError(
@@ -216,7 +221,7 @@ def _answer(work: Work, *, returns_failures: bool) -> None:
         _check_that_a_budget_can_be_kept(list(work.open.values()), work.prices)
     from mini_lima.chat.live import answer
 
-    answer(work, returns_failures=returns_failures)
+    answer(work)
 
 
 def _check_that_a_budget_can_be_kept(

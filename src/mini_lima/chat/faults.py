@@ -17,30 +17,33 @@ A parameter that a model does not take is read out of its refusal. OpenAI's newe
 it the other way round.
 """
 
+import contextlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from typing import Any
 
 import httpx2
 import openai
 
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.requests import UnreadableError
+from mini_lima.chat.replies import NO_COMPLETION, Reply, UnreadableError
+from mini_lima.text import as_line, redacted
 
 RATE_LIMIT = "rate_limit"
 SERVER_ERROR = "server_error"
 TIMEOUT = "timeout"
 DROPPED = "connection_lost"
 UNREACHABLE = "no_connection"
-NO_COMPLETION = "no_completion"
-"""What came with status 200 is not a chat completion: a gateway's page, JSON without choices."""
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 BAD_REQUEST = "bad_request"
 
+MONTH = 31 * 86_400.0
 LONGEST_PAUSE = 120
 """In units of ``backoff``."""
 
@@ -116,6 +119,8 @@ class Fault:
         refused: The parameter that the model does not take, if it is that.
         may_be_billed: Whether an answer may have been made that never arrived.
         remedy: What a person can do, if it is hopeless.
+        reply: What came, if it could be read and is no answer.
+        received: What came with status 200, as it came.
     """
 
     code: str
@@ -126,6 +131,8 @@ class Fault:
     refused: str | None = None
     may_be_billed: bool = False
     remedy: str = ""
+    reply: Reply | None = None
+    received: str | None = None
 
     @property
     def is_own(self) -> bool:
@@ -137,8 +144,8 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
     """Read the exception that an attempt ended with.
 
     Args:
-        error: From the client (`openai.APIError`), a `TimeoutError`, or what says that the response
-            is no completion.
+        error: From the client (`openai.APIError`), a `TimeoutError`, what says that the response
+            is no completion, or whatever else it made a reader raise.
         endpoint: Where the attempt went.
         credential: Is not repeated.
         what: Was asked, such as ``model 'gpt-x'``.
@@ -147,24 +154,28 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
         told = str(error).removeprefix("Error code: ")
         if told == str(error.status_code):  # the client repeats messages only
             told = f"{told} {error.response.text}"
-        return _refusal(error, cleaned(told, endpoint, credential), endpoint, what)
+        return _refusal(error, cleaned(told, credential), endpoint, what)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         if isinstance(error.__cause__, httpx2.ConnectTimeout):
             return Fault(UNREACHABLE, Meaning.passes, "no connection: no reply from the address")
         text = f"no answer within {endpoint.timeout:g} s"
         return Fault(TIMEOUT, Meaning.passes, text, may_be_billed=True)
     if isinstance(error, openai.APIConnectionError):
-        text = cleaned(f"no connection: {error.__cause__}", endpoint, credential)
+        text = cleaned(f"no connection: {error.__cause__}", credential)
         if isinstance(error.__cause__, httpx2.ConnectError):
             return Fault(UNREACHABLE, Meaning.passes, text)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
-    text = cleaned(str(error), endpoint, credential)
-    meaning = Meaning.own if isinstance(error, UnreadableError) else Meaning.passes
+    if isinstance(error, httpx2.RequestError):  # while a file came, where the client does not look
+        return Fault(DROPPED, Meaning.passes, cleaned(f"no connection: {error}", credential))
+    may_pass = isinstance(error, ValueError) and not isinstance(error, UnreadableError)
+    meaning = Meaning.passes if may_pass else Meaning.own
+    text = cleaned(str(error) or type(error).__name__, credential)
     return Fault(NO_COMPLETION, meaning, text, may_be_billed=True)
 
 
 def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: str) -> Fault:
-    status, told = error.status_code, f"{error} {error.code} {error.type}"
+    code, parameter, kind = map(_word, (error.code, error.param, error.type))
+    status, told = error.status_code, f"{error} {code} {kind}"
     if status == 403 and _FILTERED.search(told):  # OpenRouter's way of moderating
         return Fault(CONTENT_FILTER, Meaning.own, text, status)
     no_quota = _NO_QUOTA.search(told)
@@ -180,7 +191,7 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: 
     if status >= 500 or status in (408, 409, 425):
         return Fault(SERVER_ERROR, Meaning.passes, text, status, asked_for)
     whole = f"{told} {error.response.text}"
-    if refused := refused_parameter(status, error.code, error.param, whole):
+    if refused := refused_parameter(status, code, parameter, whole):
         return Fault(BAD_REQUEST, Meaning.own, text, status, refused=refused)
     if _FILTERED.search(told):
         return Fault(CONTENT_FILTER, Meaning.own, text, status)
@@ -188,11 +199,14 @@ def _refusal(error: openai.APIStatusError, text: str, endpoint: Endpoint, what: 
     return Fault(code, Meaning.own, text, status)
 
 
-def cleaned(text: str, endpoint: Endpoint, credential: str) -> str:
+def _word(told: Any) -> str | None:
+    """What should be a word in an error, if it is one."""
+    return told if isinstance(told, str) else None
+
+
+def cleaned(text: str, credential: str) -> str:
     """What a server told, as one short line without the credential."""
-    if endpoint.api_key_env is not None:
-        text = text.replace(credential, "[key]")
-    return " ".join(text.split())[:200]
+    return as_line(redacted(text, credential))[:200]
 
 
 def refused_parameter(
@@ -236,23 +250,21 @@ def pause(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait, None if it does not; a time in the past is 0.
+    """Seconds that a response asks to wait; a time in the past is 0.
+
+    None if it does not, or if it asks for what nobody can mean: more than a month.
 
     Args:
         headers: ``Retry-After`` holds seconds or a date, ``retry-after-ms`` (OpenAI's)
             milliseconds. A date is read by the clock of the server, if it sent its ``Date``.
     """
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            seconds = float(headers.get(name, "")) / unit
-        except ValueError:
-            continue
-        return max(seconds, 0.0) if seconds == seconds else None
-    then = _date(headers.get("retry-after"))
-    if then is None:
-        return None
-    now = _date(headers.get("date")) or datetime.now(UTC)
-    return max((then - now).total_seconds(), 0.0)
+    asked = math.inf
+    for name, unit in (("retry-after", 1), ("retry-after-ms", 1000)):
+        with contextlib.suppress(ValueError):
+            asked = float(headers.get(name, "")) / unit
+    if (then := _date(headers.get("retry-after"))) is not None:
+        asked = (then - (_date(headers.get("date")) or datetime.now(UTC))).total_seconds()
+    return max(asked, 0.0) if -math.inf < asked < MONTH else None
 
 
 def _date(text: str | None) -> datetime | None:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from mini_lima.chat.prices import Prices, TokenCount, reported
-from mini_lima.chat.requests import ChatRequest, Reply
+from mini_lima.chat.replies import Reply
+from mini_lima.chat.requests import ChatRequest
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 
@@ -107,6 +108,10 @@ class Ledger:
     """Attempts that ended without an answer and may be billed all the same."""
     lost_usd: float = 0.0
     """The most that they can be billed with, as far as it is known."""
+    dearer: int = 0
+    """Calls that were billed with more than prices and length limits allow."""
+    dearer_usd: float = 0.0
+    """By how much, together."""
     spent: Cost = field(default_factory=Cost)
     value: Cost = field(default_factory=Cost)
     latency: Latency = field(default_factory=Latency)
@@ -115,6 +120,8 @@ class Ledger:
     """Replies by the model that was asked for and the one that the endpoint says it used."""
     usage_missing: int = 0
     usage_zero: int = 0
+    empty: int = 0
+    """Replies in which nothing is said."""
     adapted: dict[str, dict[str, str]] = field(default_factory=dict)
     """Parameters that a model refused, and how its replies were got without them: what is sent to
     it from then on (see `live`)."""
@@ -125,6 +132,7 @@ class Ledger:
         """Count a reply that is used; ``made`` is what the cache knows about its making."""
         tokens = reported(reply.usage)
         self.value.add(tokens, prices, batch=bool(made.get("batch")))
+        self.empty += not reply.text.strip()
         by_name = self.served_models.setdefault(request.model, {})
         count(by_name, reply.served_model or NOT_SAID)
         if tokens is None:
@@ -135,6 +143,12 @@ class Ledger:
             self.latency.add(seconds)
         if isinstance(adapted := made.get("adapted"), dict):
             self.adapted.setdefault(request.model, {}).update(adapted)
+
+    def count_excess(self, usd: float, most_usd: float) -> None:
+        """Count a call that was billed with ``usd``, if that is more than it could cost."""
+        if usd > most_usd > 0:
+            self.dearer += 1
+            self.dearer_usd += usd - most_usd
 
 
 def count(counts: dict[str, int], name: str, number: int = 1) -> None:
@@ -187,6 +201,11 @@ def warnings(ledger: Ledger) -> list[str]:
         found.append(
             f"{ledger.lost} calls ended without an answer and may be billed all the same, with up "
             f"to ${ledger.lost_usd:.2f}"
+        )
+    if ledger.dearer:
+        found.append(
+            f"{ledger.dearer} calls were billed with ${ledger.dearer_usd:.2f} more than prices and "
+            "length limits allow: check the prices, and what the endpoint counts"
         )
     return found
 

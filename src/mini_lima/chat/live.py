@@ -8,8 +8,8 @@ one is being asked.
 
 A round keeps so many requests in flight, each claimed before it is sent. What no retry can change
 for any request ends the run at the first. What is left concerns one request: it is counted and the
-others go on, until as many failures as there are calls in flight stand in a row, which is an
-endpoint that is down. An end is asked for, not enforced: calls in flight may have been paid for, so
+others go on, until more have failed than the endpoint's ``most_failed`` lets pass, or as many in a
+row as there are calls in flight, which is an endpoint that is down. An end is asked for, not enforced: calls in flight may have been paid for, so
 they are waited for, but nothing new is sent.
 """
 
@@ -29,7 +29,6 @@ from mini_lima.chat.faults import (
     CONTENT_FILTER,
     CONTEXT_LENGTH,
     DROPPED,
-    NO_COMPLETION,
     SERVER_ERROR,
     TIMEOUT,
     Fault,
@@ -38,7 +37,8 @@ from mini_lima.chat.faults import (
 )
 from mini_lima.chat.ledger import count
 from mini_lima.chat.prices import reported
-from mini_lima.chat.requests import ChatRequest, Reply, parse, read_reply
+from mini_lima.chat.replies import NO_COMPLETION, Reply, parse, read_reply
+from mini_lima.chat.requests import ChatRequest
 from mini_lima.chat.wire import Pace, Wire
 from mini_lima.chat.work import Work
 from mini_lima.errors import UserError
@@ -54,21 +54,17 @@ SURELY_OWN = (CONTENT_FILTER, CONTEXT_LENGTH)
 """Faults of a request that say nothing of the endpoint, however many stand in a row."""
 
 
-def answer(work: Work, *, returns_failures: bool) -> None:
-    """Have all that is open answered.
-
-    Args:
-        work: Receives the answers.
-        returns_failures: Whether requests may fail on their own.
+def answer(work: Work) -> None:
+    """Have all that is open in ``work`` answered.
 
     Raises:
         UserError: something to put right: the key, the account, the model, the budget.
         ConnectionError: some requests stayed unanswered.
     """
-    asyncio.run(_answer(work, returns_failures))
+    asyncio.run(_answer(work))
 
 
-async def _answer(work: Work, returns_failures: bool) -> None:
+async def _answer(work: Work) -> None:
     async with Wire(work.endpoint) as wire:
         batches = Batches(wire, work)
         try:
@@ -78,9 +74,7 @@ async def _answer(work: Work, returns_failures: bool) -> None:
                     await _through_batches(work, batches)
                 round_ = Round(wire, work)
                 await round_.run()
-                if round_.is_down or not all(
-                    returns_failures and fault.is_own for fault in work.faults.values()
-                ):
+                if round_.is_the_last:
                     raise work.unanswered()
                 await _wait_for_others(work, batches, list(work.open))
         finally:
@@ -127,7 +121,7 @@ class Round:
     """Sends each open request until it is answered or given up, or the run has to end.
 
     Attributes:
-        is_down: Whether so much failed that the endpoint must be down.
+        is_the_last: Whether another one is no use: too much has failed, or what outlasts retries.
     """
 
     def __init__(self, wire: Wire, work: Work) -> None:
@@ -137,7 +131,7 @@ class Round:
         self._ending = asyncio.Event()
         self._end: UserError | None = None
         self._answered = self._failed_in_a_row = 0
-        self.is_down = False
+        self.is_the_last = False
 
     async def run(self) -> None:
         """Send what no one else is asking.
@@ -168,11 +162,14 @@ class Round:
                 self._work.cache.release(request)
             if fault is None:
                 continue
-            self._work.fail(request, fault)
+            reply = fault.reply or Reply(request.key, "", error=fault.code, detail=fault.text)
+            self._work.cache.keep_failure(request, reply, fault.received)
+            self._work.fail(request, reply)
             self._failed_in_a_row += fault.code not in SURELY_OWN
-            if self._failed_in_a_row >= max(2, self._endpoint.concurrency):
-                self.is_down = True
+            is_down = self._failed_in_a_row >= max(2, self._endpoint.concurrency)
+            if is_down or self._work.too_many_failed:
                 self._ending.set()
+            self.is_the_last |= self._ending.is_set() or not fault.is_own
 
     async def _answer(self, request: ChatRequest) -> Fault | None:
         """Have ``request`` answered, if the run does not end before; why it cannot be."""
@@ -209,8 +206,11 @@ class Round:
         self, request: ChatRequest, body: dict[str, Any], changes: dict[str, str], most: float
     ) -> Fault | None:
         """Send ``body``, which is ``request`` as its model takes it, and keep what comes back."""
+        text: str | None = None
+        response: Any = None
 
-        async def send() -> tuple[Any, Reply]:
+        async def send() -> Reply:
+            nonlocal text, response
             # Not `chat.completions.create`, which rewrites bodies: what is sent was decided on.
             received = await self._wire.client.post(
                 "/chat/completions",
@@ -218,8 +218,9 @@ class Round:
                 body=body,
                 options={"headers": {REQUEST_ID: request.key}},
             )
-            response = parse(received.content)
-            return response, read_reply(request.key, response, cached=False)
+            text = self._wire.redacted(received.content.decode("utf-8-sig", "replace"))
+            response = self._wire.redacted(parse(text))
+            return read_reply(request.key, response, cached=False)
 
         ledger, prices = self._work.ledger, self._work.prices
         with self._work.budget.call(most) as charge:
@@ -229,22 +230,29 @@ class Round:
                 send, f"model {request.model!r}", self._endpoint.timeout
             )
             seconds = round(time.monotonic() - begun, 4)
-            if isinstance(outcome, Fault):
-                if outcome.may_be_billed:
-                    ledger.lost += 1
-                    ledger.lost_usd += most
-                else:
-                    charge.settle(0.0)
-                return outcome
-            response, reply = outcome
-            tokens = reported(reply.usage)
-            ledger.spent.add(tokens, prices)
-            if prices and tokens and tokens.input:
-                charge.settle(prices.cost(tokens))
+            tokens = reported(response.get("usage")) if isinstance(response, dict) else None
+            says_tokens = tokens is not None and tokens.input > 0
+            if says_tokens or not isinstance(outcome, Fault):
+                ledger.spent.add(tokens, prices)
+                # Without tokens nothing is known but that it was answered.
+                usd = prices.cost(tokens) if prices and tokens and says_tokens else most
+                charge.settle(usd)
+                ledger.count_excess(usd, most)
+            elif outcome.may_be_billed:
+                ledger.lost += 1
+                ledger.lost_usd += most
             else:
-                charge.settle(most)  # nothing is known but that it was answered
+                charge.settle(0.0)
+        if self._end is None and (error := self._work.billed_too_much()):
+            self._end = error
+            self._ending.set()
+        if isinstance(outcome, Fault):
+            return replace(outcome, received=text)
+        if outcome.error is not None:
+            detail = self._wire.cleaned(str(outcome.detail))
+            return Fault(outcome.error, Meaning.own, detail, reply=outcome, received=text)
         how = {"seconds": seconds} | ({"adapted": changes} if changes else {})
-        self._work.keep(request, response, reply, **how)
+        self._work.keep(request, response, outcome, **how)
         return None
 
     async def _money_for(self, request: ChatRequest) -> float | None:

@@ -7,30 +7,31 @@ network and under the same fingerprints.
 
 A line of a cassette joins what OpenAI's batch interface calls an input line (``custom_id``,
 ``method``, ``url``, ``body``) with its output line (``response``, ``error``), so that either half
-can be cut out and given to any engine that speaks it. ``custom_id`` is the request's key: a line
-proves by itself that its answer belongs to its request. Lines are sorted by key and written in one
+can be cut out and given to any engine that speaks it. ``custom_id`` is the request's key and
+``sha256`` that of the answer: a line proves by itself what was asked and answered. Lines are sorted by key and written in one
 canonical form, so equal recordings are equal files.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mini_lima.chat.cache import ResponseCache
 from mini_lima.chat.endpoint import Endpoint
-from mini_lima.chat.requests import (
-    METHOD,
-    URL,
-    CassetteEntry,
-    ChatRequest,
-    canonical_json,
-    parse,
-    read_reply,
-)
+from mini_lima.chat.replies import CassetteEntry, parse, read_reply
+from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, write_text
+from mini_lima.files import read_bytes, typed, write_text
+from mini_lima.files.tables import name_unused
 
+FIELDS = (
+    *("id", "custom_id", "method", "url", "body", "sample", "response", "error", "sha256"),
+    "endpoint",
+)
+"""What a line may have; ``id`` is OpenAI's own."""
 REQUESTS = "requests.json"
 """In a stage's folder: whom it asked, and the keys of what was answered."""
 
@@ -52,6 +53,7 @@ def write_cassette(path: Path, entries: Iterable[CassetteEntry]) -> None:
                 "sample": entry.request.sample,
                 "response": {"status_code": 200, "request_id": None, "body": entry.response},
                 "error": None,
+                "sha256": sha256_of(entry.response),
             }
             | ({} if entry.endpoint is None else {"endpoint": entry.endpoint})
         )
@@ -73,18 +75,21 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             says, or occurs twice.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_bytes(path).split(b"\n")
     except OSError as error:
         raise UserError(f"the cassette {path} cannot be read: {error}") from error
     entries: list[CassetteEntry] = []
+    others: list[dict[str, Any]] = []
     first_seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            entry = _entry(parse(line))
+            row = parse(line.decode())
+            entry = _entry(row)
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}") from error
+        others.append({name: value for name, value in row.items() if name not in FIELDS})
         key = entry.request.key
         if key in first_seen:
             raise UserError(
@@ -93,7 +98,13 @@ def read_entries(path: Path) -> list[CassetteEntry]:
             )
         first_seen[key] = number
         entries.append(entry)
+    name_unused(path, others)
     return entries
+
+
+def sha256_of(response: Any) -> str:
+    """Return the checksum of the body of an answer."""
+    return hashlib.sha256(canonical_json(response).encode()).hexdigest()
 
 
 def _entry(row: Any) -> CassetteEntry:
@@ -116,6 +127,11 @@ def _entry(row: Any) -> CassetteEntry:
             pass
         case _:
             raise ValueError("response: a failed call: a cassette holds answers only")
+    if "sha256" in row and row["sha256"] != sha256_of(response):
+        raise ValueError(
+            "the answer was changed after it was recorded: record it again, or, if that is what"
+            " you want, take sha256 out of the line"
+        )
     try:
         read_reply(key, response, cached=True)
     except ValueError as error:
@@ -168,8 +184,8 @@ def export_cassette(folders: Iterable[Path], cache: Path, cassette: Path) -> int
         if not found:
             raise UserError(f"{folder}: no model was asked for this, or it is not finished")
         for file in found:
-            asked = read_json(file)
-            keys.setdefault(asked["endpoint"], set()).update(asked["keys"])
+            asked = typed(file, _Asked)
+            keys.setdefault(asked.endpoint, set()).update(asked.keys)
     entries = [entry for each in sorted(keys) for entry in _entries(cache, each, keys[each])]
     try:
         cassette.parent.mkdir(parents=True, exist_ok=True)
@@ -196,6 +212,8 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
         UserError: lines that are no answers, or do not say whose.
     """
     entries = read_entries(cassette)
+    if endpoint is not None and not endpoint.isprintable():
+        raise UserError(f"--endpoint {endpoint!r}: is no name")
     if endpoint is None and any(entry.endpoint is None for entry in entries):
         raise UserError(f"{cassette}: does not say who answered: name it with --endpoint")
     by_endpoint: dict[str, list[CassetteEntry]] = {}
@@ -210,10 +228,25 @@ def import_cassette(cassette: Path, cache: Path, endpoint: str | None = None) ->
     return counts
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a stage says of whom it asked: ``requests.json``."""
+
+    endpoint: str
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The folders of the stages of a cell, by their names."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+
+
 def _request_files(folder: Path) -> Iterator[Path]:
     """The files with request keys of the stages that ``folder`` is, used, or holds cells of."""
     for cell in (*folder.glob("cell.json"), *folder.glob("*/cell.json")):
-        for stage in read_json(cell).get("stages", {}).values():
+        for stage in typed(cell, _Used).stages.values():
             yield from Path(stage).glob(REQUESTS)
     yield from folder.glob(REQUESTS)
 

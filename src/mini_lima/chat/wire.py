@@ -13,20 +13,25 @@ included. Each process keeps its own limits.
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
 from aiolimiter import AsyncLimiter
 
-from mini_lima.chat.endpoint import Endpoint
+from mini_lima.chat.endpoint import OPENAI_URL, Endpoint, environment_faults
 from mini_lima.chat.faults import UNREACHABLE, Fault, Meaning, cleaned, fault_of, pause
 from mini_lima.chat.prices import most_output, usual_input
 from mini_lima.chat.requests import ChatRequest
+from mini_lima.errors import UserError
+from mini_lima.text import hide_values_of, redacted
 
 log = logging.getLogger(__name__)
 SECONDS_TO_CONNECT = 15.0
@@ -36,8 +41,41 @@ RETRIES_OF_THE_UNREACHABLE = 3
 """Where no call of a run has met a server at all, waiting for it is waiting for a wrong address."""
 BURST = 2.0
 """Seconds' worth of a limit that may be used at once."""
+OPENAI_HOST = urlsplit(OPENAI_URL).hostname
+OF_OPENAI = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+"""Headers, and the variables that OpenAI has named for them."""
 
 Found = TypeVar("Found")
+
+
+class Client(openai.AsyncOpenAI):
+    """Sends the headers that are named here: openai's own takes further ones from variables.
+
+    Organisation and project are OpenAI's own, and who pays depends on them: nobody else is told.
+    """
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        """What goes with every request."""
+        headers: dict[str, str | openai.Omit] = {
+            "Accept": "application/json",
+            "Authorization": f"Bearer {self.api_key}",
+            "Content-Type": "application/json",
+            "User-Agent": self.user_agent,
+        }
+        if self.base_url.host == OPENAI_HOST:
+            headers |= {
+                name: os.environ[of] for name, of in OF_OPENAI.items() if os.environ.get(of)
+            }
+        return headers
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class Wire:
@@ -52,7 +90,11 @@ class Wire:
         # It reports every single call at the level at which a run reports its stages.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         self._endpoint = endpoint
+        for fault in environment_faults():
+            raise UserError(fault)
         self._credential = endpoint.credential()
+        if endpoint.api_key_env is not None:
+            hide_values_of([endpoint.api_key_env])
         self._random = random.Random()
         self._was_met = False
         self._told: set[str] = set()
@@ -64,13 +106,18 @@ class Wire:
             max_keepalive_connections=endpoint.concurrency,
             keepalive_expiry=SECONDS_IDLE,
         )
-        self.client = openai.AsyncOpenAI(
+        host = urlsplit(endpoint.url).hostname or ""
+        at_hand = f"all://{f'[{host}]' if ':' in host else host}" if is_loopback(host) else None
+        self.client = Client(
             api_key=self._credential,
             base_url=endpoint.url,
             timeout=timeout,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout, limits=limits, follow_redirects=False
+            http_client=httpx2.AsyncClient(
+                timeout=timeout,
+                limits=limits,
+                follow_redirects=False,
+                mounts={at_hand: None} if at_hand else {},  # not through a proxy
             ),
         )
 
@@ -81,7 +128,7 @@ class Wire:
         try:
             async with asyncio.timeout(seconds):
                 found = await call()
-        except (openai.APIError, httpx2.TransportError, TimeoutError, ValueError) as error:
+        except Exception as error:  # whatever one response does, it costs its own request alone
             fault = fault_of(error, self._endpoint, self._credential, what)
             self._was_met = self._was_met or fault.code != UNREACHABLE
             return fault
@@ -119,7 +166,11 @@ class Wire:
 
     def cleaned(self, text: str) -> str:
         """What the endpoint told, as one short line without the key."""
-        return cleaned(text, self._endpoint, self._credential)
+        return cleaned(text, self._credential)
+
+    def redacted(self, told: Any) -> Any:
+        """What the endpoint told, a text or JSON types around texts, without the key."""
+        return redacted(told, self._credential)
 
     async def __aenter__(self) -> Self:
         """Return the wire itself."""

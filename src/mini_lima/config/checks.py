@@ -1,25 +1,35 @@
 """Faults that single types cannot see: values out of range, fields that contradict each other."""
 
+import math
+import os
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from annotated_types import Interval
 
+from mini_lima.chat import address_faults, key_variable_faults
 from mini_lima.config import arms, judges
 from mini_lima.config.schema import (
     AdapterMethod,
     Config,
+    Dialect,
     Engine,
     Precision,
     Weights,
 )
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts, metrics
+from mini_lima.models.rendering import CLOCK
 from mini_lima.sft import optimizers
 from mini_lima.workers.launch import AUTO
+
+LARGEST = 2**63 - 1
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def faults(config: Config) -> list[str]:
@@ -34,9 +44,33 @@ def _out_of_range(node: Any, prefix: str) -> Iterator[str]:
         for below, each in value.items() if isinstance(value, dict) else [("", value)]:
             if is_dataclass(each):
                 yield from _out_of_range(each, f"{key}.{below}." if below else f"{key}.")
+        if found := [*_impossible(key, value)]:
+            yield from found
+            continue
+        if hint == list[str] and not all(isinstance(each, str) for each in value):
+            yield f"{key}={value}: must be a list of texts"
         for bound in _bounds(hint):
             if isinstance(value, int | float) and not _within(value, bound):
                 yield f"{key}={value}: must be {_said(bound)}"
+
+
+def _impossible(key: str, value: Any) -> Iterator[str]:
+    """What is nowhere a number or a text that can be used, in ``value`` and all below it."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield from _impossible(f"{key}.{name}", inner)
+        case list():
+            for number, inner in enumerate(value):
+                yield from _impossible(f"{key}[{number}]", inner)
+        case float() if not math.isfinite(value):
+            yield f"{key}={value}: must be a finite number"
+        case float() if value == 0 and math.copysign(1, value) < 0:
+            yield f"{key}={value}: write 0, which is the same"
+        case int() if abs(value) > LARGEST:
+            yield f"{key}={hex(value):.24}…: must be a number of at most 64 bits"
+        case str() if UNUSABLE.search(value):
+            yield f"{key}: holds NUL or half a character, which no path and no text can"
 
 
 def _bounds(hint: Any) -> Iterator[Interval]:
@@ -74,6 +108,7 @@ def _choices(config: Config) -> Iterator[str]:
     if config.adapter.method is AdapterMethod.lora and not config.adapter.target_modules:
         yield "adapter.target_modules=[]: name at least one linear layer, such as q_proj"
     yield from _money(config)
+    yield from _template_kwargs(config)
     yield from _metrics(config)
     yield from optimizers.faults(config.optimizer, config.scheduler, optimizer_place(config))
     yield from judges.faults(config)
@@ -87,9 +122,28 @@ def _metrics(config: Config) -> Iterator[str]:
             yield str(error)
 
 
+def _template_kwargs(config: Config) -> Iterator[str]:
+    given = config.model.template_kwargs
+    for name in given:
+        if not name.isidentifier() or name in ("messages", "add_generation_prompt"):
+            yield f"model.template_kwargs.{name}: cannot be given to a chat template"
+    engine = config.evaluation.engine
+    if given and engine.name is Engine.openai and engine.dialect is Dialect.openai:
+        yield (
+            "model.template_kwargs: a server is told them in the dialect vllm alone: set"
+            " evaluation.engine.dialect=vllm, or choose evaluation/engine=transformers"
+        )
+    if CLOCK in given and engine.name is Engine.openai:
+        yield (
+            f"model.template_kwargs.{CLOCK}: a server has a clock of its own: fix the date in a"
+            " template in the model's folder, or choose evaluation/engine=transformers"
+        )
+
+
 def _money(config: Config) -> Iterator[str]:
     for name, chat in config.chats().items():
-        yield from (f"{name}.{fault}" for fault in (*chat.faults(), *chat.taken()))
+        found = (*chat.faults(), *chat.taken(), *address_faults(chat.base_url))
+        yield from (f"{name}.{fault}" for fault in found)
         yield from (f"{name}.prices{fault}" for fault in chat.prices.faults())
     for model, prices in config.prices.items():
         yield from (f"prices.{model}{fault}" for fault in prices.faults())
@@ -127,6 +181,8 @@ def _pinned(key: str, source: str, sha256: str | None) -> Iterator[str]:
 
 def _engine(config: Config) -> Iterator[str]:
     engine = config.evaluation.engine
+    found = (*key_variable_faults(engine.api_key_env), *address_faults(engine.base_url))
+    yield from (f"evaluation.engine.{fault}" for fault in found)
     if engine.name is Engine.transformers:
         return
     if (engine.base_url is None) == (engine.command is None):
@@ -141,6 +197,31 @@ def _engine(config: Config) -> Iterator[str]:
             )
 
 
+def folder_fault(folder: Path) -> str | None:
+    """Say why ``folder`` cannot be, or be made, one that can be written to; None if it can.
+
+    Nothing is made; it is its nearest parent that must let something be.
+    """
+    for each in (folder.absolute(), *folder.absolute().parents):
+        try:
+            if not stat.S_ISDIR(each.stat().st_mode):
+                return f"{each} is no folder"
+        except FileNotFoundError:
+            if each.is_symlink():
+                return f"{each} is a link to nothing"
+            continue
+        except (OSError, ValueError) as error:
+            return f"there can be no such folder: {getattr(error, 'strerror', None) or error}"
+        return None if os.access(each, os.W_OK | os.X_OK) else f"{each} cannot be written to"
+    return None
+
+
+def _is_place(text: str) -> bool:
+    """Whether ``text`` is ``host:port``, the host of IPv6 in brackets."""
+    place = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    return place is not None and 0 < int(place[1]) < 65536
+
+
 def _is_command(text: str) -> bool:
     try:
         return bool(shlex.split(text))
@@ -150,6 +231,8 @@ def _is_command(text: str) -> bool:
 
 def _contrasts(config: Config) -> Iterator[str]:
     for text in config.contrasts:
+        if not isinstance(text, str):
+            continue  # is named among the values
         try:
             declared_contrasts.parse(text)
         except UserError as error:
@@ -159,6 +242,8 @@ def _contrasts(config: Config) -> Iterator[str]:
 def _contradictions(config: Config) -> Iterator[str]:
     yield from _choices(config)
     yield from _contrasts(config)
+    if config.store and (fault := folder_fault(Path(config.store))):
+        yield f"store={config.store}: {fault}; name another folder"
     references = config.evaluation
     yield from _pinned("data.seeds", config.data.seeds or "", config.data.seeds_sha256)
     try:
@@ -183,10 +268,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "annotator=none without metrics: nothing would be measured; give one or the other"
     processes = config.launch.processes
     yield from global_batch_fault(config, processes if isinstance(processes, int) else 1)
-    if config.launch.nodes > 1 and not re.fullmatch(r".+:\d+", config.launch.rendezvous or ""):
+    if config.launch.nodes > 1 and not _is_place(config.launch.rendezvous or ""):
         yield (
             f"launch.nodes={config.launch.nodes}: needs launch.rendezvous=host:port of this"
-            " machine, as the others reach it"
+            " machine, as the others reach it, with a port from 1 to 65535"
         )
     if config.deepspeed.zero_stage == 0 and config.sft.precision is Precision.bf16:
         yield (

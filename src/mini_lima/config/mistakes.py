@@ -86,6 +86,9 @@ def no_such_key(key: str, beside: Sequence[str] = ()) -> str:
         key: Dotted, as it was written.
         beside: Dotted keys that there are besides the schema's.
     """
+    above = key.rpartition(".")[0]
+    if known().get(above) and is_table(above):
+        return f"{key}: not there yet, and keys of {above} are yours to name: write +{key}=…"
     open_keys = [f"{group}.{name}" for group in OPEN for name in optimizers.keywords(group)]
     names = [*known(), *open_keys, "experiment", *beside]
     same = [each for each in names if _word(each) == _word(key)]

@@ -5,6 +5,7 @@ configuration gives them; nothing is read by a stage that was not found first.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima import models
-from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices
+from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices, read_cassette
 from mini_lima.config import sources
 from mini_lima.config.arms import Step
 from mini_lima.config.checks import optimizer_place
@@ -21,12 +22,13 @@ from mini_lima.config.schema import (
     AnnotatorConfig,
     ChatConfig,
     Config,
-    EngineConfig,
+    EvaluationConfig,
     Weights,
 )
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
+from mini_lima.models import model_files
 from mini_lima.models.language_model import is_gguf
 from mini_lima.sft import optimizers
 from mini_lima.sft.optimizers import Choice
@@ -61,6 +63,19 @@ def base_model(config: Config) -> Model:
         )
         return Model(params, inputs={"model": unpacked})
     return Model(params, files={"model": found})
+
+
+def check_model_files(config: Config) -> None:
+    """Look into the folder of the model before training, without torch.
+
+    Raises:
+        UserError: files of it are not what they must be.
+    """
+    found = sources.model(config.model.source, config.model.revision)
+    if isinstance(found, Path) and not is_gguf(found):
+        pretrained = config.model.weights is Weights.pretrained
+        if faults := list(model_files.faults(found, with_weights=pretrained)):
+            raise UserError("; ".join(listed(faults)))
 
 
 def file(keyword: str, source: str | None) -> dict[str, Path]:
@@ -137,13 +152,15 @@ def optimizer_and_scheduler(config: Config) -> tuple[Choice, Choice]:
     return optimizers.chosen(config.optimizer, config.scheduler, optimizer_place(config))
 
 
-def server(engine: EngineConfig) -> dict[str, Any]:
+def server(evaluation: EvaluationConfig) -> dict[str, Any]:
     """How a server of models is started or reached."""
+    engine = evaluation.engine
     connection = ("api_key_env", "concurrency", "timeout", "total_timeout", "max_retries")
     return {
         "command": engine.command,
         "base_url": engine.base_url,
-        "connection": {key: getattr(engine, key) for key in connection},
+        "connection": {key: getattr(engine, key) for key in connection}
+        | {"most_failed": evaluation.most_failed},
     }
 
 
@@ -189,6 +206,8 @@ def chat(config: Config, given: ChatConfig) -> Chat:
     """
     sampling = {each.name: getattr(given, each.name) for each in fields(ChatModel)}
     connection = {each.name: getattr(given, each.name) for each in fields(Connection)}
+    if not given.cassette and os.environ.get("OPENAI_BASE_URL", given.base_url) != given.base_url:
+        _not_redirected()
     prices = given.prices if given.prices.are_known else config.prices.get(given.model, Prices())
     return Chat(
         model=ChatModel(**sampling),
@@ -204,6 +223,17 @@ def chat(config: Config, given: ChatConfig) -> Chat:
     )
 
 
+def recording(source: str) -> Path:
+    """The file of recorded answers, read through.
+
+    Raises:
+        UserError: it cannot be had, or is no recording.
+    """
+    path = sources.local_file(source)
+    read_cassette(path)
+    return path
+
+
 def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
     """The model that the judge under ``key`` asks; None for a rule, which asks none.
 
@@ -213,6 +243,14 @@ def judge_chat(config: Config, key: str, given: AnnotatorConfig) -> Chat | None:
     if given.chat and not given.asks_model:
         _unused(f"{key}.chat")
     return chat(config, given.chat) if given.chat and given.asks_model else None
+
+
+@cache
+def _not_redirected() -> None:
+    log.warning(
+        "OPENAI_BASE_URL is set and not used: teacher.base_url and annotator.chat.base_url say"
+        " who is asked"
+    )
 
 
 @cache

@@ -17,7 +17,11 @@ from mini_lima.chat import ChatModel, Connection, Prices
 
 MUST_BE_GIVEN = "???"
 
-Count = Annotated[int, Gt(0)]
+Count = Annotated[int, Interval(ge=1, le=1_000_000_000)]
+Times = Annotated[int, Interval(ge=1, le=10_000)]
+AtOnce = Annotated[int, Interval(ge=1, le=10_000)]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]
+"""What torch, numpy and transformers all take."""
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Interval(ge=0, lt=1)]
 Asked = Annotated[int, Interval(ge=1, le=1000)]
@@ -144,9 +148,12 @@ class ModelConfig:
     """Branch, tag or commit on the hub; the commit it stands for enters the stages' identity."""
     weights: Weights = Weights.pretrained
     """``random``: only configuration and tokenizer are read; ``init_seed`` gives the weights."""
-    init_seed: int = 0
+    init_seed: Seed = 0
     chat_template: str | None = None
     """File with a Jinja chat template. None: the tokenizer's own."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """What the chat template is called with, such as {enable_thinking: false}; the trained model's
+    has it in itself."""
     micro_batch_size_per_gpu: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
     baseline_template: str | None = None
@@ -175,9 +182,11 @@ class DataConfig:
     steps: dict[str, Any] = field(default_factory=dict)
     """In order, by name: ``_target_``, the function, and its keywords; null leaves one out."""
     seeds: str | None = None
-    """Seed tasks: a JSONL file, ``embedded:<file>``, or the http(s) address of one."""
+    """Seed tasks: a JSON or JSONL file, ``embedded:<file>``, or the http(s) address of one."""
     seeds_sha256: str | None = None
     """Of the file's contents, in hex; must be given for an address."""
+    least_used: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Share of what a step asked its teacher for, or of a file's rows, that must be usable."""
     others: dict[str, Any] = field(default_factory=dict)
     """Other arms that a step reads, by name: ``/data@others.naive: naive`` in the defaults."""
 
@@ -195,7 +204,7 @@ class DeepSpeedConfig:
 class SftConfig:
     """Supervised fine-tuning on the response tokens."""
 
-    epochs: Count = MUST_BE_GIVEN  # type: ignore[assignment]
+    epochs: Times = MUST_BE_GIVEN  # type: ignore[assignment]
     global_batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per optimizer step; accumulation steps are derived from it."""
     max_length: Count = MUST_BE_GIVEN  # type: ignore[assignment]
@@ -211,7 +220,7 @@ class SftConfig:
     loss_reduction: LossReduction = LossReduction.global_batch
     activation_checkpointing: bool = False
     """Keep only each layer's input and compute the rest again: less memory, a third more work."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the examples' order, of dropout and of an adapter's first weights."""
     checkpoint_steps: Count | None = 100
     """Optimizer steps from one checkpoint to the next. None: only where SIGTERM stops the run."""
@@ -245,13 +254,13 @@ class EngineConfig:
     """Starts a server for {model}, under {name}, at {port}, for as long as it is needed."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key. None: no key is sent."""
-    concurrency: Count = 64
+    concurrency: AtOnce = 64
     """Calls in flight at most."""
     timeout: Positive = 1800.0
     """Seconds per attempt."""
     total_timeout: Positive = 3600.0
     """Seconds after which no further attempt at one answer begins."""
-    max_retries: Annotated[int, Ge(0)] = 14
+    max_retries: Annotated[int, Interval(ge=0, le=10_000)] = 14
     """Attempts beyond the first."""
 
 
@@ -278,10 +287,13 @@ class EvaluationConfig:
     max_new_tokens: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     batch_size: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Answers that transformers writes side by side: memory and speed, not what is written."""
+    most_failed: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Share of answers that may be missing: refused by a server, or thoughts alone. With more the
+    stage does not finish."""
     temperature: Annotated[float, Ge(0)] = 0.0
     """0 is greedy."""
-    seed: int = 0
-    bootstrap_samples: Count = 10_000
+    seed: Seed = 0
+    bootstrap_samples: Annotated[int, Interval(ge=1, le=10_000_000)] = 10_000
     confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
 
 
@@ -308,7 +320,7 @@ class AnnotatorConfig:
     """How often a question is put until the answer to it can be read."""
     most_failed: Annotated[float, Interval(ge=0, le=1)] = 0.02
     """Share of failed verdicts beyond which a result is marked incomplete."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws which of two outputs stands first, where that is random."""
     chat: ChatConfig | None = None
 
@@ -335,11 +347,11 @@ class LaunchConfig:
     """The processes in which SFT and generation run."""
 
     device: Device = Device.cuda
-    processes: Count | str = 1
+    processes: AtOnce | str = 1
     """On each node. ``auto``: one per visible GPU, on a CPU one."""
-    threads: Count | None = None
+    threads: AtOnce | None = None
     """CPU threads of each process. None: all cores shared out."""
-    nodes: Count = 1
+    nodes: AtOnce = 1
     """Machines that train together, this one the first; docs/several-gpus.md says how."""
     rendezvous: str | None = None
     """``host:port`` of this machine, as the other nodes reach it."""
@@ -388,7 +400,7 @@ class Config:
     contrasts: list[str] = field(default_factory=list)
     """What a comparison asks: ``improved - naive`` by arms, ``baseline``, ``(a - b) - (c - d)``.
     Empty: each arm against the baseline, arms that differ in one step, and that between models."""
-    seed: int = 0
+    seed: Seed = 0
     """Which training it is: cells that differ by it alone are one row, with their mean and spread.
     Data, baseline and judging do not depend on it."""
     store: str = MUST_BE_GIVEN

@@ -24,6 +24,7 @@ cell. Where the hub does not answer, a branch is at the commit that it was at th
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from mini_lima.errors import UserError
-from mini_lima.files import replaced
+from mini_lima.chat import environment_faults
+from mini_lima.errors import UserError, listed
+from mini_lima.files import read_text, replaced, write_text
+from mini_lima.models import model_files
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -99,11 +102,20 @@ def local_file(source: str, revision: str = "main") -> Path:
             raise UserError(f"{source}: a file on the hub is written hub:<owner>/<data set>/<file>")
         return _hub_file(named["id"], named["file"], named["revision"] or revision, "dataset")
     embedded = source.startswith("embedded:")
-    path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
-    if not path.exists():
+    try:
+        path = ASSETS / source.removeprefix("embedded:") if embedded else Path(source).expanduser()
+        is_there = path.exists()
+    except (OSError, RuntimeError) as error:  # too long, in a folder of others, of no user here
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{source}: no such file can be had ({reason})") from error
+    if not is_there:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
+    if path.is_file() and os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+        raise UserError(
+            f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
+        )
     return path
 
 
@@ -178,7 +190,7 @@ def model(source: str, revision: str) -> Path | HubModel:
     """
     if source.endswith(".gguf") or source.startswith("package:"):
         return _gguf_file(source, revision)
-    if source.startswith(("embedded:", "/", "./", "../", "~")) or Path(source).is_dir():
+    if source.startswith(("embedded:", "/", "./", "../", "~")) or os.path.isdir(source):
         folder = local_file(source)
         if not (folder / "config.json").is_file():
             raise UserError(f"model {source}: no config.json there, so it is not a model's folder")
@@ -247,11 +259,16 @@ def _hub_rows(
         commit = _commit(repository, revision, "dataset")
         named = "--".join(filter(None, [repository.replace("/", "--"), config, split]))
         file = downloads / f"{named}@{commit}.jsonl"
+        checksum = file.with_suffix(".sha256")
+        if file.is_file() and checksum.is_file() and read_text(checksum) != content_hash(file):
+            log.warning("%s is damaged, and is read from the hub again", file)
+            file.unlink()
         if not file.is_file():
             # Where the hub does not answer, datasets would take another commit that is in its cache.
             _reach(repository, commit, "dataset")
             downloads.mkdir(parents=True, exist_ok=True)
             _write_rows(repository, commit, config, split, file)
+            write_text(checksum, content_hash(file))
             log.info("read %s at commit %s from the hub: %s", repository, commit, file)
         return file
     except UserError as error:
@@ -277,7 +294,7 @@ def _write_rows(
     """
     import datasets
 
-    from mini_lima.data.tables import plain
+    from mini_lima.files.tables import plain
 
     configs = datasets.get_dataset_config_names(where, revision=commit)
     config = _chosen("configuration", config, configs, "default")
@@ -297,7 +314,7 @@ def _chosen(what: str, asked: str | None, there: Sequence[str], usual: str) -> s
         return usual if usual in there else there[0]
     how = ":<config>/<split>" if what == "configuration" else ":<split>"
     told = f"it has no {what} {asked}" if asked else f"which {what} is not said"
-    raise UserError(f"({told}): there are {', '.join(there)}; write {how} after its name")
+    raise UserError(f"({told}): there are {', '.join(listed(there))}; write {how} after its name")
 
 
 def _commit(repository: str, revision: str, kind: str) -> str:
@@ -323,6 +340,9 @@ def _reach(repository: str, commit: str, kind: str) -> None:
 def _reason(error: BaseException) -> str:
     """What stood between us and the hub, in a few words."""
     from huggingface_hub import errors
+
+    for fault in environment_faults():
+        return fault
 
     told = {
         errors.HFValidationError: "neither a path here nor a name on the hub",

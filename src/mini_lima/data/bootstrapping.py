@@ -124,6 +124,11 @@ def self_instruct(
         run.examples,
         rejects=run.rejects,
         requests=run.asked,
+        asked_for={
+            "prompt 1": wanted,
+            "prompt 2": len(seed_tasks) * instances_per_seed,
+            "prompt 3": len(made) * instances_per_new_task,
+        },
         used={"prompt 1": len(made)},
         cost=session.ledger.value,
         teacher=teacher.model.model,

@@ -13,6 +13,9 @@ from typing import Any
 
 from mini_lima.data.examples import Example
 from mini_lima.data.filters import MEANING
+from mini_lima.errors import listed
+from mini_lima.results import Shortfall
+from mini_lima.text import as_block, as_code, as_markdown
 
 SHOWN = 10
 LONGEST_SHOWN = 1500
@@ -42,16 +45,17 @@ def card(examples: Sequence[Example], stats: Mapping[str, Any]) -> str:
 
 
 def _head(stats: Mapping[str, Any]) -> Iterator[str]:
-    sources = ", ".join(f"{count} from {source}" for source, count in stats["by_source"].items())
-    yield f"# Data set: {_cell(stats['step'])}\n"
+    by_source = [f"{count} from {source}" for source, count in stats["by_source"].items()]
+    sources = ", ".join(listed(by_source))
+    yield f"# Data set: {as_markdown(stats['step'])}\n"
     before = stats["before"]
     made_of = (
         ""
         if before["step"] is None
-        else f" Made of {before['examples']} examples of the step {_cell(before['step'])}."
+        else f" Made of {before['examples']} examples of the step {as_markdown(before['step'])}."
     )
-    teacher = "" if stats["teacher"] is None else f" The teacher was {_code(stats['teacher'])}."
-    yield f"{stats['examples']} examples ({_cell(sources)}).{made_of}{teacher}\n"
+    teacher = "" if stats["teacher"] is None else f" The teacher was {as_code(stats['teacher'])}."
+    yield f"{stats['examples']} examples ({as_markdown(sources)}).{made_of}{teacher}\n"
     if stats["cost"] is not None:
         yield f"{_cost(stats['cost'])}\n"
 
@@ -69,17 +73,24 @@ def _funnel(stats: Mapping[str, Any]) -> Iterator[str]:
     yield "## What became of what was found\n"
     if "prompt 1" in stats["funnel"]:
         yield "Prompt 1 brings tasks, the other prompts instances.\n"
-    yield "| | requests | found | used |\n|---|---:|---:|---:|"
+    yield "| | requests | asked for | found | used |\n|---|---:|---:|---:|---:|"
     for prompt, row in stats["funnel"].items():
-        yield f"| {prompt} | {row['requests']} | {row['found']} | {row['used']} |"
+        figures = (row[key] for key in ("requests", "asked_for", "found", "used"))
+        yield f"| {as_markdown(prompt)} | {' | '.join(map(str, figures))} |"
     yield "\n| rejected by | reason | count | what it means |\n|---|---|---:|---|"
     for prompt, row in stats["funnel"].items():
         for reason, count in sorted(row["rejected"].items(), key=lambda each: (-each[1], each[0])):
-            yield f"| {prompt} | {_cell(reason)} | {count} | {MEANING.get(reason, '')} |"
+            yield f"| {as_markdown(prompt)} | {as_markdown(reason)} | {count} | {MEANING.get(reason, '')} |"
+    if shortfalls := [Shortfall(**each) for each in stats["shortfalls"]]:
+        yield "\nLess than was asked for:\n"
+        yield from (f"- {as_markdown(str(each))}" for each in shortfalls)
     notes = [(p, *each) for p, row in stats["funnel"].items() for each in row["notes"].items()]
     if notes:
         yield "\nOf whole replies, parts of which may be used:\n"
-        yield from (f"- {prompt}: {_cell(reason)}: {count}" for prompt, reason, count in notes)
+        yield from (
+            f"- {as_markdown(prompt)}: {as_markdown(reason)}: {count}"
+            for prompt, reason, count in notes
+        )
     yield ""
 
 
@@ -93,21 +104,23 @@ def _lengths(stats: Mapping[str, Any]) -> Iterator[str]:
         for name, found in sets.items():
             if found:
                 figures = " | ".join(f"{found[unit][column]:.4g}" for column in COLUMNS)
-                yield f"| {unit}, {_cell(name)} | {figures} |"
+                yield f"| {unit}, {as_markdown(name)} | {figures} |"
     yield "\nTokens are those of the tokenizer that ships with Mini-LIMA.\n"
 
 
 def _balance(stats: Mapping[str, Any]) -> Iterator[str]:
     found, kinds = stats["tasks"], stats["classification"]
-    spread = ", ".join(f"{n} × {size}" for size, n in found["examples_per_task"].items())
+    spread = ", ".join(listed([f"{n} × {size}" for size, n in found["examples_per_task"].items()]))
     yield "## Balance and diversity\n"
     yield f"- {found['tasks']} tasks; tasks × examples: {spread}"
     yield f"- {found['without_input']} examples have no input"
     told = ", ".join(f"{kind}: {count}" for kind, count in kinds["examples"].items())
     yield f"- examples of a classification task: {told}"
     for task, labels in kinds["labels"].items():
-        counted = ", ".join(f"{_code(_shortened(each, 40))} {n}" for each, n in labels.items())
-        yield f"  - {_cell(task)}: {counted}"
+        counted = ", ".join(
+            listed([f"{as_code(_shortened(e, 40))} {n}" for e, n in labels.items()])
+        )
+        yield f"  - {as_markdown(task)}: {counted}"
     for what, figures in stats["diversity"].items():
         yield (
             f"- {what}: distinct-1 {figures['distinct_1']:.3f}, distinct-2"
@@ -121,7 +134,7 @@ def _examples(examples: Sequence[Example]) -> Iterator[str]:
     drawn = random.Random(0).sample(list(examples), min(SHOWN, len(examples)))
     yield f"## {len(drawn)} examples, drawn at random\n"
     for example in drawn:
-        yield f"### {_cell(example.id)}\n"
+        yield f"### {as_markdown(example.id)}\n"
         fields = {
             "System": example.system,
             **{
@@ -136,28 +149,11 @@ def _examples(examples: Sequence[Example]) -> Iterator[str]:
         }
         for name, text in fields.items():
             if text:
-                yield f"{_cell(name)}:\n\n{_block(_shortened(text, LONGEST_SHOWN))}\n"
+                yield f"{as_markdown(name)}:\n\n{as_block(_shortened(text, LONGEST_SHOWN))}\n"
 
 
 def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text)} characters)"
-
-
-def _block(text: str) -> str:
-    """A code block whose fence is longer than any in ``text``: nothing in it becomes Markdown."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _code(text: str) -> str:
-    plain = _cell(text).replace("`", "'")
-    return f"`{plain or ' '}`"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
 
 
 def histogram(series: Mapping[str, Sequence[int]], *, title: str, unit: str) -> str:

@@ -98,6 +98,8 @@ class StepReport:
         examples: What it made, if it has not written them itself.
         rejects: All that it did not use.
         requests: How many requests it made, by prompt.
+        asked_for: How much a prompt was to bring, where that is not an example for each request; of
+            a file, its rows, under the step's name.
         used: What came of a prompt's replies, where that is not examples: tasks, for prompt 1.
         cost: What the replies did cost when they were made.
         teacher: Name of the model that was asked.
@@ -108,6 +110,7 @@ class StepReport:
     examples: Sequence[Example] | None = None
     rejects: Sequence[Reject] = ()
     requests: Mapping[str, int] = field(default_factory=dict)
+    asked_for: Mapping[str, int] = field(default_factory=dict)
     used: Mapping[str, int] = field(default_factory=dict)
     cost: Cost | None = None
     teacher: str | None = None

@@ -23,13 +23,19 @@ from mini_lima.data.layouts import (
     read_row,
 )
 from mini_lima.data.steps import Forecast, forecast_by
-from mini_lima.data.tables import HALF_A_CHARACTER, Malformed, Row, plain, plain_text, read_rows
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
+from mini_lima.files.tables import (
+    HALF_A_CHARACTER,
+    Malformed,
+    Row,
+    name_unused,
+    plain,
+    plain_text,
+    read_rows,
+)
 
 FIRST = 100
 """Rows in which the layout is looked for."""
-TOLD = 5
-"""Faults that are told one by one."""
 
 
 def _expect_file(**options: Any) -> Forecast:
@@ -109,6 +115,8 @@ def from_file(
                 fields=fields,
             )
         )
+    kept = "columns that are no part of a conversation, kept as fields of the examples"
+    name_unused(file, [each.fields for each in examples], what=kept)
     rejects = [
         Reject(fault.reason, None, None, _as_written(row, fault), f"{row.place}: {fault.detail}")
         for row, fault in faults
@@ -120,7 +128,8 @@ def from_file(
         "systems_dropped": sum(bool(d.system) for _, d in read) if system == "drop" else 0,
         "conversations_of_several_turns": sum(bool(each.history) for each in examples),
     }
-    return StepReport(examples, rejects=rejects, figures=figures)
+    asked_for = {step_name: len(read) + len(faults)}
+    return StepReport(examples, rejects=rejects, asked_for=asked_for, figures=figures)
 
 
 def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, str]) -> Layout:
@@ -135,7 +144,7 @@ def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, s
     there = list(dict.fromkeys(key for each in objects for key in each))
     if missing := [each for each in columns.items() if objects and each[1] not in there]:
         (ours, theirs), *_ = missing
-        raise UserError(f"{file}: columns.{ours}={theirs}: it has {', '.join(there)}")
+        raise UserError(f"{file}: columns.{ours}={theirs}: it has {', '.join(listed(there))}")
     for layout in NEEDS:
         if layout == asked:
             return layout
@@ -149,7 +158,7 @@ def _layout(file: Path, rows: Sequence[Row], asked: str, columns: Mapping[str, s
         raise UserError(f"{file}: {rows[0].place}: {told}")
     needs = "; ".join(f"{layout} needs {columns}" for layout, columns in NEEDS.items())
     raise UserError(
-        f"{file}: its columns are {', '.join(map(str, there))}, and no layout fits ({needs}): name"
+        f"{file}: its columns are {', '.join(listed(there))}, and no layout fits ({needs}): name"
         " its columns as columns={output: …}, or say which layout it is with layout=…"
     )
 
@@ -176,13 +185,11 @@ def _summary(
     file: Path, rows: int, faults: Sequence[tuple[Row, Malformed]], unreadable: str
 ) -> str:
     counts = Counter(fault.reason for _, fault in faults)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    reasons = ", ".join(listed([f"{reason} {count}" for reason, count in counts.most_common()], 5))
     ways = ["correct them"]
     if unreadable == "refuse" and len(faults) < rows:
         ways.append("leave them out with unreadable=drop")
-    told = [f"{file}: {row.place}: {fault.detail}" for row, fault in faults[:TOLD]]
-    if len(faults) > TOLD:
-        told.append(f"and {len(faults) - TOLD} more")
+    told = listed([f"{file}: {row.place}: {fault.detail}" for row, fault in faults])
     summary = f"{file}: {len(faults)} of {rows} rows cannot be read ({reasons})"
     return "\n".join([f"{summary}: {' or '.join(ways)}", *told])
 

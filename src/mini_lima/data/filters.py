@@ -24,7 +24,7 @@ from mini_lima.data.examples import Reject
 from mini_lima.data.parsing import Fault, Found, instances, pairs
 from mini_lima.data.rouge import ALIKE, alike, rouge_l
 from mini_lima.data.seeds import NEW_TASK, Instance, Task
-from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, language, languages
+from mini_lima.text.language import NAMES_A_LANGUAGE, is_foreign, language, languages
 
 MEANING = {
     "wrong_number": "more instances than were asked for",
@@ -38,6 +38,8 @@ MEANING = {
     "not_longer": "no longer than the output that it was to lengthen",
 }
 """What each reason code says, for people."""
+MISSING = "instances missing"
+"""How the note ends that says so of a reply."""
 LONG_ENOUGH_TO_BE_AN_ECHO = 40
 REFUSAL = re.compile(
     r"""\W*(?:
@@ -177,7 +179,7 @@ def rewriting_objection(
     """
     output = reply.text.strip()
     if reply.error is not None:
-        return Objection(f"no reply: {reply.error}")
+        return Objection(f"no reply: {reply.error}", reply.detail or "")
     if not output:
         return Objection("empty reply")
     if on.cut_off and reply.finish_reason == "length":
@@ -276,7 +278,7 @@ def new_instances(
         else:
             fresh.append(each.instance)
     if len(fresh) < wanted:
-        missing = f"{wanted - len(fresh)} of {wanted} instances missing"
+        missing = f"{wanted - len(fresh)} of {wanted} {MISSING}"
         faults.append(Fault(missing, reply.text, is_note=True))
     return tuple(fresh), _rejects(faults, prompt, task.id, reply)
 
@@ -285,7 +287,9 @@ def _read(
     reply: Reply, parse: Callable[[str], tuple[list[Parsed], list[Fault]]]
 ) -> tuple[list[Parsed], list[Fault]]:
     if reply.error is not None:
-        return [], [Fault(f"no reply: {reply.error}", "", is_note=True)]
+        return [], [Fault(f"no reply: {reply.error}", "", reply.detail or "", is_note=True)]
+    if not reply.text.strip():
+        return [], [Fault("empty reply", reply.text)]
     return parse(reply.text)
 
 

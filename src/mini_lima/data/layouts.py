@@ -1,7 +1,8 @@
 """How rows of instruction data sets are laid out, and what becomes of a row in each layout.
 
     alpaca             instruction, input, output; perhaps system and history, as LLaMA-Factory has
-    prompt_completion  prompt and completion (or response): texts, or lists of messages as TRL has
+    prompt_completion  prompt and completion (or response): texts, with what alpaca may have besides;
+                       or lists of messages as TRL has
     messages           messages: [{role, content}, …]
     sharegpt           conversations: [{from, value}, …]
 
@@ -18,8 +19,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
-from mini_lima.data.tables import HALF_A_CHARACTER, Malformed
 from mini_lima.files import Text, adapter_of, problems
+from mini_lima.files.tables import HALF_A_CHARACTER, Malformed, empty
 
 Layout = Literal["alpaca", "prompt_completion", "messages", "sharegpt"]
 NEEDS: Mapping[Layout, str] = {
@@ -57,7 +58,9 @@ class PromptCompletion(TypedDict):
 
     prompt: Text
     completion: Text
+    input: NotRequired[str | None]
     system: NotRequired[str | None]
+    history: NotRequired[list[Annotated[list[Text], Len(2, 2)]] | None]
 
 
 class System(TypedDict):
@@ -132,21 +135,25 @@ def read_row(row: Any, layout: Layout) -> Dialogue:
         raise Unreadable(f"an object was expected, found {row!r:.40}")
     _refuse_other_than_text(row, "")
     if layout == "alpaca":
-        found = _checked(Alpaca, row)
-        earlier = [(user, assistant) for user, assistant in found.get("history") or ()]
-        turns = [*earlier, (found["instruction"], found["output"])]
-        used = frozenset(Alpaca.__annotations__)
-        return Dialogue(turns, used, found.get("input") or "", found.get("system") or "")
+        return _single(
+            _checked(Alpaca, row), "instruction", "output", frozenset(Alpaca.__annotations__)
+        )
     if layout == "prompt_completion":
         answer = "completion" if "completion" in row else "response"
         if isinstance(row.get("prompt"), list) and isinstance(row.get(answer), list):
             return _conversation(row, ("prompt", answer), "messages")
         found = _checked(PromptCompletion, {**row, "completion": row.get(answer)})
-        used = frozenset({"prompt", answer, "system"})
-        turn = found["prompt"], found["completion"]
-        return Dialogue([turn], used, system=found.get("system") or "")
+        used = frozenset(PromptCompletion.__annotations__) - {"completion"} | {answer}
+        return _single(found, "prompt", "completion", used)
     usual = CONVERSATION[layout == "sharegpt"]
     return _conversation(row, (next((key for key in CONVERSATION if key in row), usual),), layout)
+
+
+def _single(found: Mapping[str, Any], question: str, answer: str, used: frozenset[str]) -> Dialogue:
+    """Return a question with its answer, and the turns before them."""
+    earlier = [(user, assistant) for user, assistant in found.get("history") or ()]
+    turns = [*earlier, (found[question], found[answer])]
+    return Dialogue(turns, used, found.get("input") or "", found.get("system") or "")
 
 
 def _conversation(row: Mapping[str, Any], columns: Sequence[str], layout: str) -> Dialogue:
@@ -160,7 +167,7 @@ def _conversation(row: Mapping[str, Any], columns: Sequence[str], layout: str) -
         for number, turn in enumerate(turns)
     ]
     more = [
-        {key: value for key, value in turn.items() if key not in KEYS[layout] and not _empty(value)}
+        {key: value for key, value in turn.items() if key not in KEYS[layout] and not empty(value)}
         for turns in given.values()
         for turn in turns
     ]
@@ -232,10 +239,6 @@ def _checked(kind: Any, value: Any) -> Any:
 
 def _refuse_other_than_text(row: Mapping[str, Any], prefix: str) -> None:
     for key in sorted({*TOOLS, *MEDIA} & row.keys()):
-        if not _empty(row[key]) and row[key] not in ("[]", "null"):
+        if not empty(row[key]) and row[key] not in ("[]", "null"):
             what = "tools" if key in TOOLS else "images or sounds"
             raise Unreadable(f"{prefix}{key}: a text model is not trained on {what} here")
-
-
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | list | tuple | Mapping) and not value)

@@ -79,8 +79,10 @@ def funnel(
             said = sum(rejected.values())
             if left_out := len({each.id for each in before} - {e.id for e in examples}) - said:
                 rejected["left out"] = left_out
+        requests = report.requests.get(prompt, 0)
         table[prompt] = {
-            "requests": report.requests.get(prompt, 0),
+            "requests": requests,
+            "asked_for": report.asked_for.get(prompt, requests),
             "found": kept + sum(rejected.values()),
             "rejected": rejected,
             "used": kept,

@@ -23,8 +23,9 @@ from annotated_types import Ge, Interval
 
 from mini_lima.data.examples import Example, Reject, StepReport, read_examples
 from mini_lima.data.rouge import rouge_l_of_all, words
-from mini_lima.data.tables import read_json_rows
 from mini_lima.errors import UserError
+from mini_lima.files.tables import read_json_rows
+from mini_lima.models.rendering import question
 from mini_lima.results.contamination import Contamination, Hit, write_contamination
 
 LEAST_IN_A_ROW = 8
@@ -201,7 +202,7 @@ def _parts(example: Example) -> Mapping[str, str]:
 
 
 def read_instructions(evaluation_set: Path) -> list[str]:
-    """Return the instructions of an evaluation set: JSON or JSON Lines.
+    """Return the instructions of an evaluation set, each with its input: JSON or JSON Lines.
 
     Each row names its text ``instruction``, as AlpacaEval does, or ``prompt``, as IFEval does.
 
@@ -211,13 +212,13 @@ def read_instructions(evaluation_set: Path) -> list[str]:
     found: list[str] = []
     for row in read_json_rows(evaluation_set):
         texts = row.value if isinstance(row.value, Mapping) else {}
-        text = texts.get("instruction", texts.get("prompt"))
-        if not isinstance(text, str):
+        text, given = texts.get("instruction", texts.get("prompt")), texts.get("input") or ""
+        if not isinstance(text, str) or not isinstance(given, str):
             raise UserError(
                 f"{evaluation_set}: {row.place}: an object with the text 'instruction' or 'prompt'"
                 " was expected"
             )
-        found.append(text)
+        found.append(question(text, given))
     if not found:
         raise UserError(f"{evaluation_set}: holds no instruction")
     return found

@@ -20,7 +20,7 @@ from mini_lima.data.examples import (
 from mini_lima.data.filters import RewritingFilters, rewriting_objection
 from mini_lima.data.prompts import read_template
 from mini_lima.data.steps import Forecast, forecast_by
-from mini_lima.language import languages
+from mini_lima.text.language import languages
 
 OF_EXAMPLE = ("name", "instruction", "instr", "input", "output", "system")
 """Fields that are filled in from the example; the study's prompt says ``instr``."""

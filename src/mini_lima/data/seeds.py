@@ -1,19 +1,36 @@
-"""Seed tasks in the self-instruct JSONL schema, all checked before anything is asked or paid.
+"""Seed tasks, all checked before anything is asked or paid.
 
-Source of the schema: Wang et al. 2022, *Self-Instruct*, file ``seed_tasks.jsonl``.
+A row is laid out as in Self-Instruct (``instruction`` and ``instances``, perhaps ``id``, ``name`` and
+``is_classification``; Wang et al. 2022, file ``seed_tasks.jsonl``) or as in Alpaca (``instruction``,
+``output``, perhaps ``input``). What it does not say is made: an id by its place, a name of the first
+words of its instruction. Formats are those of `tables`.
 """
 
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NotRequired
 
 from annotated_types import MinLen
+from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from mini_lima.errors import UserError
-from mini_lima.files import Text, read_rows, refuse
+from mini_lima.files import Text, adapter_of, problems, refuse
+from mini_lima.files.tables import (
+    HALF_A_CHARACTER,
+    Malformed,
+    Row,
+    name_unused,
+    read_any_rows,
+)
 
 NEW_TASK = "new_task_"
 """How ids of tasks begin that the teacher thought of; a seed task may not have such an id."""
+NAMED_BY = 5
+"""Words of its instruction that name a task without a name."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +41,30 @@ class Instance:
     output: Text
 
 
-@dataclass(frozen=True)
-class SeedTask:
-    """A row of the file; what else is in it is not looked at."""
+class GivenInstance(TypedDict):
+    """An instance as a row has it."""
 
-    id: Text
-    name: Text
+    input: NotRequired[str | None]
+    output: Text
+
+
+class AlpacaRow(GivenInstance):
+    """A row with one instance, which is no list."""
+
+    id: NotRequired[Text | int | None]
+    name: NotRequired[Text | None]
     instruction: Text
-    instances: Annotated[tuple[Instance, ...], MinLen(1)]
-    is_classification: bool
+    is_classification: NotRequired[bool | None]
+
+
+class SelfInstructRow(TypedDict):
+    """A row of Self-Instruct's file."""
+
+    id: NotRequired[Text | int | None]
+    name: NotRequired[Text | None]
+    instruction: Text
+    instances: Annotated[list[GivenInstance], MinLen(1)]
+    is_classification: NotRequired[bool | None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +76,7 @@ class Task:
     instruction: str
     instances: tuple[Instance, ...]
     is_classification: bool | None = None
-    """None: the teacher made the task, and does not say."""
+    """None: nobody says."""
     request: str | None = None
     """Key of the request whose reply the task is from; None for a seed task."""
 
@@ -55,15 +87,74 @@ def read_seeds(path: Path) -> list[Task]:
     Raises:
         UserError: names place and field of the faults; nothing is returned then.
     """
-    rows = read_rows(path, SeedTask)
+    rows = list(read_any_rows(path))
     if not rows:
         raise UserError(f"{path}: no seed task in it")
     faults: list[str] = []
-    place_of: dict[str, str] = {}
-    for place, task in rows:
-        if (first := place_of.setdefault(task.id, place)) != place:
+    read: list[tuple[str, Mapping[str, Any]]] = []
+    for row in rows:
+        place = f"{path}: {row.place}"
+        found = _read(row)
+        if isinstance(found, dict):
+            read.append((place, found))
+        else:
+            faults += [f"{place}: {fault}" for fault in found]
+    named = [(place, str(each["id"])) for place, each in read if each.get("id") is not None]
+    taken = {id: place for place, id in reversed(named)}
+    tasks: list[Task] = []
+    for place, fields in read:
+        task = _task(fields, len(tasks), taken)
+        if (first := taken.setdefault(task.id, place)) != place:
             faults.append(f"{place}: id: {task.id!r} is also that of {first}")
         if task.id.startswith(NEW_TASK):
             faults.append(f"{place}: id: must not begin with {NEW_TASK!r}, as new tasks' ids do")
+        tasks.append(task)
     refuse(path, faults)
-    return [Task(**vars(task)) for _, task in rows]
+    given = [row.value for row in rows]
+    name_unused(path, given, {*SelfInstructRow.__annotations__, *AlpacaRow.__annotations__})
+    inner = [each for row in given for each in row.get("instances", ())]
+    what = "fields of instances that nothing reads"
+    name_unused(path, inner, GivenInstance.__annotations__, what=what)
+    return tasks
+
+
+def _read(row: Row) -> dict[str, Any] | list[str]:
+    """Return the fields of ``row``, or what is wrong with them."""
+    from pydantic import ValidationError
+
+    given = row.value
+    if isinstance(given, Malformed):
+        return [given.detail]
+    if not isinstance(given, dict):
+        return [f"an object was expected, found {given!r:.40}"]
+    if "instances" in given and "output" in given:
+        return ["output: the row has instances too: leave one of them out"]
+    if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False, default=str)):
+        return ["half of a character: an escape \\ud800 to \\udfff that stands alone"]
+    layout = AlpacaRow if "output" in given else SelfInstructRow
+    try:
+        found: dict[str, Any] = adapter_of(layout).validate_python(given, strict=True)
+    except ValidationError as error:
+        return problems(error)
+    return found
+
+
+def _task(found: Mapping[str, Any], number: int, taken: Mapping[str, str]) -> Task:
+    id = found.get("id")
+    if id is None:
+        id = next(each for each in _made_ids(number) if each not in taken)
+    words = re.findall(r"\w+", found["instruction"].lower())
+    instances = found.get("instances") or [found]
+    return Task(
+        id=str(id),
+        name=found.get("name") or "_".join(words[:NAMED_BY]) or str(id),
+        instruction=found["instruction"],
+        instances=tuple(Instance(each.get("input") or "", each["output"]) for each in instances),
+        is_classification=found.get("is_classification"),
+    )
+
+
+def _made_ids(number: int) -> Iterator[str]:
+    yield f"seed_task_{number}"
+    for again in count(1):
+        yield f"seed_task_{number}_{again}"

@@ -17,23 +17,25 @@ plan is exact and a budget can be kept.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mini_lima.chat import Chat, ChatRequest
+from mini_lima.chat import LEDGER, Chat, ChatRequest, read_ledger
 from mini_lima.data.card import card, length_histogram
 from mini_lima.data.examples import (
     EXAMPLES,
     Earlier,
     Example,
+    Reject,
     StepReport,
     read_examples,
     row_of,
     write_examples,
 )
+from mini_lima.data.filters import MISSING
 from mini_lima.data.measures import counts
 from mini_lima.errors import UserError
 from mini_lima.files import (
@@ -45,11 +47,14 @@ from mini_lima.files import (
     write_jsonl,
     write_text,
 )
+from mini_lima.results import Shortfall
 from mini_lima.store.targets import find
 
 GIVEN = ("output_dir", "teacher", "seeds", "evaluation_set", "step_name")
 """Keywords that a step is given where it names them, besides the data sets that it reads."""
 FORECAST = "forecast"
+LEAST_USED = 0.5
+"""Share of what a teacher was asked for below which a step fails, unless it is configured."""
 Step = TypeVar("Step", bound=Callable[..., StepReport | Sequence[Example] | None])
 
 
@@ -121,6 +126,7 @@ def run_step(
     code: str | None = None,
     teacher: Chat | None = None,
     inputs: Sequence[str] = (),
+    least_used: float = LEAST_USED,
     **given: Path,
 ) -> None:
     """Run a step and complete what it wrote.
@@ -133,10 +139,11 @@ def run_step(
         code: Hash of the function's file, where it is not ours; a part of the stage's identity.
         teacher: The model that it asks.
         inputs: Which of ``given`` are data sets; the first is the one that it changes.
+        least_used: Share of what a prompt of it was to bring below which it fails.
         **given: Data sets and files by keyword.
 
     Raises:
-        UserError: what it wrote is no data set.
+        UserError: what it wrote is no data set, or its teacher brought too little.
     """
     function = find(f"step {name}", step)
     wanted = signature(function).parameters
@@ -154,17 +161,28 @@ def run_step(
         write_examples(output_dir, report.examples)
     examples = _completed(output_dir, name, before)
     rejects = [each if each.prompt else replace(each, prompt=name) for each in report.rejects]
+    said = replace(report, rejects=rejects)
+    shortfalls = list(_shortfalls(name, output_dir, said, examples, examples == before))
+    for short in shortfalls:
+        if short.used < least_used * short.asked_for:
+            raise UserError(
+                f"step {short}: less than the share data.least_used={least_used:g}, below which a"
+                " step fails: look at what brought it, or lower that"
+            )
     if not examples:
         reasons = Counter(each.reason for each in rejects if not each.is_note)
         raise UserError(f"step {name} left no example at all: {dict(reasons) or 'none was made'}")
     write_examples(output_dir, examples)
     write_jsonl(output_dir / "rejects.jsonl", map(asdict, rejects))
-    stats = counts(name, examples, before, replace(report, rejects=rejects))
+    stats = counts(name, examples, before, said)
     earlier = [read_json(given[each] / "stats.json") for each in inputs]
     # Where replies of steps before are found; a step may ask elsewhere than the one before it.
     endpoints = [each for stats_before in earlier for each in stats_before["endpoints"]]
     endpoints += [] if report.endpoint is None else [report.endpoint]
     stats["endpoints"] = list(dict.fromkeys(endpoints))
+    stats["shortfalls"] = list(map(asdict, shortfalls))
+    for each in (short for stats_before in earlier for short in stats_before.get("shortfalls", ())):
+        stats["shortfalls"] += [] if each in stats["shortfalls"] else [each]
     stats["before"] = {
         key: earlier[0][key] if earlier else None
         for key in ("step", "examples", "mean_output_characters", "output_lengths")
@@ -172,6 +190,42 @@ def run_step(
     write_json(output_dir / "stats.json", stats)
     write_text(output_dir / "lengths.svg", length_histogram(name, examples, before))
     write_text(output_dir / "card.md", card(examples, stats))
+
+
+def _shortfalls(
+    name: str,
+    output_dir: Path,
+    report: StepReport,
+    examples: Sequence[Example],
+    unchanged: bool,
+) -> Iterator[Shortfall]:
+    """Yield the prompts of a step that brought less than they were to bring.
+
+    Examples are a prompt's by their source, or by the step's name where no prompt is called so. Of
+    a step that does not say what it asked, its ledger says how often it was answered at all, and
+    examples that are all as they were say that nothing came of it.
+    """
+    sources = Counter(example.source for example in examples)
+    asked = {**report.requests, **report.asked_for}
+    for prompt, asked_for in asked.items():
+        of_step = 0 if name in asked else sources[name]
+        used = report.used.get(prompt, sources[prompt] or of_step)
+        if used < asked_for:
+            yield Shortfall(name, prompt, asked_for, used, _reasons(report.rejects, prompt))
+    if not asked and (output_dir / LEDGER).is_file():
+        ledger = read_ledger(output_dir / LEDGER)
+        reasons = {f"no reply: {code}": count for code, count in ledger.failed.items()}
+        reasons |= {"empty reply": ledger.empty} if ledger.empty else {}
+        used = ledger.requests - sum(reasons.values())
+        if unchanged and used:
+            used, reasons = 0, {**reasons, "it changes no example": used}
+        if reasons:
+            yield Shortfall(name, name, ledger.requests, used, reasons)
+
+
+def _reasons(rejects: Sequence[Reject], prompt: str) -> dict[str, int]:
+    reasons = (each.reason for each in rejects if each.prompt == prompt)
+    return dict(Counter(reason for reason in reasons if not reason.endswith(MISSING)))
 
 
 def _report(name: str, returned: object) -> StepReport:

@@ -23,7 +23,7 @@ from annotated_types import Ge, Interval
 
 from mini_lima.data.examples import Example, StepReport
 from mini_lima.data.steps import Forecast, forecast_by
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 
 By = Literal["random", "longest", "shortest", "field"]
 Order = Literal["highest", "lowest"]
@@ -136,7 +136,7 @@ def _ranked(
 
 def _number(example: Example, field: str) -> float:
     if field not in example.fields:
-        there = ", ".join(sorted(example.fields)) or "none"
+        there = ", ".join(listed(sorted(example.fields))) or "none"
         raise UserError(
             f"select: example {example.id} has no field {field!r} to choose by; it has {there}"
         )

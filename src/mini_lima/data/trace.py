@@ -5,17 +5,27 @@ asked and answered under them. Nothing here is guessed: where the cache does not
 more, that is said, and the chain goes on.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mini_lima.chat import CassetteEntry, ResponseCache
+from mini_lima.chat import CassetteEntry, ResponseCache, read_reply
 from mini_lima.data.examples import EXAMPLES, Earlier, Example, read_examples
 from mini_lima.errors import UserError
-from mini_lima.files import read_json
+from mini_lima.files import typed
+from mini_lima.text import as_line
 
+log = logging.getLogger(__name__)
 Lookup = Callable[[str], CassetteEntry | None]
 RESPONSES = "responses.sqlite"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What ``stats.json`` says of whom a data set's replies are from."""
+
+    endpoints: list[str]
 
 
 def trace(data_set: Path, example_id: str, cache: Path) -> str:
@@ -29,13 +39,14 @@ def trace(data_set: Path, example_id: str, cache: Path) -> str:
     examples = read_examples(data_set)
     example = next((each for each in examples if each.id == example_id), None)
     if example is None:
+        first = f"the first is {examples[0].id!r}" if examples else "it has none"
         raise UserError(
-            f"{data_set}: no example {example_id!r}; the first is {examples[0].id!r}, and"
-            " rejects.jsonl says of the others why they are not there"
+            f"{data_set}: no example {example_id!r}; {first}, and rejects.jsonl says of the others"
+            " why they are not there"
         )
     if not cache.is_file() and any(_requests(example)):
         raise UserError(f"{cache}: no such file")
-    endpoints = read_json(data_set / "stats.json")["endpoints"]
+    endpoints = typed(data_set / "stats.json", _Asked).endpoints
 
     def look_up(key: str) -> CassetteEntry | None:
         for endpoint in endpoints:
@@ -55,7 +66,7 @@ def chain(example: Example, look_up: Lookup) -> Iterator[str]:
         look_up: Finds what was asked and answered under a request's key.
     """
     of_task = f" ({example.name})" if example.name else ""
-    yield f"example {example.id}: task {example.task}{of_task}"
+    yield as_line(f"example {example.id}: task {example.task}{of_task}")
     if example.task_request is None:
         yield f"\n1. task {example.task}, as it was given"
     else:
@@ -70,7 +81,7 @@ def chain(example: Example, look_up: Lookup) -> Iterator[str]:
     last = Earlier(example.output, example.source, example.request)
     for number, each in enumerate((*example.earlier, last), start=2):
         shown = f", which showed {example.shown} as its example" if example.shown else ""
-        yield f"\n{number}. output, from {each.source}{shown if number == 2 else ''}"
+        yield f"\n{number}. output, from {as_line(each.source)}{shown if number == 2 else ''}"
         if each.request is None:
             yield "   no model was asked for it"
         else:
@@ -89,13 +100,19 @@ def newest_data_set(store: Path, example_id: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    finished = list(store.glob("data/*/examples.jsonl"))
+    finished = [file for file in store.glob("data/*/examples.jsonl") if file.is_file()]
+    unread = 0
     for file in sorted(finished, key=lambda each: each.stat().st_mtime_ns, reverse=True):
-        if any(each.id == example_id for each in read_examples(file.parent)):
-            return file.parent
+        try:
+            if any(each.id == example_id for each in read_examples(file.parent)):
+                return file.parent
+        except UserError as error:
+            unread += 1
+            log.warning("passed over: %s", str(error).partition("\n")[0])
+    but = f" ({unread} of them cannot be read)" if unread else ""
     raise UserError(
-        f"no example {example_id!r} in the {len(finished)} data sets of {store}: check the id, or"
-        " give the data set's folder with --data"
+        f"no example {example_id!r} in the {len(finished)} data sets of {store}{but}: check the id,"
+        " or give the data set's folder with --data"
     )
 
 
@@ -107,14 +124,13 @@ def _exchange(key: str, lookup: Lookup) -> Iterator[str]:
     yield f"   request {key}"
     for message in entry.request.body["messages"]:
         yield from _quoted(f"prompt ({message['role']})", message["content"])
-    choice: dict[str, Any] = entry.response["choices"][0]
-    served = entry.response.get("model") or "a model that is not named"
-    yield from _quoted(
-        f"reply of {served} (finish_reason {choice.get('finish_reason')})",
-        choice["message"].get("content") or "",
-    )
+    reply = read_reply(key, entry.response, cached=True)
+    served = reply.served_model or "a model that is not named"
+    if reply.thought:
+        yield from _quoted(f"thought of {served}", reply.thought)
+    yield from _quoted(f"reply of {served} (finish_reason {reply.finish_reason})", reply.text)
 
 
 def _quoted(label: str, text: str) -> Sequence[str]:
     lines = text.split("\n") if text else ["(empty)"]
-    return [f"   {label}:", *(f"   │ {line}" for line in lines)]
+    return [f"   {as_line(label)}:", *(f"   │ {line}" for line in lines)]

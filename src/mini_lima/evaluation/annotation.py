@@ -25,6 +25,7 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import rules
 from mini_lima.evaluation.judges import JudgeChoice, Rule, load_annotator, of_prompt, of_rule
 from mini_lima.evaluation.library import metric
+from mini_lima.evaluation.outputs import ANSWERS
 from mini_lima.evaluation.pairs import (
     Annotation,
     Answer,
@@ -34,10 +35,12 @@ from mini_lima.evaluation.pairs import (
     write_annotations,
 )
 from mini_lima.evaluation.prompts import Annotator, Shown
-from mini_lima.files import write_json
+from mini_lima.files import read_jsonl, write_json
 from mini_lima.results import WinRate
 
 MODEL_OUTPUTS = "model_outputs.json"
+NO_OUTPUT = "no_output"
+"""Why a verdict failed: there was no answer to judge."""
 TOLERANCE = 1e-9
 MOST_REPEATS = 1000
 """Sample indices below it belong to first attempts, those above to attempts at reading again."""
@@ -90,7 +93,7 @@ def annotate(
         ConnectionError: some requests stayed unanswered; the other answers are in the cache.
         ArithmeticError: the win rate is not alpaca_eval's.
     """
-    pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
+    pairs = _read(reference_outputs, model_outputs, limit)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     if isinstance(judge, Rule):
         judged_by = of_rule(judge)
@@ -156,7 +159,7 @@ def expected_requests(
         references = read_answers(reference_outputs, unnamed="reference")[:limit]
         pairs = [Pair(each, replace(each, output=f"{each.output} ")) for each in references]
     else:
-        pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
+        pairs = _read(reference_outputs, model_outputs, limit)
     annotator = load_annotator(judge, prompt)
     presentations = present(pairs, orders=orders, repeats=repeats, seed=seed)
     model = _for_reading(annotator, chat).model
@@ -164,6 +167,19 @@ def expected_requests(
         model.request(call.messages, sample=call.repeat)
         for call in _calls(presentations, annotator, seed=seed)
     ]
+
+
+def _read(reference_outputs: Path, model_outputs: Path, limit: int | None) -> list[Pair]:
+    """Pair the answers; one that could not be had is not an empty one, and nobody is asked."""
+    pairs = read_pairs(reference_outputs, model_outputs / MODEL_OUTPUTS, limit)
+    facts = model_outputs / ANSWERS
+    if not facts.is_file():
+        return pairs
+    missing = [
+        f"{fact['error']}: {fact.get('detail')}" if fact.get("error") else None
+        for fact in read_jsonl(facts)
+    ]
+    return [replace(pair, missing=why) for pair, why in zip(pairs, missing, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -384,10 +400,11 @@ def _divided(usage: Any, parts: int) -> Any:
 
 
 def _row(presentation: Presentation, said: Said | None, *, annotator: str) -> Annotation:
-    """Write a verdict down; equal outputs are a tie that nobody was asked about."""
+    """Write a verdict down; nobody was asked about equal outputs, a tie, and missing ones."""
     reference, model = presentation.pair.reference, presentation.pair.model
     reply = said.reply if said else None
-    preference = said.preference if said else 1.5
+    missing = presentation.pair.missing
+    preference = said.preference if said else None if missing else 1.5
     if preference is not None and presentation.model_first:
         preference = 3 - preference
     return Annotation(
@@ -400,10 +417,11 @@ def _row(presentation: Presentation, said: Said | None, *, annotator: str) -> An
         annotator=annotator,
         preference=preference,
         is_failed=preference is None,
-        failure=_failure(reply) if reply and preference is None else None,
+        failure=NO_OUTPUT if missing else _failure(reply) if reply and preference is None else None,
+        detail=missing or (reply.detail if reply else None),
         model_first=presentation.model_first if said else None,
         repeat=presentation.repeat,
-        raw_completion=reply.text if reply else None,
+        raw_completion=reply.text or reply.thought or "" if reply else None,
         finish_reason=reply.finish_reason if reply else None,
         served_model=reply.served_model if reply else None,
         usage=reply.usage if reply else None,

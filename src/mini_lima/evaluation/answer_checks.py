@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.metrics import AnsweredInstruction
-from mini_lima.language import NAMES_A_LANGUAGE, is_foreign, languages
+from mini_lima.text.language import NAMES_A_LANGUAGE, is_foreign, languages
 
 ROLE = r"(?:assistant|user|system|human|ai|bot)"
 STARTS_WITH_ROLE = re.compile(rf"\s*(?:<\|im_start\|>|<\|)?\s*{ROLE}(?:\s*:|\s*\n|\|>|\s*$)", re.I)
@@ -70,7 +70,7 @@ class Fault:
 
 
 FAULTS = {
-    "failed": Fault(0.0, "could not be had and count as empty"),
+    "failed": Fault(0.0, "could not be had"),
     "shortened": Fault(0.0, "had less room in the model's context than evaluation.max_new_tokens"),
     "cut_at_limit": Fault(0.05, "ran into the length limit"),
     "empty": Fault(0.01, "are empty"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.results import BASELINE
 
 _NAME = r"([^\s()]+)"
@@ -79,6 +79,10 @@ def unknown(contrasts: Iterable[str], arms: Collection[str]) -> list[str]:
         for arm in parse(text).terms:
             if arm not in known:
                 near = get_close_matches(arm, known, 1)
-                perhaps = f"did you mean {near[0]}?" if near else f"there are {', '.join(arms)}"
+                perhaps = (
+                    f"did you mean {near[0]}?"
+                    if near
+                    else f"there are {', '.join(listed(list(arms)))}"
+                )
                 lines.append(f"contrasts: {text!r}: there is no arm {arm}; {perhaps}")
     return lines

@@ -17,6 +17,8 @@ that it has in order to append a column, which for long answers costs more than 
 
 What is written does not depend on who shares the batch, up to the rounding of the arithmetic.
 Greedy answers are those of each prompt alone, and a sampled one is drawn by a generator of its own.
+That is so for models whose layers keep the keys and values of attention and nothing else. Whether
+one is such a model is tried on a few tokens; where it is not, transformers writes answer by answer.
 """
 
 import random
@@ -26,9 +28,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mini_lima.errors import UserError
+from mini_lima.workers.progress import warn
 
 ROOM = 64
 """Columns that the room grows by."""
@@ -38,7 +42,11 @@ REFILL = 0.75
 PREFILL_TOKENS = 16_384
 """Of prompts that are read in one pass, padding included; bounds the memory which that takes."""
 UNDERSTOOD = {"full_attention", "sliding_attention"}
-"""Kinds of layers, as transformers names them."""
+"""Kinds of layers, as transformers names them: what others look back at shows in long texts only."""
+TRIED = (16, 6, 3)
+"""Tokens of the prompts that are tried together."""
+IN_FLOAT32, ROUGH = 1e-3, 0.2
+"""How far logits may be from those of a prompt alone, as a share of their deviation."""
 
 
 class RowCache(Cache):
@@ -169,9 +177,14 @@ def decode(
         batch_size: Answers that are written side by side.
 
     Raises:
-        UserError: the model keeps another state than attention does, or computes NaN.
+        UserError: the model computes NaN.
     """
-    _check_supported(network)
+    if not prompts:
+        return
+    if fault := _difference(network, max((prompt.ids for prompt in prompts), key=len)):
+        warn(f"{type(network).__name__}: answers are written one at a time, since {fault}")
+        yield from _one_by_one(network, prompts, stops, temperature)
+        return
     waiting = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
     batch = _Batch(network, stops, temperature)
     while waiting or batch.rows:
@@ -184,14 +197,68 @@ def decode(
         yield from batch.leave()
 
 
-def _check_supported(network: Any) -> None:
-    config = network.config.get_text_config(decoder=True)
-    kinds = set(getattr(config, "layer_types", None) or UNDERSTOOD)
-    if not kinds <= UNDERSTOOD or getattr(network, "_is_stateful", False):
-        raise UserError(
-            f"{type(network).__name__} keeps more than the keys and values of attention, which is"
-            " not supported here: have a server write its answers (evaluation/engine=openai)"
+def _difference(network: Any, longest: list[int]) -> str | None:
+    """Why answers in a batch are not what they are alone; None if they are.
+
+    The beginnings of the ``longest`` prompt are tried. One enters later and each leaves before the
+    next, so that all is done that a batch may do.
+    """
+    kinds = set(getattr(network.config.get_text_config(decoder=True), "layer_types", None) or ())
+    if not kinds <= UNDERSTOOD:
+        return f"it has layers of another kind ({', '.join(sorted(kinds - UNDERSTOOD))})"
+    first, second, third = (Prompt(0, longest[:-1][:n] or longest, 2 * n) for n in TRIED)
+    batch, distances = _Batch(network, frozenset(), 0.0), []
+    try:
+        batch.enter([first, second])
+        batch.write_a_token()
+        batch.enter([third])
+        for row in list(batch.rows):
+            batch.write_a_token()
+            distances.append(_distance(network, row, batch.logits[batch.rows.index(row)]))
+            row.ended = True
+            list(batch.leave())
+    except (torch.OutOfMemoryError, UserError):
+        raise
+    except Exception as error:  # what an architecture does with a cache is up to its author
+        return f"it takes no cache of ours ({(str(error).strip() or repr(error)).splitlines()[0]})"
+    most = IN_FLOAT32 if network.dtype is torch.float32 else ROUGH
+    return None if max(distances) <= most else f"a batch changes them (by {max(distances):.1%})"
+
+
+def _distance(network: Any, row: "_Row", logits: torch.Tensor) -> float:
+    """How far ``logits``, of the last token of ``row``, are from those of its text alone."""
+    text = torch.tensor([row.prompt.ids + row.ids[:-1]], device=network.device)
+    with torch.inference_mode():
+        alone = network(input_ids=text, use_cache=False).logits[0, -1].float()
+    return float((logits.float() - alone).norm() / (alone - alone.mean()).norm())
+
+
+def _one_by_one(
+    network: Any, prompts: Sequence[Prompt], stops: Set[int], temperature: float
+) -> Iterator[Generation]:
+    # Or settings that come with the model would count.
+    network.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    for prompt in prompts:
+        row = _Row(prompt, _chances(prompt, network.device))
+
+        def choose(ids: torch.Tensor, logits: torch.Tensor, row: _Row = row) -> torch.Tensor:
+            [token] = _chosen(logits, [row], temperature)
+            row.take(token, stops)
+            only = torch.full_like(logits, -torch.inf)
+            only[0, token] = 0
+            return only
+
+        ids = torch.tensor([prompt.ids], device=network.device)
+        network.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            logits_processor=[choose],
+            max_new_tokens=prompt.limit,
+            eos_token_id=sorted(stops),
+            pad_token_id=0,
+            do_sample=False,
         )
+        yield row.generation()
 
 
 @dataclass
@@ -205,14 +272,27 @@ class _Row:
     def is_finished(self) -> bool:
         return self.ended or len(self.ids) == self.prompt.limit
 
+    def take(self, token: int, stops: Set[int]) -> None:
+        if token in stops:
+            self.ended = True
+        else:
+            self.ids.append(token)
+
+    def generation(self) -> Generation:
+        return Generation(self.prompt.number, self.ids, cut=not self.ended)
+
 
 class _Batch:
-    """The answers in the making; ``first`` holds the column in which each row's prompt begins."""
+    """The answers in the making; ``first`` holds the column in which each row's prompt begins.
+
+    ``logits``, of shape (rows, vocabulary), are those that the last tokens were chosen by.
+    """
 
     def __init__(self, network: Any, stops: Set[int], temperature: float) -> None:
         self.network, self.stops, self.temperature = network, stops, temperature
         self.rows: list[_Row] = []
         self.first = torch.empty(0, dtype=torch.long)
+        self.logits = torch.empty(0, 0)
         self.cache = RowCache()
 
     def enter(self, prompts: Sequence[Prompt]) -> None:
@@ -220,7 +300,7 @@ class _Batch:
         device, width = self.network.device, max(len(prompt.ids) for prompt in prompts)
         padded = [[0] * (width - len(prompt.ids)) + prompt.ids for prompt in prompts]
         first = torch.tensor([width - len(prompt.ids) for prompt in prompts], device=device)
-        rows, cache = [_Row(prompt, self._chances(prompt)) for prompt in prompts], RowCache()
+        rows, cache = [_Row(prompt, _chances(prompt, device)) for prompt in prompts], RowCache()
         self._write(rows, torch.tensor(padded, device=device), first, cache)
         if self.rows:
             columns = self.cache.get_seq_length()
@@ -247,12 +327,7 @@ class _Batch:
             self.cache.keep(at, unused)
         self.rows = [self.rows[at] for at in stay]
         for row in finished:
-            yield Generation(row.prompt.number, row.ids, cut=not row.ended)
-
-    def _chances(self, prompt: Prompt) -> torch.Generator:
-        # Of a text Python makes the same number on every machine.
-        number = random.Random(prompt.seed).getrandbits(63)
-        return torch.Generator(self.network.device).manual_seed(number)
+            yield row.generation()
 
     def _write(
         self, rows: Sequence[_Row], ids: torch.Tensor, first: torch.Tensor, cache: RowCache
@@ -261,7 +336,7 @@ class _Batch:
         seen = cache.get_seq_length()
         columns = torch.arange(seen + ids.shape[1], device=ids.device)
         with torch.inference_mode():
-            logits = self.network(
+            self.logits = self.network(
                 input_ids=ids,
                 attention_mask=columns >= first[:, None],
                 position_ids=(columns[seen:] - first[:, None]).clamp(min=0),
@@ -269,22 +344,25 @@ class _Batch:
                 use_cache=True,
                 logits_to_keep=1,  # those of all positions of long prompts would be gigabytes
             ).logits[:, -1]
-            for row, token in zip(rows, self._choose(logits, rows), strict=True):
-                if token in self.stops:
-                    row.ended = True
-                else:
-                    row.ids.append(token)
+            for row, token in zip(rows, _chosen(self.logits, rows, self.temperature), strict=True):
+                row.take(token, self.stops)
 
-    def _choose(self, logits: torch.Tensor, rows: Sequence[_Row]) -> list[int]:
-        if logits.isnan().any():
-            raise UserError(
-                "the model computes NaN: its training diverged (look at its loss), or its numbers"
-                " need a wider format (sft.precision=fp32)"
-            )
-        if self.temperature:
-            chances = [row.chances for row in rows]
-            return _sampled(logits, self.temperature, chances).tolist()
-        return logits.argmax(dim=-1).tolist()
+
+def _chances(prompt: Prompt, device: torch.device) -> torch.Generator:
+    # Of a text Python makes the same number on every machine.
+    return torch.Generator(device).manual_seed(random.Random(prompt.seed).getrandbits(63))
+
+
+def _chosen(logits: torch.Tensor, rows: Sequence[_Row], temperature: float) -> list[int]:
+    """The next token of each of the ``rows``."""
+    if logits.isnan().any():
+        raise UserError(
+            "the model computes NaN: its training diverged (look at its loss), or its numbers"
+            " need a wider format (sft.precision=fp32)"
+        )
+    if temperature:
+        return _sampled(logits, temperature, [row.chances for row in rows]).tolist()
+    return logits.argmax(dim=-1).tolist()
 
 
 def _sampled(

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
+from mini_lima.chat import ONLY_THOUGHT, are_too_many, separate
 from mini_lima.errors import UserError
 from mini_lima.evaluation.decoding import Generation, Prompt, decode
 from mini_lima.evaluation.outputs import Output, read_questions, write_outputs
@@ -52,7 +52,9 @@ def generate(
     precision: str,
     generator: str,
     device: str,
+    most_failed: float,
     template: str | None = None,
+    template_kwargs: dict[str, Any] | None = None,
 ) -> None:
     """Write the files of `write_outputs`.
 
@@ -72,14 +74,15 @@ def generate(
         precision: ``fp32`` or ``bf16``.
         generator: Name of the model in the outputs.
         device: ``cpu`` or ``cuda``.
+        most_failed: Share of the answers that may be thoughts alone.
         template: File with a chat template to use in place of the tokenizer's own.
+        template_kwargs: What the template is called with.
 
     Raises:
         UserError: the instructions, the tokenizer or the model do not fit, or too little memory.
     """
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    tokenizer = load_tokenizer(model, revision, template)
+    tokenizer = load_tokenizer(model, revision, template, template_kwargs)
     chat = ChatTemplate(tokenizer)
     questions = read_questions(
         reference_outputs,
@@ -118,15 +121,31 @@ def generate(
     _wait_for_all(ranks)
     if rank == 0:
         answered = _read_answers(work_dir)
-        outputs = [
-            Output(
-                text=str(tokenizer.decode(answered[number].ids, skip_special_tokens=True)),
-                tokens=len(answered[number].ids),
-                cut=answered[number].cut,
+        outputs = [_output(tokenizer, answered[number]) for number in range(len(questions))]
+        failed = sum(output.error is not None for output in outputs)
+        if are_too_many(failed, len(outputs), most_failed):
+            raise UserError(
+                f"{failed} of {len(outputs)} answers of {generator} are thoughts without an answer,"
+                f" of which evaluation.most_failed={most_failed:g} may be: give them more tokens"
+                " (evaluation.max_new_tokens), or have the model not think, by"
+                " model.template_kwargs={enable_thinking: false} if its chat template knows that"
             )
-            for number in range(len(questions))
-        ]
         write_outputs(output_dir, questions, outputs, generator=generator)
+
+
+def _output(tokenizer: Any, generation: Generation) -> Output:
+    """Read an answer without the thought before it; a thought alone is none."""
+    ids, cut = generation.ids, generation.cut
+    # Tags of thoughts may be special tokens.
+    found = separate(tokenizer.decode(ids, skip_special_tokens=False))
+    if found.thought is None:
+        return Output(tokenizer.decode(ids, skip_special_tokens=True), len(ids), cut)
+    text = found.answer
+    for token in tokenizer.added_tokens_decoder.values():
+        text = text.replace(token.content, "") if token.special else text
+    if not text.strip():
+        return Output("", 0, cut, error=ONLY_THOUGHT, detail="a thought and no answer")
+    return Output(text, len(tokenizer.encode(text, add_special_tokens=False)), cut)
 
 
 def _network(

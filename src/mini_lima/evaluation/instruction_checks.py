@@ -75,15 +75,15 @@ def read_checks(fields: Mapping[str, Any]) -> list[Check]:
     Raises:
         UserError: a kind that does not exist, or keywords that do not fit it; names the field.
     """
-    kinds, given = fields.get(IDS) or [], fields.get(KEYWORDS)
+    kinds, given = fields.get(IDS) or [], fields.get(KEYWORDS) or []
     if not isinstance(kinds, list):
         raise UserError(f"{IDS} must be a list of ids, found {kinds!r}")
-    if kinds and (not isinstance(given, list) or len(given) != len(kinds)):
+    if not isinstance(given, list) or len(given) != len(kinds):
         raise UserError(
             f"{KEYWORDS} must be a list with an object for each of the {len(kinds)} ids in {IDS},"
             f" found {str(given)[:60]}"
         )
-    return [_check(at, kind, given[at]) for at, kind in enumerate(kinds)] if given else []
+    return [_check(at, kind, given[at]) for at, kind in enumerate(kinds)]
 
 
 def _check(at: int, kind: Any, given: Any) -> Check:

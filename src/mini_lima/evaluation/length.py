@@ -29,6 +29,7 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation.library import undisturbed
 from mini_lima.evaluation.pairs import Annotation
 from mini_lima.evaluation.rules import longest
+from mini_lima.files import check_is_text
 from mini_lima.results import LONGEST, LengthControlled, WinRate
 from mini_lima.statistics import tabulate, win_rate
 
@@ -222,6 +223,7 @@ def _design(library: Any, frame: Any, settings: Mapping[str, Any]) -> tuple[Any,
 @contextmanager
 def _reading(difficulties: Path) -> Iterator[Any]:
     """Yield the library's module, with ``difficulties`` in place of its download."""
+    check_is_text(difficulties)  # pandas would unpack it, whatever it holds
     with undisturbed():
         import sklearn
         from alpaca_eval.metrics import glm_winrate

@@ -17,7 +17,8 @@ from mini_lima.errors import UserError
 from mini_lima.evaluation import answer_checks
 from mini_lima.evaluation.metrics import ANSWERS, AnsweredInstruction, Metric
 from mini_lima.evaluation.pairs import read_answers, read_rows
-from mini_lima.files import read_jsonl, typed, validated, write_json, write_jsonl
+from mini_lima.files import read_jsonl, typed, write_json, write_jsonl
+from mini_lima.files import read_rows as read_typed_rows
 from mini_lima.results import Better
 from mini_lima.store import targets
 
@@ -59,8 +60,7 @@ def read_metrics(folder: Path) -> dict[str, Unit]:
 
 def read_scores(folder: Path) -> list[Scores]:
     """Return what a finished stage says of each answer."""
-    path = folder / SCORES
-    return validated(path, read_jsonl(path), list[Scores])
+    return [scores for _, scores in read_typed_rows(folder / SCORES, Scores)]
 
 
 def measure(

@@ -12,15 +12,16 @@ numbers are better. Values in ``percent`` are shares from 0 to 1.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mini_lima.errors import UserError
 from mini_lima.evaluation.answer_checks import keeps_language, repeats_itself
-from mini_lima.evaluation.instruction_checks import read_checks
-from mini_lima.evaluation.pairs import EvaluationRow
+from mini_lima.evaluation.instruction_checks import IDS, KEYWORDS, read_checks
+from mini_lima.evaluation.pairs import READ, EvaluationRow
+from mini_lima.files.tables import name_unused
 from mini_lima.store import targets
 
 UNIT = re.compile(r"[A-Za-z][A-Za-z0-9 /²-]{0,23}")
@@ -28,6 +29,8 @@ BETTER = ("higher", "lower", None)
 ANSWERS = "answers"
 """The argument that a metric is given."""
 FIELDS_CHECK = "__check_fields__"
+OURS = "mini_lima."
+"""How the dotted names of our own metrics begin."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,10 @@ def checks_fields(
     return mark
 
 
-def check_fields(path: Path, rows: Sequence[EvaluationRow], functions: Iterable[str]) -> None:
+def check_fields(path: Path, rows: Sequence[EvaluationRow], functions: Collection[str]) -> None:
     """Have metrics look at the fields of the evaluation set that they will read.
+
+    Fields that nothing reads are named in the log; a metric of a user's own may read any.
 
     Args:
         path: The evaluation file.
@@ -139,6 +144,9 @@ def check_fields(path: Path, rows: Sequence[EvaluationRow], functions: Iterable[
                 check(row.fields)
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}") from error
+    if all(name.startswith(OURS) for name in functions):
+        read = (*READ, *((IDS, KEYWORDS) if checks else ()))
+        name_unused(path, [row.fields for row in rows], read)
 
 
 def characters(answers: Sequence[AnsweredInstruction]) -> list[float]:

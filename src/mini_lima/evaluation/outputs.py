@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation.pairs import EvaluationRow, read_rows
 from mini_lima.files import write_json, write_jsonl
 from mini_lima.models.rendering import ChatTemplate
+
+ANSWERS = "answers.jsonl"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,14 @@ class Output:
         tokens: Its length, without the token that ends it.
         cut: Whether its length limit ended it.
         error: Why there is no answer, as a reason code; None if there is one.
+        detail: The same in one line for people.
     """
 
     text: str
     tokens: int
     cut: bool
     error: str | None = None
+    detail: str | None = None
 
 
 def read_questions(
@@ -90,8 +94,8 @@ def _check_that_all_fit(lengths: Sequence[int], context: int, file: Path) -> Non
     too_long = [row for row, length in enumerate(lengths, start=1) if length >= context]
     if too_long:
         raise UserError(
-            f"{file}: the instructions in row {', '.join(map(str, too_long[:10]))}"
-            f"{' …' if too_long[10:] else ''} ({len(too_long)} of {len(lengths)}) have up to"
+            f"{file}: the instructions in row {', '.join(listed(too_long))}"
+            f" ({len(too_long)} of {len(lengths)}) have up to"
             f" {max(lengths)} tokens with their template and leave no room for an answer in the"
             f" model's context of {context}: take them out of the set"
         )
@@ -120,8 +124,8 @@ def write_outputs(
     ]
     answers = [
         {"row": row, "tokens": output.tokens, "room": question.room, "cut": output.cut}
-        | ({} if output.error is None else {"error": output.error})
+        | ({} if output.error is None else {"error": output.error, "detail": output.detail})
         for row, (question, output) in enumerate(asked, start=1)
     ]
     write_json(output_dir / "model_outputs.json", model_outputs)
-    write_jsonl(output_dir / "answers.jsonl", answers)
+    write_jsonl(output_dir / ANSWERS, answers)

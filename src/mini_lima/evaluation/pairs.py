@@ -1,8 +1,10 @@
 """The files of an evaluation: instructions with references, model outputs, and verdicts on both.
 
 An evaluation file is a JSON list, or JSON Lines, of rows with an ``instruction`` (or ``prompt``)
-each. AlpacaEval's schema adds the reference's ``output``, which judges compare with and which a set
-that is measured by metrics alone need not have. Whatever other fields a row has are its metrics'.
+each. An ``input`` belongs to it: model and judge are asked both together, as in training. AlpacaEval's
+schema adds the reference's ``output``, which judges compare with and which a set that is measured by
+metrics alone need not have. Whatever other fields a row has are its metrics'; what would have to be
+a part of the question, and cannot be, is refused.
 
 alpaca_eval joins the two tables and goes on with what matches: a model that answered half of the
 instructions gets a win rate on that half, and one that occurs twice on both sides is judged four
@@ -13,16 +15,25 @@ import hashlib
 import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.files import typed, validated, write_json
+from mini_lima.files import is_not_blank, typed, validated, write_json
+from mini_lima.files.tables import HALF_A_CHARACTER, Malformed, Row, empty, read_json_rows
+from mini_lima.models.rendering import question
 
 ANNOTATIONS = "annotations.json"
 INSTRUCTION = ("instruction", "prompt")
 """The fields that a row's instruction may be in; the first of them that is there counts."""
+READ = ("input", "dataset")
+"""The other fields that every evaluation reads, besides whose ``output`` it is."""
+MORE_CONTEXT = (
+    *("system", "system_prompt", "history", "messages", "conversation", "conversations", "turns"),
+    *("tools", "functions", "image", "images", "audio", "video", "videos"),
+)
+"""Fields that would be a part of the question; one with a value is refused."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class EvaluationRow:
     """One row of an evaluation file.
 
     Attributes:
-        instruction: What a model is asked.
+        instruction: What a model is asked, the row's ``input`` included.
         output: The reference's answer; None if the file has none.
         generator: Whose answer it is.
         dataset: Where the instruction is from.
@@ -56,15 +67,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pair:
-    """The two answers to one instruction."""
+    """The two answers to one instruction.
+
+    Attributes:
+        reference: With which the model's is compared.
+        model: The model's.
+        missing: Why the model has none, in one line; None if it has.
+    """
 
     reference: Answer
     model: Answer
+    missing: str | None = None
 
     @property
     def differs(self) -> bool:
         """Whether there is anything to judge: equal outputs are a tie."""
-        return self.reference.output != self.model.output
+        return self.missing is None and self.reference.output != self.model.output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +101,7 @@ class Annotation:
             a verdict that failed.
         is_failed: Whether it did.
         failure: Why.
+        detail: Why a request has failed, in one line for people.
         model_first: Whether output_2 was shown first; None if nobody was asked or nobody knows.
         repeat: How many times the same was asked before.
         raw_completion: What the judge said.
@@ -105,6 +124,7 @@ class Annotation:
     preference: float | None
     is_failed: bool = False
     failure: str | None = None
+    detail: str | None = None
     model_first: bool | None = None
     repeat: int = 0
     raw_completion: str | None = None
@@ -118,10 +138,10 @@ class Annotation:
 
 
 def write_annotations(folder: Path, rows: Iterable[Annotation]) -> None:
-    """Write annotations.json, without what only pools and prompts about several pairs have."""
+    """Write annotations.json, without what only few rows have: pools, several pairs, failures."""
     documents = [asdict(row) for row in rows]
     for document in documents:
-        for name, usual in (("member", None), ("judged_together", 1)):
+        for name, usual in (("member", None), ("judged_together", 1), ("detail", None)):
             if document[name] == usual:
                 del document[name]
     write_json(folder / ANNOTATIONS, documents)
@@ -187,50 +207,43 @@ def read_rows(path: Path, *, unnamed: str = "reference") -> list[EvaluationRow]:
     Raises:
         UserError: unreadable, empty, or a row that lacks text; rows are counted from 1.
     """
-    try:
-        rows = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: a JSON list of instructions, or a line for each, was expected")
-    return [_row(row, f"{path}, row {k}", unnamed) for k, row in enumerate(rows, start=1)]
-
-
-def _parsed(text: str) -> Any:
-    """The rows of a JSON document, or of JSON Lines, which begin with an object."""
-    try:
-        whole = json.loads(text)
-        return [whole] if isinstance(whole, dict) else whole
-    except json.JSONDecodeError:
-        if not text.lstrip().startswith("{"):
-            raise
-    rows = []
-    # Not splitlines(): U+2028 and its like are ordinary characters inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    rows = [_row(row, f"{path}, {row.place}", unnamed) for row in read_json_rows(path)]
+    if not rows:
+        raise UserError(f"{path}: there is no row in it")
     return rows
 
 
-def _row(row: Any, place: str, unnamed: str) -> EvaluationRow:
-    if not isinstance(row, dict):
+def _row(row: Row, place: str, unnamed: str) -> EvaluationRow:
+    given = row.value
+    if isinstance(given, Malformed):
+        raise UserError(f"{place}: {given.detail}")
+    if not isinstance(given, dict):
         raise UserError(f"{place}: an object with instruction and output was expected")
-    asked = next((name for name in INSTRUCTION if name in row), INSTRUCTION[0])
-    for name in (asked, "output"):
-        if any("\ud800" <= character <= "\udfff" for character in str(row.get(name, ""))):
-            raise UserError(f"{place}: {name}: holds half a surrogate pair; write it as U+FFFD")
+    if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False)):
+        raise UserError(f"{place}: holds half a surrogate pair; write it as U+FFFD")
+    for name in MORE_CONTEXT:
+        if not empty(given.get(name)):
+            raise UserError(
+                f"{place}: {name}: a row asks one question, in instruction and input, and this would"
+                " be left out of it: write it into the instruction, or take it out"
+            )
+    asked = next((name for name in INSTRUCTION if name in given), INSTRUCTION[0])
     known = {
         "output": None,
-        **row,
-        "generator": row.get("generator") or unnamed,
-        "dataset": row.get("dataset") if isinstance(row.get("dataset"), str) else None,
-        "fields": {k: v for k, v in row.items() if k not in (asked, "output", "generator")},
+        **given,
+        "generator": given.get("generator") or unnamed,
+        "dataset": given.get("dataset") if isinstance(given.get("dataset"), str) else None,
+        "fields": {k: v for k, v in given.items() if k not in (asked, "output", "generator")},
     }
-    if asked in row:
-        known["instruction"] = row[asked]
-    return validated(place, known, EvaluationRow)
+    if asked in given:
+        known["instruction"] = given[asked]
+    found = validated(place, known, EvaluationRow)
+    material = given.get("input")
+    if not isinstance(material, str | None):
+        raise UserError(f"{place}: input: text was expected, found {material!r:.40}")
+    if not is_not_blank(found.instruction):
+        raise UserError(f"{place}: {asked}: must not be blank")
+    return replace(found, instruction=question(found.instruction, material))
 
 
 def digest_of_answers(answers: Sequence[Answer]) -> str:

@@ -36,6 +36,7 @@ from mini_lima.chat import Reply
 from mini_lima.errors import UserError
 from mini_lima.evaluation import reading
 from mini_lima.evaluation.library import undisturbed
+from mini_lima.files import read_bytes
 
 PLACEHOLDERS = ("instruction", "output_1", "output_2")
 PLACEHOLDER = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
@@ -163,7 +164,7 @@ def load_own(name: str, path: Path, how: str, answers: Sequence[str]) -> Annotat
         UserError: it cannot be read, or no answer to it could be.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         prompt = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from error
@@ -316,7 +317,10 @@ def _names_outputs(settings: Mapping[str, Any]) -> bool:
 
 
 def _named(reply: Reply) -> list[float | None]:
-    return [reading.chosen(reply.text)]
+    text = reply.text.strip()
+    if reply.finish_reason == "length":  # what comes before a verdict may name what it then rejects
+        text = text.partition("\n")[0]
+    return [reading.chosen(text)]
 
 
 def _token(reply: Reply, *, first: str, known: Sequence[str]) -> list[float | None]:

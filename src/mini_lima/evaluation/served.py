@@ -30,12 +30,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import torch
 
 from mini_lima.chat import ChatModel, Endpoint, Ledger, complete, write_ledger
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.evaluation.outputs import Output, Question, read_questions, write_outputs
 from mini_lima.models.language_model import context_length, load_model, load_tokenizer, own_stops
 from mini_lima.models.rendering import ChatTemplate
@@ -65,6 +65,7 @@ def generate(
     command: str | None,
     base_url: str | None,
     connection: dict[str, Any],
+    template_kwargs: dict[str, Any] | None = None,
 ) -> None:
     """Write the files of `write_outputs`, and ``ledger.json``: what asking took.
 
@@ -85,12 +86,13 @@ def generate(
         command: Starts a server for the model, see `serving`; None if there is one.
         base_url: Of the server that is there.
         connection: Other fields of `Endpoint`.
+        template_kwargs: What the template in the model's folder is called with.
 
     Raises:
         UserError: the instructions do not fit, or the server refuses; says how to start one.
         ConnectionError: some answers are missing; the others are kept.
     """
-    tokenizer = load_tokenizer(model, revision)
+    tokenizer = load_tokenizer(model, revision, None, template_kwargs)
     if init_seed is not None:
         folder = work_dir / f"{Path(model).name}-seed{init_seed}"
         load_model(model, revision, init_seed, torch.float32).save_pretrained(folder)
@@ -115,7 +117,7 @@ def generate(
                 top_p=1.0,
                 max_tokens=question.room,
                 seed=seed if temperature else None,
-                extra_body=_extra(dialect, stops),
+                extra_body=_extra(dialect, stops, template_kwargs),
             ).request(
                 [("user", question.row.instruction)],
                 sample=question.repeat if temperature else 0,
@@ -127,7 +129,6 @@ def generate(
             endpoint=Endpoint(name=generator, base_url=server.base_url, **connection),
             cache=work_dir / "responses.sqlite",
             label=f"answers of {generator}",
-            failures="return",
             ledger=ledger,
         )
     outputs = [
@@ -137,6 +138,7 @@ def generate(
             tokens=len(tokenizer(reply.text, add_special_tokens=False)["input_ids"]),
             cut=reply.finish_reason == "length",
             error=reply.error,
+            detail=reply.detail,
         )
         for reply in replies
     ]
@@ -144,11 +146,14 @@ def generate(
     write_ledger(output_dir / "ledger.json", ledger)
 
 
-def _extra(dialect: str, stops: Sequence[int]) -> dict[str, Any]:
+def _extra(
+    dialect: str, stops: Sequence[int], template_kwargs: dict[str, Any] | None
+) -> dict[str, Any]:
     if dialect == "openai":
         return {}
     neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-    return {"stop_token_ids": list(stops), **neutral}
+    how = {"chat_template_kwargs": template_kwargs} if template_kwargs else {}
+    return {"stop_token_ids": list(stops), **neutral, **how}
 
 
 def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -> None:
@@ -159,7 +164,7 @@ def _check_text(questions: Sequence[Question], chat: ChatTemplate, file: Path) -
     ]
     if rows:
         raise UserError(
-            f"{file}: row {', '.join(map(str, rows))} spells control tokens, which a server takes"
+            f"{file}: row {', '.join(listed(rows))} spells control tokens, which a server takes"
             " for such: take that out of the set, or choose evaluation/engine=transformers"
         )
 
@@ -265,7 +270,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
 def _is_ready(port: int) -> bool:
     """Whether it is healthy, or knows no such question: it is asked at other paths then."""
     try:
-        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/health", timeout=5):
             return True
     except HTTPError as error:
         return error.code == 404

@@ -9,6 +9,7 @@ import itertools
 import logging
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from mini_lima.config import entry
+from mini_lima.config.checks import folder_fault
 from mini_lima.config.mistakes import Refused
 from mini_lima.config.schema import Config
 from mini_lima.errors import UserError
 from mini_lima.evaluation import declared_contrasts
+from mini_lima.text import NAMES_A_SECRET, redacted
 
 log = logging.getLogger("mini_lima.experiment")
 RUN = ("hydra.run.dir",)
@@ -84,11 +87,20 @@ def _summarise(folder: Path, *, elsewhere: bool = False) -> None:
 
 
 def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None:
+    for each in cells:
+        _refuse_secrets(each.hydra)
     composed = [entry.without_hydra(cell) for cell in cells]
     configs = [entry.to_config(each) for each in composed]
+    for path in dict.fromkeys(str(_folder(cell, folder[:1])) for cell in cells):
+        if redacted(path) != path:
+            raise UserError(f"{folder[0]}: the name of the folder would have a secret in it")
     _check_arms(configs)
+    for each in cells:
+        if fault := folder_fault(_folder(each, folder)):
+            raise UserError(f"{folder[0]}: {fault}; name another folder")
     planned = [config.plan for config in configs]
     if not any(planned):
+        _try_to_write(_folder(cells[0], folder[:1]))
         return
     if not all(planned) or _other_than_basic(cells[0], "sweeper"):
         raise UserError("plan=true plans all cells of a grid: leave hydra/sweeper away")
@@ -100,6 +112,33 @@ def _check_or_plan(cells: Sequence[DictConfig], folder: tuple[str, ...]) -> None
         cell.plan(config, entry.resolved(plain), _folder(each, folder).name, plan, logged)
     plan_table.show(plan)
     sys.exit(plan.exit_code)
+
+
+def _try_to_write(folder: Path) -> None:
+    """Make ``folder``; raise UserError if it cannot be made or written to after all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: nothing can be written there: {error.strerror}; make room, or name another"
+            " folder"
+        ) from error
+
+
+def _refuse_secrets(hydra: DictConfig) -> None:
+    """Raise if Hydra would write a secret into its own records, by which a run can be repeated."""
+    for typed in (*entry.as_typed(hydra.overrides.task), *entry.as_typed(hydra.overrides.hydra)):
+        if redacted(typed) != typed:
+            raise UserError(
+                f"{typed.partition('=')[0]}=…: the command line holds the value of a secret, and is"
+                " written into records: write '${oc.env:NAME}' in its place, in single quotes"
+            )
+    for name in filter(NAMES_A_SECRET.fullmatch, map(str, hydra.job.env_set)):
+        raise UserError(
+            f"hydra.job.env_set.{name}: is written into records: set the variable in the shell"
+        )
 
 
 def _check_arms(cells: Sequence[Config]) -> None:
@@ -127,7 +166,10 @@ def _choices(config: DictConfig) -> dict[str, list[str]]:
         UserError: it cannot choose from them.
     """
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    asked = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    asked = [
+        *(f"{key}={value}" for key, value in params.items()),
+        *entry.as_typed(config.hydra.overrides.task),
+    ]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     searching = _other_than_basic(config, "sweeper")
     choices: dict[str, list[str]] = {}

@@ -7,8 +7,9 @@ a cell needs is not taken from it.
 """
 
 import logging
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,18 +26,18 @@ from mini_lima.experiment import preflight, time_estimates
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.recipe import recipe_of, steps_of
 from mini_lima.experiment.time_estimates import Forecasts
-from mini_lima.files import read_json
 from mini_lima.report import wandb_run
 from mini_lima.results import (
     CELL,
     RESULT,
     CellRecord,
+    Cost,
     Folders,
     cost_of,
     read_result,
     write_cell,
 )
-from mini_lima.store import index
+from mini_lima.store import contents, index
 from mini_lima.store.stages import Stage, StageFailed, Store, walk
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,11 @@ UP_TO: dict[Until | None, tuple[str, ...]] = {
 def stages_before(folder: Path) -> dict[str, str]:
     """Return the stages that the record in ``folder`` names, if there is one, of any version."""
     path = folder / CELL
-    return dict(read_json(path).get("stages", {})) if path.is_file() else {}
+    try:
+        return index.stages_in(path) if path.is_file() else {}
+    except UserError as error:
+        log.warning("%s: what it names is not kept from being pruned", error)
+        return {}
 
 
 def run(
@@ -144,17 +149,19 @@ def win_rate(record: CellRecord) -> float | None:
 def plan(config: Config, resolved: dict[str, Any], name: str, onto: Plan, logged: set[str]) -> None:
     """Put the cell ``name`` ``onto`` a plan."""
     store = Store(Path(config.store))
-    try:
-        stages = walk(pipeline.build_cell(config, resolved).last)
-        onto.add(name, stages, store)
-        onto.budget_usd = config.budget_usd
-        onto.lacking |= dict.fromkeys(preflight.missing(config, _to_do(stages, store), []))
-    except UserError as error:
-        _say(str(error), logged)
+    cell, fault, to_do, lookups = _looked_at(config, resolved, store)
+    faults = preflight.missing(config, (), lookups) or ([str(fault)] if fault else [])
+    if faults:
+        _say("\n".join(faults), logged)
         onto.exit_code = 2
-        with suppress(UserError):  # what needs no model can be planned all the same: it costs money
-            data = pipeline.build_cell(replace(config, until=Until.data), resolved)
-            onto.add(name, walk(data.last), store)
+    if cell is not None:
+        onto.add(name, walk(cell.last), store)
+        onto.budget_usd = config.budget_usd
+        onto.lacking |= dict.fromkeys(preflight.missing(config, to_do, []))
+        return
+    with suppress(UserError):  # what needs no model can be planned all the same: it costs money
+        data = pipeline.build_cell(replace(config, until=Until.data), resolved)
+        onto.add(name, walk(data.last), store)
 
 
 def _laid_out(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
@@ -199,7 +206,12 @@ def _built(record: CellRecord, cell: pipeline.Cell, store: Store) -> CellRecord:
         )
     record = _laid_out(record, cell, store)  # finished stages may have another label
     ledgers = {str(stage): store.path(stage) / LEDGER for stage in walk(cell.last)}
-    costs = {name: cost_of(path) for name, path in ledgers.items() if path.is_file()}
+    costs: dict[str, Cost] = {}
+    for name, path in ledgers.items():
+        try:
+            costs |= {name: cost_of(path)} if os.path.isfile(path) else {}
+        except UserError as error:  # of a stage that nothing was made from just now
+            log.warning("the cost of %s is not known: %s", name, error)
     record = replace(record, status="finished", exit_code=0, result=result, costs=costs)
     try:
         for stage in cell.last:
@@ -223,31 +235,46 @@ def _live(cell: pipeline.Cell, store: Store) -> AbstractContextManager[None]:
     return wandb_run.live(tracked, last.settings["config"], folders)
 
 
-def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
-    """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
-    cell, fault = None, None
+def _looked_at(
+    config: Config, resolved: dict[str, Any], store: Store
+) -> tuple[pipeline.Cell | None, UserError | None, set[str], list[Callable[[], object]]]:
+    """The cell or the first of its faults, what is to do, and the look-ups that name all faults."""
     to_do = set(UP_TO[config.until])
     if not arms.last_step(asdict(config.data)).wants("teacher"):
         to_do.remove("teacher")
-    lookups = pipeline.lookups(config)
+    lookups, forecasts = pipeline.lookups(config), Forecasts(store)
+    cell, fault, data = None, None, None
     try:
         cell = pipeline.build_cell(config, resolved)
-        to_do = _to_do(walk(cell.last), store)
+        to_do, data = _to_do(walk(cell.last), store), cell.parts["data"]
+        lookups += _checks(cell, store)
         # Reads what the steps will read: files, seeds, prompts.
-        lookups.append(partial(Forecasts(store).of, cell.parts["data"]))
-    except UserError as error:  # the first of its faults; the lookups below name them all
+        lookups.append(partial(forecasts.of, data))
+    except UserError as error:
         fault = error
+    if to_do & {"sft", "outputs"}:
+        lookups.append(partial(preflight.try_rendering, config, data, store, forecasts))
+    return cell, fault, to_do, lookups
+
+
+def _ready(config: Config, resolved: dict[str, Any], store: Store) -> pipeline.Cell:
+    """Lay out the cell; raise UserError with everything that its unfinished stages lack."""
+    cell, fault, to_do, lookups = _looked_at(config, resolved, store)
     lacking = preflight.missing(config, to_do, lookups) if to_do else []
     if lacking:
-        raise UserError(
-            "before this can run it needs\n  - "
-            + "\n  - ".join(lacking)
-            + "\nexperiment=embedded runs anywhere as it is, without key, network or GPU"
-        )
+        lines = ["before this can run it needs", *(f"  - {line}" for line in lacking)]
+        if not config.model.source.startswith("embedded:"):
+            lines.append("experiment=embedded runs anywhere as it is, without key, network or GPU")
+        raise UserError("\n".join(lines))
     if fault is not None:
         raise fault
     assert cell is not None
     return cell
+
+
+def _checks(cell: pipeline.Cell, store: Store) -> list[Callable[[], None]]:
+    """Calls that refuse what is damaged of the finished stages that the cell goes on from."""
+    return [partial(contents.check, folder) for folder in store.reads(cell.last)]
 
 
 def _to_do(stages: Iterable[Stage], store: Store) -> set[str]:

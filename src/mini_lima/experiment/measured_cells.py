@@ -7,14 +7,17 @@ what they are is the same.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mini_lima.evaluation.measuring import SCORES, read_metrics, read_scores
-from mini_lima.evaluation.pairs import ANNOTATIONS, read_annotations
+from mini_lima.errors import UserError
+from mini_lima.evaluation.measuring import read_metrics, read_scores
+from mini_lima.evaluation.pairs import read_annotations
 from mini_lima.report.groups import Group, groups_of
 from mini_lima.results import BASELINE, CellRecord, Judgement, Result, Which
+from mini_lima.store import contents
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Cell, Measure
@@ -84,15 +87,20 @@ class _Source:
     annotator: str = ""
 
 
-def measures_of(cells: Sequence[CellRecord]) -> "list[Measure]":
-    """Read from the store what is known of ``cells``, judges first."""
+def measures_of(cells: Sequence[CellRecord]) -> "tuple[list[Measure], list[str]]":
+    """Read from the store what is known of ``cells``.
+
+    Returns:
+        The measures, judges first, and a line for each stage that is damaged and passed over.
+    """
     from mini_lima.evaluation.contrasts import of_scores, of_verdicts
 
     sources: dict[str, _Source] = {}
+    notes: dict[str, None] = {}
     groups = groups_of(cells)
     for group in groups:
         for which, arm in _places(group):
-            for name, source, rows, settings in _measured(group, which):
+            for name, source, rows, settings in _measured(group, which, notes):
                 own = sources.setdefault(name, source)
                 if (group.row, arm) not in own.rows and rows:
                     own.rows[group.row, arm] = rows
@@ -118,7 +126,7 @@ def measures_of(cells: Sequence[CellRecord]) -> "list[Measure]":
             )
         else:
             measures.append(of_scores(name, source.metric, source.rows, settings=source.settings))
-    return sorted(measures, key=lambda measure: not measure.judged)
+    return sorted(measures, key=lambda measure: not measure.judged), list(notes)
 
 
 def _places(group: Group) -> "Iterator[tuple[Which, str]]":
@@ -127,12 +135,12 @@ def _places(group: Group) -> "Iterator[tuple[Which, str]]":
 
 
 def _measured(
-    group: Group, which: Which
+    group: Group, which: Which, notes: dict[str, None]
 ) -> "Iterator[tuple[str, _Source, list[Rows], dict[str, object]]]":
     """Yield what the cells of ``group`` were measured by, with the rows of each of its seeds.
 
     Seeds that share their outputs, as all do of the baseline, are one: what is said of the same
-    answers has no seed.
+    answers has no seed. ``notes`` receives a line for each stage that is damaged.
     """
     finished = [(cell, cell.result) for cell in group.finished.values() if cell.result is not None]
     by_name: dict[str, dict[str, Rows]] = defaultdict(dict)
@@ -153,11 +161,14 @@ def _measured(
             }
             source = _Source({}, {}, annotator=getattr(judge, which).annotator)
             about[judge.measure] = source, {**of_answers, **own}
-            by_name[judge.measure].setdefault(folder, _verdicts(Path(folder)))
-        if cell.scores is not None and Path(getattr(cell.scores, which), SCORES).is_file():
-            folder = getattr(cell.scores, which)
-            rows = read_scores(Path(folder))
-            for name, metric in read_metrics(Path(folder)).items():
+            with _noted(notes):
+                by_name[judge.measure].setdefault(folder, _verdicts(Path(folder)))
+        if cell.scores is None:
+            continue
+        folder = getattr(cell.scores, which)
+        with _noted(notes):
+            rows, metrics = _scores(Path(folder))
+            for name, metric in metrics.items():
                 own = {
                     key: value
                     for key, value in recipe.items()
@@ -169,6 +180,28 @@ def _measured(
         yield name, about[name][0], [rows for rows in folders.values() if rows], about[name][1]
 
 
+@contextmanager
+def _noted(notes: dict[str, None]) -> Iterator[None]:
+    """Put what cannot be read onto ``notes``, and go on."""
+    try:
+        yield
+    except OSError as error:
+        notes[f"Passed over: {error.filename}: cannot be read: {error.strerror}."] = None
+    except UserError as error:
+        notes[f"Passed over: {error}."] = None
+
+
 def _verdicts(folder: Path) -> Rows:
     """The verdicts in ``folder``, if it is still in the store."""
-    return list(read_annotations(folder)) if (folder / ANNOTATIONS).is_file() else []
+    if not folder.exists():
+        return []
+    contents.check(folder)
+    return list(read_annotations(folder))
+
+
+def _scores(folder: Path) -> "tuple[Rows, dict[str, Unit]]":
+    """The scores in ``folder`` with their metrics, if it is still in the store."""
+    if not folder.exists():
+        return [], {}
+    contents.check(folder)
+    return list(read_scores(folder)), read_metrics(folder)

@@ -73,6 +73,11 @@ class Plan:
                 self.rows[stage.fingerprint] = row
             row.cells.append(cell)
 
+    @property
+    def passed_over(self) -> list[str]:
+        """A line for each stage in the store that cannot be read."""
+        return self._experience.passed_over if self._experience else []
+
     def total(self) -> Estimate:
         """All calls together."""
         calls = [row.calls for row in self.rows.values() if row.calls]

@@ -1,13 +1,17 @@
 """A plan as a person reads it: a line per stage, the sum, and what must be known to read it."""
 
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from mini_lima.chat import Estimate
+from mini_lima.errors import listed
 from mini_lima.experiment.plan import Plan
 from mini_lima.experiment.time_estimates import Amount
 from mini_lima.report.figures import duration
+from mini_lima.text import as_line, laid_out, say
 
 COLUMNS = (
     *("", "stage", "cells", "training tokens", "time"),
@@ -19,30 +23,32 @@ UNKNOWN = "not known"
 def show(plan: Plan) -> None:
     """Print it: a table on a terminal, tab-separated lines with comments when it is piped."""
     if not sys.stdout.isatty():
-        for line in lines(plan):
-            print("\t".join(line).rstrip())
+        for row in lines(plan):
+            say("\t".join(row).rstrip())
         for note in notes(plan):
-            print(f"# {note}")
+            say(f"# {note}")
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in COLUMNS:
-        figures = COLUMNS.index(name) > COLUMNS.index("cells")
+        are_figures = COLUMNS.index(name) > COLUMNS.index("cells")
         table.add_column(
             name,
             no_wrap=name not in ("stage", "cells"),
             overflow="fold",
-            justify="right" if figures else "left",
+            justify="right" if are_figures else "left",
         )
-    for line in lines(plan):
-        table.add_row(*line)
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    for note in notes(plan):
-        console.print(note)
+    rows = lines(plan)
+    others = [
+        max(len(row[at]) for row in (COLUMNS, *rows)) for at in range(len(COLUMNS)) if at != 1
+    ]
+    left = shutil.get_terminal_size().columns - sum(others) - 2 * len(others)
+    for state, name, *figures in rows:
+        # rich breaks at spaces alone: a name would be cut in the middle of its words.
+        table.add_row(state, "\n".join(textwrap.wrap(name, max(left, 12))), *figures)
+    say(laid_out(table, *notes(plan)))
 
 
 def lines(plan: Plan) -> list[tuple[str, ...]]:
@@ -52,7 +58,7 @@ def lines(plan: Plan) -> list[tuple[str, ...]]:
         state = "done" if row.done else "to do"
         users = _which(row.cells, cells)
         work = ("", "") if row.done else (_tokens(row.tokens), _time(row.seconds))
-        name = f"{row.stage.name} {row.stage.label}"
+        name = as_line(f"{row.stage.name} {row.stage.label}")
         found.append((state, name, users, *work, *_figures(row.calls)))
     to_do = [row for row in plan.rows.values() if not row.done]
     tokens = _sum([row.tokens for row in to_do if row.tokens])
@@ -79,6 +85,9 @@ def notes(plan: Plan) -> list[str]:
         )
     if plan.budget_usd is not None and total.requests:
         found.append(_verdict(plan.budget_usd, total))
+    if plan.passed_over:
+        found.append(f"Of the store, {len(plan.passed_over)} cannot be read and are passed over:")
+        found += [f"- {each}" for each in listed(plan.passed_over)]
     if plan.lacking:
         found.append("Before this can run it needs:")
         found += [f"- {each}" for each in plan.lacking]

@@ -27,6 +27,9 @@ TOKENS = (1120, 5)
 """Tokens of a prompt and an answer: a run of ``chatgpt`` over AlpacaEval's 805 took 1,125 a verdict
 (the mean of the 405 for which the endpoint reported usage), its answers being "Output (a)"."""
 
+LARGEST = 1_000_000
+"""Of every number of a design: beyond it figures mean nothing, and floats end."""
+
 Orders = Literal["one", "both"]
 
 
@@ -259,14 +262,14 @@ def table(
     """Return the designs as a table for a terminal; see `designs` for the arguments.
 
     Raises:
-        UserError: a number that is not positive, or a spread between fewer than two seeds.
+        UserError: a number that no design has, or a spread between fewer than two seeds.
     """
-    if retraining and (retraining.seeds < 2 or not 0 <= retraining.sd < math.inf):
-        raise UserError("a spread of 0 or more points is between at least 2 seeds: --seeds 3")
+    if retraining and (retraining.seeds < 2 or not 0 <= retraining.sd <= 100):
+        raise UserError("a spread of 0 to 100 points is between at least 2 seeds: --seeds 3")
     counts = [("n", n), ("models", models), ("arms", arms), *(("repeats", r) for r in repeats)]
     for name, number in counts:
-        if number < 1:
-            raise UserError(f"{name} must be at least 1, found {number}")
+        if not 1 <= number <= LARGEST:
+            raise UserError(f"{name} must be from 1 to {LARGEST}, found {number:.6g}")
     if usd_per_verdict is not None and not 0 <= usd_per_verdict < math.inf:
         raise UserError("prices and tokens must be 0 or more")
     lines = [["orders", "repeats", "verdicts", "difference", "in family", "interaction", "dollars"]]

@@ -1,12 +1,15 @@
 """What a run lacks on this machine, all of it at once, before any work or spending."""
 
+import json
 import os
 import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 
-from mini_lima.chat import ChatMode
+from mini_lima.chat import ChatMode, environment_faults
+from mini_lima.config import resolve, sources
 from mini_lima.config.checks import global_batch_fault
 from mini_lima.config.schema import (
     AdapterMethod,
@@ -16,10 +19,15 @@ from mini_lima.config.schema import (
     Engine,
     EngineConfig,
     TrackingMode,
+    Until,
 )
+from mini_lima.data.examples import row_of
 from mini_lima.errors import UserError
+from mini_lima.experiment import rendering_trial
+from mini_lima.experiment.time_estimates import Forecasts
 from mini_lima.report.wandb_run import missing_login
 from mini_lima.sft.ops import missing_tools
+from mini_lima.store.stages import Stage, Store
 from mini_lima.workers.launch import AUTO, cuda_devices
 
 
@@ -60,16 +68,79 @@ def missing(
     return list(dict.fromkeys(lines))
 
 
+def try_rendering(config: Config, data: Stage | None, store: Store, forecasts: Forecasts) -> None:
+    """Have tried what training and generation will render, as far as it is here.
+
+    Args:
+        config: The cell.
+        data: The stage that makes the data set; None if it could not be laid out.
+        store: Where that is, if it is made.
+        forecasts: Say what it will make.
+
+    Raises:
+        UserError: all that is wrong, a line each.
+    """
+    try:
+        question = _question(config, data, store, forecasts)
+    except UserError:  # of a model that is not there, which another look-up names
+        return
+    if question is not None and (faults := rendering_trial.faults(question)):
+        raise UserError("\n  - ".join(faults))
+
+
+def _question(
+    config: Config, data: Stage | None, store: Store, forecasts: Forecasts
+) -> rendering_trial.Question | None:
+    """What is to be tried; None if all of it ships with the package."""
+    examples = references = None
+    given, evaluation = config.model, config.evaluation
+    asked = config.until not in (Until.data, Until.sft)
+    with suppress(UserError):  # which other look-ups name
+        if asked:
+            references = str(resolve.references(config))
+    with suppress(UserError):
+        is_a_file = data is not None and not data.inputs and "teacher" not in data.params
+        if data is not None and (is_a_file or store.is_finished(data)):
+            rows = map(row_of, forecasts.of(data).examples)
+            examples = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    templates = given.chat_template, given.template_kwargs, given.baseline_template, examples
+    sources_ = (given.source, evaluation.reference_outputs if asked else given.source)
+    if not any(templates) and all(each.startswith("embedded:") for each in sources_):
+        return None
+    found = resolve.base_model(config)
+    chat, baseline = (
+        str(sources.local_file(each)) if each else None
+        for each in (given.chat_template, given.baseline_template)
+    )
+    return rendering_trial.Question(
+        model=str(found.files.get("model") or found.params["model"]),
+        revision=found.params["revision"],
+        chat_template=chat,
+        template_kwargs=given.template_kwargs,
+        baseline_template=baseline,
+        examples=examples,
+        max_length=config.sft.max_length,
+        overlong=str(config.sft.overlong),
+        turns=str(config.sft.turns),  # type: ignore[arg-type]  # of whose members it has the values
+        reference_outputs=references,
+        limit=evaluation.limit,
+        max_new_tokens=evaluation.max_new_tokens,
+    )
+
+
 def _key(who: str, chat: ChatConfig) -> Iterator[str]:
     needs_none = chat.cassette or chat.mode is ChatMode.replay
     variable = None if needs_none else chat.api_key_env
     if variable and not os.environ.get(variable, "").strip():
         yield f"the {who}'s key: set the environment variable {variable}"
+    if not needs_none:
+        yield from environment_faults()
 
 
 def _server(engine: EngineConfig) -> Iterator[str]:
     if engine.api_key_env and not os.environ.get(engine.api_key_env, "").strip():
         yield f"the key of evaluation.engine: set the environment variable {engine.api_key_env}"
+    yield from environment_faults()
     program = shlex.split(engine.command)[0] if engine.command else None
     if program and shutil.which(os.path.expanduser(program)) is None:
         yield (
@@ -97,5 +168,7 @@ def _peft(config: Config) -> Iterator[str]:
 
 
 def _tracker(config: Config) -> Iterator[str]:
-    if config.tracking.mode is TrackingMode.online and (lacking := missing_login()):
-        yield f"{lacking}, or tracking=offline"
+    if config.tracking.mode is TrackingMode.online:
+        if lacking := missing_login():
+            yield f"{lacking}, or tracking=offline"
+        yield from environment_faults()

@@ -6,6 +6,7 @@ chat template show here in a second instead of in the answers of a trained model
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mini_lima.config import sources
+from mini_lima.data.examples import read_examples, row_of
 from mini_lima.errors import UserError
-from mini_lima.files import read_jsonl
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
+from mini_lima.store import contents
+from mini_lima.text import as_line, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BRACKETS = ("⟦", "⟧")
-GREEN = ("\x1b[32m", "\x1b[0m")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,6 +42,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--revision", default="main", help="of a model on the hub")
     parser.add_argument("--chat-template", help="file to use as model.chat_template")
     parser.add_argument(
+        "--template-kwargs", type=json.loads, help="as model.template_kwargs, in JSON"
+    )
+    parser.add_argument(
         "--data", type=Path, help="folder of the data set (default: the newest in the store)"
     )
     parser.add_argument(
@@ -54,24 +59,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.set_defaults(run=_run)
 
 
-def _run(options: argparse.Namespace) -> str:
+def _run(options: argparse.Namespace) -> None:
     found = sources.model(options.model, options.revision)
     template = options.chat_template and sources.local_file(options.chat_template)
     if isinstance(found, sources.HubModel):
-        tokenizer = load_tokenizer(found.id, found.commit, template)
+        tokenizer = load_tokenizer(found.id, found.commit, template, options.template_kwargs)
     else:
-        tokenizer = load_tokenizer(found, None, template)
-    return "\n".join(
-        preview(
-            options.data or _newest(options.store),
-            ChatTemplate(tokenizer),
-            max_length=options.max_length,
-            turns=options.turns,
-            ids=options.id,
-            number=options.number,
-            marks=GREEN if sys.stdout.isatty() else BRACKETS,
-        )
+        tokenizer = load_tokenizer(found, None, template, options.template_kwargs)
+    lines = preview(
+        options.data or _newest(options.store),
+        ChatTemplate(tokenizer),
+        max_length=options.max_length,
+        turns=options.turns,
+        ids=options.id,
+        number=options.number,
     )
+    say("\n".join(lines), green=BRACKETS if sys.stdout.isatty() else None)
 
 
 def preview(
@@ -82,7 +85,6 @@ def preview(
     turns: Turns,
     ids: Sequence[str] | None,
     number: int,
-    marks: tuple[str, str],
 ) -> Iterator[str]:
     """Yield the lines: some examples, and what is true of all.
 
@@ -93,7 +95,6 @@ def preview(
         turns: Which answers of a conversation are supervised.
         ids: Examples to show; None for the first ones.
         number: How many of those.
-        marks: What stands before and after supervised text.
 
     Raises:
         UserError: there is no such data set or example.
@@ -101,7 +102,9 @@ def preview(
     file = data / "examples.jsonl"
     if not file.is_file():
         raise UserError(f"{file}: no such file")
-    rows = read_jsonl(file)
+    if (data / contents.STAGE).exists():
+        contents.check(data)
+    rows = [row_of(example) for example in read_examples(data)]
     if missing := set(ids or ()) - {row["id"] for row in rows}:
         raise UserError(f"{data}: no example {min(missing)!r}")
     rendered = {row["id"]: batches.conversation(row, template, turns) for row in rows}
@@ -109,8 +112,8 @@ def preview(
         each = rendered[name]
         too_long = f", more than {max_length}" if each.tokens > max_length else ""
         counts = f"{each.tokens} tokens{too_long}, {each.supervised} of them supervised"
-        yield f"example {name}: {counts}"
-        yield marked(each, template.tokenizer, marks)
+        yield as_line(f"example {name}: {counts}")
+        yield marked(each, template.tokenizer, BRACKETS)
         yield ""
     yield from _summary(list(rendered.values()), max_length)
 
@@ -124,10 +127,7 @@ def marked(
     text = ""
     for supervised, run in groupby(pairs, key=lambda pair: pair[1] != batches.IGNORED):
         decoded = str(tokenizer.decode([token for token, _ in run], skip_special_tokens=False))
-        shown = "".join(
-            c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in decoded
-        )
-        text += f"{marks[0]}{shown}{marks[1]}" if supervised else shown
+        text += f"{marks[0]}{decoded}{marks[1]}" if supervised else decoded
     return text
 
 
@@ -148,7 +148,7 @@ def _summary(conversations: Sequence[Conversation], max_length: int) -> Iterator
 
 
 def _newest(store: Path) -> Path:
-    finished = list(store.glob("data/*/examples.jsonl"))
+    finished = [file for file in store.glob("data/*/examples.jsonl") if file.is_file()]
     if not finished:
         raise UserError(f"{store}: no finished data set there; give its folder with --data")
     return max(finished, key=lambda file: file.stat().st_mtime_ns).parent

@@ -11,7 +11,14 @@ from typing import Any
 from mini_lima.evaluation.result import FIRST, verdicts_of
 from mini_lima.store.stages import Stage
 
-OF_THE_MODEL = ("model", "revision", "init_seed", "micro_batch_size_per_gpu", "chat_template")
+OF_THE_MODEL = (
+    "model",
+    "revision",
+    "init_seed",
+    "micro_batch_size_per_gpu",
+    "chat_template",
+    "template_kwargs",
+)
 OF_THE_SET = ("limit", "bootstrap_samples", "confidence", "reference_outputs", "difficulties")
 OF_THE_OUTPUTS = ("generator", "model", "revision", "init_seed")
 """Which answers they are, and not how they were made."""

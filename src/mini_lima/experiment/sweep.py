@@ -27,6 +27,7 @@ from mini_lima.results import (
     PairedDifference,
     Together,
 )
+from mini_lima.text import say
 
 if TYPE_CHECKING:
     from mini_lima.evaluation.contrasts import Measure
@@ -52,7 +53,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
             or f"{', '.join(map(str, folders))}: no cell has been started there"
         )
     cells = with_distinct_judges(cells)
-    measures = measures_of(cells)
+    measures, damaged = measures_of(cells)
+    notes += damaged
+    if len(notes) > 1:
+        notes.append(f"Passed over in all: {len(notes)}.")
     asked, unknown = _declared(cells)
     found = contrasts(cells, measures, asked)
     against = contrasts(cells, measures) if asked else found
@@ -78,11 +82,11 @@ def summarise(folders: Sequence[Path], into: Path, *, track: bool = True) -> Non
             f"{into}: no folder for the report can be made: {error.strerror}"
         ) from error
     table.write_report(into, found)
-    table.show(found)
     page.write_page(into, found)
-    print(f"{into / 'report.md'}\n{into / 'report.html'}")
+    table.show(found)
+    say(f"{into / 'report.md'}\n{into / 'report.html'}")
     if track and (said := comparison_run.track(found, into)):
-        print(said)
+        say(said)
 
 
 def finish(folder: Path, *, elsewhere: bool = False) -> int:

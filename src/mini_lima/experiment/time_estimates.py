@@ -11,7 +11,7 @@ this model's tokens per byte if an earlier training tells them.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,7 @@ from mini_lima.chat import LEDGER, USUAL_BYTES_PER_TOKEN
 from mini_lima.data import steps
 from mini_lima.data.examples import Example, read_examples
 from mini_lima.data.steps import Forecast
+from mini_lima.errors import UserError
 from mini_lima.evaluation.pairs import read_rows
 from mini_lima.files import read_json, read_jsonl
 from mini_lima.store import index
@@ -39,7 +40,7 @@ HOW = {
 """Params that make work of a kind faster or slower,"""
 LAUNCH = ("device", "processes", "threads", "nodes")
 """and settings of the launch that do, as the provenance of a stage has them."""
-RENDERED = ("max_length", "overlong", "turns")
+RENDERED = ("max_length", "overlong", "turns", "template_kwargs")
 """Params of a training that change which tokens it sees."""
 
 
@@ -130,9 +131,15 @@ class Experience:
         """Look into ``store``; one that is not there yet knows nothing."""
         self._store = store
         self.forecasts = Forecasts(store)
-        items = index.take(store.root) if store.root.is_dir() else []
-        identities = {item.fingerprint: item.record["identity"] for item in items}
-        self._past = [
+        self.passed_over: list[str] = []
+        """A line for each stage that cannot be read."""
+        self._past: list[_Work] = []
+        if not store.root.is_dir():
+            return
+        found = index.take(store.root)
+        self.passed_over += found.passed_over
+        identities = {item.fingerprint: item.record["identity"] for item in found.items}
+        self._past += [
             _Work(
                 name=item.record["identity"]["name"],
                 identity=item.record["identity"],
@@ -141,7 +148,7 @@ class Experience:
                 folder=item.folder,
                 seconds=item.seconds,
             )
-            for item in items
+            for item in found.items
         ]
 
     def tokens(self, stage: Stage) -> Amount | None:
@@ -151,9 +158,10 @@ class Experience:
         work, epochs = _work(stage), stage.params["epochs"]
         alike = [e for e in self._past if e.name == "sft" and e.model == work.model]
         for each in alike:
-            if each.rendered == work.rendered:
-                return Amount(epochs * _summary(each)["tokens"])
-        per_byte = [*self._tokens_per_byte(alike)] or [1 / USUAL_BYTES_PER_TOKEN]
+            if each.rendered == work.rendered and (tokens := self._read(each, _tokens)):
+                return Amount(round(epochs * tokens))
+        known = [self._read(each, self._tokens_per_byte) for each in alike]
+        per_byte = [each for each in known if each] or [1 / USUAL_BYTES_PER_TOKEN]
         found = self.forecasts.of(stage.inputs["data"])
         return Amount(epochs * round(median(per_byte) * _bytes(found.examples)), found.longer)
 
@@ -168,7 +176,7 @@ class Experience:
         paces = [
             each.seconds / done
             for each in self._past
-            if each.kind == kind and (done := _done(each))
+            if each.kind == kind and (done := self._read(each, _done))
         ]
         amount = self._amount(stage, requests)
         return Amount(median(paces) * amount.value, amount.at_least) if paces else None
@@ -186,11 +194,19 @@ class Experience:
             return Amount(min(answers, params["limit"] or answers) * each)
         return Amount(1)
 
-    def _tokens_per_byte(self, trainings: list[_Work]) -> Iterator[float]:
-        for each in trainings:
-            found = self._store.root.glob(f"data/*-{each.identity['inputs']['data'][:12]}")
-            for folder in found:
-                yield _summary(each)["tokens"] / max(_bytes(read_examples(folder)), 1)
+    def _tokens_per_byte(self, training: _Work) -> float:
+        data = training.identity["inputs"]["data"][:12]
+        folder = next(self._store.root.glob(f"data/*-{data}"), None)
+        return 0.0 if folder is None else _tokens(training) / max(_bytes(read_examples(folder)), 1)
+
+    def _read(self, work: _Work, figure: Callable[[_Work], float]) -> float:
+        """Return a ``figure`` of a finished stage; 0, and a line about it, if it cannot be read."""
+        try:
+            return figure(work)
+        except (UserError, OSError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+            if (line := f"{work.folder}: {error}") not in self.passed_over:
+                self.passed_over.append(line)
+            return 0.0
 
 
 def _work(stage: Stage) -> _Work:
@@ -206,7 +222,7 @@ def _done(work: _Work) -> float:
         asked = read_json(ledger)
         return float(asked["requests"] - asked["from_cache"])
     if work.name == "sft":
-        return float(work.identity["params"]["epochs"] * _summary(work)["tokens"])
+        return float(work.identity["params"]["epochs"] * _tokens(work))
     if work.name == "outputs":
         return float(len(read_jsonl(work.folder / "answers.jsonl")))
     if work.name == "annotations":
@@ -215,10 +231,10 @@ def _done(work: _Work) -> float:
     return 1.0
 
 
-def _summary(training: _Work) -> dict[str, Any]:
+def _tokens(training: _Work) -> float:
+    """The tokens of an epoch of a finished training."""
     assert training.folder is not None
-    found: dict[str, Any] = read_json(training.folder / "summary.json")
-    return found
+    return float(read_json(training.folder / "summary.json")["tokens"])
 
 
 def _bytes(examples: Sequence[Example]) -> int:

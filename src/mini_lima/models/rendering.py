@@ -9,13 +9,26 @@ tokens that would ask for it.
 Text of the data stays text. Only the template writes control tokens, which are those that the
 tokenizer marks as special: an instruction or output that spells out ``<|im_end|>`` is made of its
 characters, and cannot end a turn or begin one.
+
+A template is a program of somebody else's. It may take neither for ever nor all memory, and what it
+writes must follow from the conversation: today's date would be in the prompts, and in no identity.
 """
 
+import json
+import random
 import re
-from collections.abc import Sequence
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from mini_lima.chat import opened_by, separate
 from mini_lima.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +38,16 @@ ANSWER = "\N{OBJECT REPLACEMENT CHARACTER}"
 CONTROL_TOKEN = re.compile(r"<\|[^<>|\s]+\|>")
 """How most templates spell their control tokens."""
 
+
+SECONDS, BYTES = 10.0, 2**30
+"""Processor time and memory that a template may take to write one conversation."""
+DATES = (datetime(2001, 2, 3, 4, 5, 6), datetime(2034, 11, 28, 17, 49, 51))
+"""Pretended to templates that ask for the date; they differ in whatever may be written of them."""
+CLOCK = "strftime_now"
+"""The function by which chat templates ask for the date."""
+FORMAT = re.compile(r"""["']([^"']*%[^"']*)["']""")
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6}")
+"""How Python writes out an object that has no text: by where it happens to be in memory."""
 
 Message = dict[str, str]
 """Role and content, as chat templates take them."""
@@ -65,9 +88,9 @@ class ChatTemplate:
         """Find the end-of-turn token.
 
         Raises:
-            UserError: no template, one that fails or that does not begin a conversation with its
-                own prompt, control tokens that the tokenizer does not have, or answers that no
-                single token ends.
+            UserError: no template, one that fails, writes today's date or something random, has the
+                model think or does not begin a conversation with its own prompt, control tokens
+                that the tokenizer does not have, or answers that no single token ends.
         """
         self.tokenizer = tokenizer
         # A tokenizer's list of named special tokens leaves out those that were merely added.
@@ -81,12 +104,24 @@ class ChatTemplate:
             )
         question = {"role": "user", "content": "?"}
         answer = {"role": "assistant", "content": ANSWER}
-        try:
-            prompt = self._text([question], with_header=True)
-            whole = self._text([question, answer], with_header=False)
-        except Exception as error:  # what a template can raise is up to its author
-            raise UserError(f"{name}: its chat template fails on a question: {error}") from error
+        prompt = self._text([question], with_header=True)
+        whole = self._text([question, answer], with_header=False)
+        if place := ADDRESS.search(whole):
+            raise UserError(
+                f"{name}: its chat template writes an object{place[0]} …, which is a place in memory"
+                " and another one each time: give another one as model.chat_template"
+            )
         header, found, ending = whole.partition(ANSWER)
+        adds_thought = (
+            header != prompt and separate(header.removeprefix(prompt)).thought is not None
+        )
+        if opened_by(prompt) or (found and adds_thought):
+            raise UserError(
+                f"{name}: its chat template has the model think before it answers, and the thought"
+                " would be trained on and judged as the answer: set"
+                " model.template_kwargs={enable_thinking: false} if the template knows that, or"
+                " give another one as model.chat_template"
+            )
         if not found or header != prompt:
             raise UserError(
                 f"{name}: its chat template does not begin a conversation with the prompt that "
@@ -122,7 +157,7 @@ class ChatTemplate:
         Raises:
             UserError: the text would become control tokens and cannot be kept from it.
         """
-        return self._prompt([_message("user", _content(instruction, given))])
+        return self._prompt([_message("user", user_text(instruction, given))])
 
     def spells_control_tokens(self, instruction: str) -> bool:
         """Whether a renderer that does not look after it would make control tokens of the text."""
@@ -166,7 +201,7 @@ class ChatTemplate:
                 earlier.append((len(prompt), len(before)))
                 text += f"{answer.strip()}{self._ending}"
             messages.append(_message("assistant", answer.strip()))
-        messages.append(_message("user", _content(instruction, given)))
+        messages.append(_message("user", user_text(instruction, given)))
         if before:
             prompt, _ = self._going_on(messages, before, text)
         else:
@@ -249,15 +284,17 @@ class ChatTemplate:
         asked = [_message(role, _placeholder(n)) for n, role in enumerate(roles)]
         try:
             text = self._text(asked, with_header=True)
-        except Exception as error:  # what a template can raise is up to its author
-            return f"it fails: {error}"
+        except UserError as error:
+            if error.__cause__ is None:
+                raise
+            return f"it fails: {error.__cause__}"
         return None if all(each["content"] in text for each in asked) else "it leaves one out"
 
     def _tokens(
         self, messages: Sequence[Message], *, sanitize_control_tokens: bool = False
     ) -> list[int]:
-        ids = self.tokenizer.apply_chat_template(
-            list(messages),
+        ids = self._render(
+            messages,
             add_generation_prompt=True,
             sanitize_control_tokens=sanitize_control_tokens,
             return_dict=False,
@@ -265,11 +302,43 @@ class ChatTemplate:
         return cast("list[int]", ids)
 
     def _text(self, messages: Sequence[Message], *, with_header: bool) -> str:
-        text = self.tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=with_header
-        )
+        text = self._render(messages, tokenize=False, add_generation_prompt=with_header)
         assert isinstance(text, str)
         return text
+
+    def _render(self, messages: Sequence[Message], **how: Any) -> Any:
+        """Apply the template.
+
+        Raises:
+            UserError: it fails, takes too much, or writes something else each time.
+        """
+        name, template = self.tokenizer.name_or_path, self.tokenizer.get_chat_template()
+
+        def written(source: str) -> Any:
+            try:
+                with _bounds():
+                    return self.tokenizer.apply_chat_template(
+                        list(messages), chat_template=source, **how
+                    )
+            except Exception as error:  # what a template can raise is up to its author
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise UserError(f"{name}: its chat template fails: {reason}") from error
+
+        found, others = written(template), {}
+        if CLOCK in template:
+            others["today's date"] = [written(_dated(template, date)) for date in DATES]
+        if "random" in template or "lipsum" in template:
+            state = random.getstate()
+            others["something random"] = [written(template) for _ in range(8)]
+            random.setstate(state)
+        for what, several in others.items():
+            if any(other != several[0] for other in several):
+                raise UserError(
+                    f"{name}: its chat template writes {what}, so the same experiment would have"
+                    f" other prompts tomorrow: fix it, a date by model.template_kwargs={{{CLOCK}:"
+                    " '26 Jul 2024'}, or give another template as model.chat_template"
+                )
+        return found
 
     def _unknown(self, text: str) -> list[str]:
         """What looks like a control token in ``text``, and is none."""
@@ -283,12 +352,57 @@ class ChatTemplate:
         return [id for id in ids if id in self._special]
 
 
+def _dated(template: str, date: datetime) -> str:
+    """``template`` as it would be called at ``date``, whichever of its own formats it asks for."""
+    known = {form: date.strftime(form) for form in FORMAT.findall(template)}
+    told = f"{json.dumps(known)}.get(format, {json.dumps(date.isoformat())})"
+    return f"{{% macro {CLOCK}(format) %}}{{{{ {told} }}}}{{% endmacro %}}{template}"
+
+
+@contextmanager
+def _bounds() -> Iterator[None]:
+    """Raise TimeoutError or MemoryError in what takes more than `SECONDS` or `BYTES`.
+
+    Outside the main thread Python gives signals to nobody, so there is no bound; nor is one of
+    memory outside Linux.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"it takes more than {SECONDS:g} s of processor time for a conversation")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    allowed = resource.getrlimit(resource.RLIMIT_AS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        if sys.platform == "linux":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + BYTES
+            limits = [each for each in (most, *allowed) if each != resource.RLIM_INFINITY]
+            resource.setrlimit(resource.RLIMIT_AS, (min(limits), allowed[1]))
+        yield
+    except MemoryError as error:
+        raise MemoryError(f"it takes more than {BYTES:g} bytes for a conversation") from error
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_AS, allowed)
+
+
 def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def _content(instruction: str, given: str) -> str:
+def user_text(instruction: str, given: str) -> str:
+    """Return what the user says: the instruction and, if there is any, its input."""
     return f"{instruction}\n\n{given}" if given else instruction
+
+
+def question(instruction: str, given: str | None) -> str:
+    """Return the same of a row of an evaluation set, where a blank input is none."""
+    return user_text(instruction, given) if given and given.strip() else instruction
 
 
 def _placeholder(number: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.report import measures
 from mini_lima.report.entries import entry, entry_of, judged_by_the_first
 from mini_lima.report.figures import MEASURE, NOTHING, Cell, Table, Word, figure, interval
@@ -100,7 +100,7 @@ class Comparison:
                 _told(each) + ("" if each.unit in ("points", each.measure) else f" {each.unit}"),
                 _told(each.by_length),
                 _told(each.without_hits),
-                f"{each.p_holm:.3f}" + ("" if alike else f" (of {each.family})"),
+                f"{each.p_holm:.2g}" + ("" if alike else f" (of {each.family})"),
                 figure(each.detectable),
                 Word(each.verdict, {"better": "good", "worse": "bad"}.get(each.verdict)),
             ]
@@ -130,12 +130,19 @@ def read_cells(folder: Path) -> tuple[list[CellRecord], list[str]]:
         The records, and a line for each that cannot be read.
     """
     found, passed_over = [], []
-    for path in sorted([*folder.glob(CELL), *folder.glob(f"*/{CELL}")]):
+    try:
+        below = sorted(folder.iterdir())
+    except NotADirectoryError:
+        below = []
+    for path in [folder / CELL, *(each / CELL for each in below)]:
         try:
+            path.lstat()
             found.append(read_cell(path))
-        except UserError as error:
-            passed_over.append(f"Passed over: {error}.")
-    return sorted(found, key=_size), passed_over
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UserError) as error:
+            passed_over.append(str(error))
+    return sorted(found, key=_size), [f"Passed over: {each}." for each in listed(passed_over)]
 
 
 def compare(

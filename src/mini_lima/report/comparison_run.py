@@ -49,7 +49,7 @@ def track(comparison: Comparison, folder: Path) -> str | None:
     )
     try:
         output_dir.mkdir(exist_ok=True)
-        write_run(run, contents, output_dir, configs=[cell.config for cell in cells])
+        write_run(run, contents, output_dir)
     except Exception as error:  # an old record, a full disk: the report is there all the same
         return f"The comparison is not in Weights & Biases: {type(error).__name__}: {error}"
     if reason := not_sent(output_dir):

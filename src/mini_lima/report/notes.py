@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
+from mini_lima.errors import listed
 from mini_lima.report.groups import groups_of
 from mini_lima.results import BASELINE, CellRecord, Contrast, Cost, Found, Result
 
@@ -48,7 +49,10 @@ def notes_of(cells: Sequence[CellRecord], found: Found) -> Iterator[str]:
         for which, health in result.health.items()
         if health.warnings
     )
+    # Arms that begin with the same steps have these in common.
+    yield from dict.fromkeys(f"Data of {each}." for r in results for each in r.data.shortfalls)
     yield from _contamination(results)
+    yield from _within_warmup(cells)
     for cell in cells:
         if cell.not_tracked is not None:
             yield f"{cell.folder} is not in Weights & Biases: {cell.not_tracked}"
@@ -114,6 +118,22 @@ def _contamination(results: Sequence[Result]) -> Iterator[str]:
         yield f"{said} {hits}{rest}. {again}"
     elif clean:
         yield f"{said} none."
+
+
+def _within_warmup(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Trainings that ended before their learning rate had risen."""
+    names: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for cell in cells:
+        warmup = (cell.config.get("scheduler") or {}).get("warmup_num_steps")
+        steps = cell.result.training.steps if cell.result else None
+        if isinstance(warmup, int) and steps is not None and steps <= warmup > 1:
+            names[steps, warmup].append(f"{cell.model}-{cell.arm}")
+    for (steps, warmup), trained in names.items():
+        yield (
+            f"{', '.join(listed(list(dict.fromkeys(trained)), 4))}: all {steps} optimizer steps lie"
+            f" within the warm-up (scheduler.warmup_num_steps={warmup}), so the learning rate never"
+            " reached optimizer.lr: give more data or epochs, or a shorter warm-up."
+        )
 
 
 def _family(contrasts: Sequence[Contrast]) -> str:

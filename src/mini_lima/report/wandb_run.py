@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from mini_lima.files import read_json, read_jsonl, write_json, write_text
-from mini_lima.redact import without_secrets
+from mini_lima.text import as_line, redacted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Contents:
     """What a finished run shows.
 
     Attributes:
-        config: Names the environment variables of keys, which are hidden wherever they stand.
+        config: The composed configuration.
         summary: Figures by name.
         tables: Each with ``columns`` and ``rows``, by name.
         metrics: File with the rows of a training; those that are not there yet are added.
@@ -122,18 +122,15 @@ def missing_login() -> str | None:
     return "a Weights & Biases login: run wandb login, or set WANDB_API_KEY"
 
 
-def write_run(
-    run: Run, contents: Contents, folder: Path, *, configs: Sequence[Mapping[str, Any]] = ()
-) -> None:
+def write_run(run: Run, contents: Contents, folder: Path) -> None:
     """Log ``contents``: online, or below ``folder/wandb`` if that is wanted or the server fails.
 
     Args:
         run: The run; what has not changed since it was written to ``folder`` is not sent again.
         contents: What it shows.
         folder: Receives the tables, and ``run.json``: id, mode, address, and why it was not sent.
-        configs: Further configurations that name variables of keys.
     """
-    run, contents = _redacted(run, contents, configs)
+    run, contents = _redacted(run, contents)
     done = folder / RUN_FILE
     if done.is_file():
         before = read_json(done)
@@ -360,11 +357,8 @@ def _rows(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return []
 
 
-def _redacted(
-    run: Run, contents: Contents, configs: Sequence[Mapping[str, Any]] = ()
-) -> tuple[Run, Contents]:
-    known = {"run": asdict(run), "contents": asdict(contents), "configs": list(configs)}
-    clean = without_secrets(known, os.environ)
+def _redacted(run: Run, contents: Contents) -> tuple[Run, Contents]:
+    clean = redacted({"run": asdict(run), "contents": asdict(contents)})
     artifacts = [Artifact(**each) for each in clean["contents"].pop("artifacts")]
     return Run(**clean["run"]), Contents(**clean["contents"], artifacts=artifacts)
 
@@ -374,5 +368,6 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 
 
 def _in_a_line(error: Exception) -> str:
-    said = " ".join(str(error).split())
+    """What went wrong; servers repeat what they were sent."""
+    said = as_line(redacted(str(error)))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

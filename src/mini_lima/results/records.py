@@ -6,15 +6,13 @@ reads them through here, so a file that does not fit is refused with file and fi
 version is not guessed at: running its sweep again makes it from the stages in the store.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mini_lima.errors import UserError
+from mini_lima.errors import UserError, listed
 from mini_lima.files import read_document, validated, write_json
-from mini_lima.redact import without_secrets
 from mini_lima.results.contamination import Contamination
 from mini_lima.results.numbers import (
     Agreement,
@@ -26,6 +24,7 @@ from mini_lima.results.numbers import (
     VarianceSplit,
     WinRate,
 )
+from mini_lima.text import redacted
 
 CELL, RESULT = "cell.json", "result.json"
 VERSION = 1
@@ -131,11 +130,38 @@ class Health:
 
 
 @dataclass(frozen=True)
+class Shortfall:
+    """A prompt of a data step that brought less than was asked for.
+
+    Attributes:
+        step: What the arm calls it.
+        prompt: Which of its prompts.
+        asked_for: How many examples (tasks, of prompt 1) it was to bring.
+        used: How many it brought.
+        reasons: Why parts of replies were not used, or there was none, with how often.
+    """
+
+    step: str
+    prompt: str
+    asked_for: int
+    used: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        """Return it as a sentence without its end."""
+        who = self.step if self.prompt == self.step else f"{self.step}, {self.prompt}"
+        by_count = sorted(self.reasons.items(), key=lambda each: (-each[1], each[0]))
+        told = ", ".join(listed([f"{count} × {reason}" for reason, count in by_count], 5))
+        return f"{who}: {self.used} of the {self.asked_for} asked for are used ({told or 'no reason given'})"
+
+
+@dataclass(frozen=True)
 class DataSet:
     """What is known of the training data beside its files."""
 
     examples: int
     mean_output_characters: float | None = None
+    shortfalls: list[Shortfall] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -209,8 +235,10 @@ def cost_of(ledger: Path) -> Cost:
     Raises:
         UserError: it cannot be read.
     """
-    book = read_document(ledger)
-    return validated(ledger, {**book["value"], "warnings": book["warnings"]}, Cost)
+    match read_document(ledger):
+        case {"value": {**value}, "warnings": warnings}:
+            return validated(ledger, {**value, "warnings": warnings}, Cost)
+    raise UserError(f"{ledger}: is not the ledger of a stage")
 
 
 @dataclass(frozen=True)
@@ -292,10 +320,10 @@ def read_cell(path: Path) -> CellRecord:
 
 
 def write_cell(path: Path, record: CellRecord) -> None:
-    """Write ``record`` without the values of the keys that its configuration names."""
+    """Write ``record`` without secrets."""
     document = asdict(record)
     del document["folder"], document["sweep"]
-    write_json(path, without_secrets(document, os.environ))
+    write_json(path, redacted(document))
 
 
 def read_result(path: Path) -> Result:

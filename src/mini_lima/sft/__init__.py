@@ -31,7 +31,7 @@ def train(
     It goes on from the last checkpoint that an earlier attempt left in ``work_dir``.
     """
     each = process_count(processes, device)
-    if found := checkpoints.last(work_dir):
+    if found := checkpoints.last(work_dir, content=True):
         checkpoints.refuse_other_launch(found, Launch(each * nodes, device))
     offload = deepspeed["offload_optimizer"]
     environment = surroundings(device, Choice(**optimizer), offload_optimizer=offload)

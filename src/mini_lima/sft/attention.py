@@ -25,26 +25,32 @@ Attend = Callable[..., torch.Tensor]
 """Makes the attended values of a sequence's queries, keys and values."""
 
 
-def attend_per_sequence(network: PreTrainedModel, device: torch.device) -> None:
+def attend_per_sequence(network: PreTrainedModel, device: torch.device) -> bool:
     """Let ``network``, to be trained on ``device``, attend per sequence.
 
-    A model with attention of its own keeps its own: it does not attend across sequences either,
-    since its mask follows from the positions.
+    Returns:
+        Whether it can: a model with attention of its own keeps it.
     """
-    config = network.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config._attn_implementation != "sdpa" or not kinds <= MASKABLE:
-        return
+    kinds = set(getattr(network.config.get_text_config(), "layer_types", None) or MASKABLE)
+    if attention_of(network) != "sdpa" or not kinds <= MASKABLE:
+        return False
     AttentionInterface.register(PER_SEQUENCE, per_sequence)
     half = device.type == "cuda" and network.dtype in (torch.bfloat16, torch.float16)
     network.set_attn_implementation(FLASH if half and is_flash_attn_2_available() else PER_SEQUENCE)
+    return attention_of(network) != "sdpa"
+
+
+def attention_of(network: PreTrainedModel) -> str:
+    """Return what transformers calls the attention that ``network`` computes with."""
+    name: str = network.config.get_text_config()._attn_implementation
+    return name
 
 
 def sequence_arguments(
     network: PreTrainedModel, lengths: Sequence[int], device: torch.device
 ) -> dict[str, Any]:
     """Return the keywords by which the attention of ``network`` learns where sequences begin."""
-    attention = network.config.get_text_config()._attn_implementation
+    attention = attention_of(network)
     if attention == PER_SEQUENCE:
         return {"sequence_lengths": lengths}
     if attention != FLASH:
@@ -66,7 +72,7 @@ def per_sequence(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    sequence_lengths: Sequence[int],
+    sequence_lengths: Sequence[int] | None = None,
     sliding_window: int | None = None,
     **given: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -78,7 +84,8 @@ def per_sequence(
         key: Of shape (1, key-value heads, tokens, head size).
         value: Like ``key``.
         attention_mask: None; transformers makes no mask for a function that it does not know.
-        sequence_lengths: Tokens of each sequence, in order.
+        sequence_lengths: Tokens of each sequence, in order. None, from a layer that does not pass
+            it on: one sequence, which `mini_lima.sft.layout` finds out.
         sliding_window: How many tokens a position sees at most, itself included.
         **given: What transformers gives to any such function.
 
@@ -87,7 +94,7 @@ def per_sequence(
     """
     assert attention_mask is None
     # By `split`, whose gradient is one concatenation; that of a slice is as large as the batch.
-    sizes = list(sequence_lengths)
+    sizes = list(sequence_lengths or [query.shape[2]])
     queries, keys, values = (torch.split(each, sizes, dim=2) for each in (query, key, value))
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""Examples as token ids, and the flattened batches that the model sees: no padding anywhere."""
+"""Examples as token ids, and the batches that the model sees."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from mini_lima.errors import UserError
@@ -9,6 +10,8 @@ from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 
 IGNORED = -100
 """Label of a position that is not supervised, as PyTorch's cross entropy spells it."""
+NOTHING = Conversation([0], [])
+"""What stands in for no conversation at all."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,21 @@ def render(
     max_length: int,
     overlong: str,
     turns: Turns = "all",
+    context: int | None = None,
 ) -> Rendered:
     """Render the data set's rows, whole: an answer that is cut off would teach not to stop.
 
+    Args:
+        rows: Of examples.jsonl.
+        template: Renders.
+        max_length: Tokens of prompt and response together.
+        overlong: ``refuse`` or ``drop`` longer examples.
+        turns: Which answers of a conversation are supervised.
+        context: Tokens that the model can look at together; None: it sets itself no limit.
+
     Raises:
         UserError: an example is longer than ``max_length`` tokens and ``overlong`` is ``refuse``,
-            none is left, an answer does not end in a supervised end-of-turn token, or the template
+            one that is not is longer than ``context``, none is left, an answer does not end in a supervised end-of-turn token, or the template
             cannot render one (see `ChatTemplate.conversation`).
     """
     rendered = [conversation(row, template, turns) for row in rows]
@@ -46,6 +58,12 @@ def render(
         raise UserError(
             f"{dropped} of {len(rendered)} examples are longer than sft.max_length={max_length}"
             f" tokens (the longest has {max(lengths)}): raise it, or set sft.overlong=drop"
+        )
+    longest = max((lengths[i] for i in fitting), default=0)
+    if context is not None and longest > context:
+        raise UserError(
+            f"an example has {longest} tokens, and the model can look at {context} together: set"
+            f" sft.max_length={context}, with sft.overlong=drop to leave longer ones out"
         )
     if not fitting:
         raise UserError(f"no example fits into sft.max_length={max_length} tokens")
@@ -71,11 +89,25 @@ def conversation(row: Mapping[str, Any], template: ChatTemplate, turns: Turns) -
         raise UserError(f"example {row['id']}: {error}") from error
 
 
-def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
-    """Lay the conversations of a micro-batch end to end.
+class Layout(StrEnum):
+    """How the conversations of a micro-batch lie in its tensors."""
 
-    No conversation at all becomes a single token without a label: a process that has nothing to do
-    still takes part in the forward and backward passes of the others.
+    flattened = "flattened"
+    """End to end, in one row."""
+    padded = "padded"
+    """In a row each, filled up behind it."""
+
+    def batch(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
+        """Lay out ``conversations``, as `flatten` or `pad` does.
+
+        None at all become a single token without a label: a process that has nothing to do still
+        takes part in the forward and backward passes of the others.
+        """
+        return flatten(conversations) if self is Layout.flattened else pad(conversations)
+
+
+def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
+    """Lay conversations end to end.
 
     Returns:
         ``input_ids``, ``position_ids`` (starting again at 0 with each conversation) and ``labels``,
@@ -84,21 +116,42 @@ def flatten(conversations: Sequence[Conversation]) -> dict[str, Any]:
     """
     import torch
 
-    conversations = conversations or [Conversation([0], [])]
-    ids: list[int] = []
-    positions: list[int] = []
-    labels: list[int] = []
-    for each in conversations:
-        tokens = each.prompt + each.response
-        ids += tokens
-        positions += range(len(tokens))
-        start = len(labels)
-        labels += [IGNORED] * len(each.prompt) + each.response
-        for first, end in each.earlier:
-            labels[start + first : start + end] = each.prompt[first:end]
+    conversations = conversations or [NOTHING]
+    lengths = [each.tokens for each in conversations]
     return {
-        "input_ids": torch.tensor([ids]),
-        "position_ids": torch.tensor([positions]),
-        "labels": torch.tensor([labels]),
-        "sequence_lengths": [each.tokens for each in conversations],
+        "input_ids": torch.tensor([[id for each in conversations for id in _ids(each)]]),
+        "position_ids": torch.tensor([[at for length in lengths for at in range(length)]]),
+        "labels": torch.tensor([[label for each in conversations for label in _labels(each)]]),
+        "sequence_lengths": lengths,
     }
+
+
+def pad(conversations: Sequence[Conversation]) -> dict[str, Any]:
+    """Lay conversations one below the other.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` (0 behind the end of a conversation) and ``labels``,
+        tensors of shape (conversations, tokens of the longest).
+    """
+    import torch
+
+    conversations = conversations or [NOTHING]
+    longest = max(each.tokens for each in conversations)
+    rest = [longest - each.tokens for each in conversations]
+    rows = list(zip(conversations, rest, strict=True))
+    return {
+        "input_ids": torch.tensor([_ids(each) + [0] * more for each, more in rows]),
+        "attention_mask": torch.tensor([[1] * each.tokens + [0] * more for each, more in rows]),
+        "labels": torch.tensor([_labels(each) + [IGNORED] * more for each, more in rows]),
+    }
+
+
+def _ids(conversation: Conversation) -> list[int]:
+    return conversation.prompt + conversation.response
+
+
+def _labels(conversation: Conversation) -> list[int]:
+    labels = [IGNORED] * len(conversation.prompt) + conversation.response
+    for first, end in conversation.earlier:
+        labels[first:end] = conversation.prompt[first:end]
+    return labels

@@ -4,23 +4,24 @@
         global_step100/, latest             DeepSpeed's: weights, optimizer, learning rate
         trainer_state.json, rng_state*.pth  transformers': position in the data, random states
         metrics.jsonl                       the rows of the steps so far
-        checkpoint.json                     who wrote it, and the size of every other file
+        checkpoint.json                     who wrote it, and a list of the other files
 
 All processes write into a directory under another name, which is flushed to the disk and renamed
-last; before one is taken up, its files are compared with the list. The last one alone is kept: with
-Adam's states it is large (14 bytes per parameter in bf16).
+last; before one is taken up, its files are compared with the list (`store.contents`). The last one
+alone is kept: with Adam's states it is large (14 bytes per parameter in bf16).
 """
 
 import logging
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json
 from mini_lima.sft.failures import disk_full
+from mini_lima.store import contents
 from mini_lima.store.atomic import whole_directory
 
 log = logging.getLogger(__name__)
@@ -49,17 +50,31 @@ class Checkpoint:
     launch: Launch
 
 
-def last(work_dir: Path) -> Checkpoint | None:
-    """Return the last whole checkpoint, if there is one; damaged ones are named in the log."""
+def last(work_dir: Path, *, content: bool = False) -> Checkpoint | None:
+    """Return the last whole checkpoint, if there is one.
+
+    Damaged ones are named in the log and put aside, so that no other process takes them up.
+
+    Args:
+        work_dir: The run's folder.
+        content: Whether to read every file: once, before the processes are started.
+    """
     for folder in sorted(work_dir.glob("checkpoint-*"), reverse=True):
         try:
             manifest = read_json(folder / MANIFEST)
-            if _sizes(folder) == manifest["files"]:
+            found = [
+                *contents.differences(
+                    folder, manifest["files"], without=(MANIFEST,), content=content
+                )
+            ]
+            if not found:
                 return Checkpoint(folder, manifest["step"], Launch(**manifest["launch"]))
-            reason = "its files are not those that were written"
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error)
+            reason = found[0]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = f"{MANIFEST}: {error}"
         log.warning("the checkpoint %s is damaged and left out: %s", folder, reason)
+        with suppress(OSError):
+            folder.rename(folder.with_name(f"damaged-{folder.name}"))
     return None
 
 
@@ -101,7 +116,8 @@ def write(work_dir: Path, step: int, launch: Launch, fill: Callable[[Path], None
             fill(shared[0])
             group.barrier()
             if own:
-                manifest = {"step": step, "launch": asdict(launch), "files": _sizes(own)}
+                files = contents.listed(own)
+                manifest = {"step": step, "launch": asdict(launch), "files": files}
                 write_json(own / MANIFEST, manifest)
     except (OSError, RuntimeError) as error:
         if disk_full(error):
@@ -112,11 +128,6 @@ def write(work_dir: Path, step: int, launch: Launch, fill: Callable[[Path], None
             if older != target:
                 shutil.rmtree(older, ignore_errors=True)
     group.barrier()  # nobody goes on, or ends, while the first process still renames
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def _not_written(work_dir: Path, step: int, error: Exception) -> str:

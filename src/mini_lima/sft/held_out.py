@@ -11,13 +11,16 @@ alone: nothing is stopped or chosen by it.
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mini_lima.errors import UserError
 from mini_lima.models.rendering import Conversation
-from mini_lima.sft.batches import Rendered, flatten
+from mini_lima.sft.batches import Rendered
 from mini_lima.sft.deepspeed_config import Batches
 from mini_lima.sft.order import balanced
+
+if TYPE_CHECKING:
+    from mini_lima.sft.trainer import SftTrainer
 
 
 def held_out_tasks(tasks: Collection[str], share: float) -> set[str]:
@@ -66,7 +69,7 @@ class HeldOutLoss:
         conversations: Sequence[Conversation],
         batches: Batches,
         rank: int,
-        engine: Callable[[], Any],
+        trainer: Callable[[], "SftTrainer"],
     ) -> None:
         """Share ``conversations`` out as a training does.
 
@@ -74,13 +77,13 @@ class HeldOutLoss:
             conversations: Those held out.
             batches: How many are computed at a time, and by how many processes.
             rank: Of this process.
-            engine: Returns DeepSpeed's.
+            trainer: Returns the one whose model and layout it is computed with.
         """
         lengths = [each.tokens for each in conversations]
         shared_out = balanced(range(len(lengths)), lengths, batches)[rank :: batches.processes]
         self._micro_batches = [[conversations[i] for i in members] for members in shared_out]
-        self._tokens = sum(len(each.response) for each in conversations)
-        self._engine = engine
+        self._tokens = sum(each.supervised for each in conversations)
+        self._trainer = trainer
 
     def __call__(self) -> float:
         """Compute it; every process calls this."""
@@ -88,14 +91,15 @@ class HeldOutLoss:
 
         from mini_lima.sft.loss import summed_loss
 
-        engine = self._engine()
+        trainer = self._trainer()
+        engine: Any = trainer.model_wrapped
         total = torch.zeros((), dtype=torch.float64, device=engine.device)
         engine.eval()
         with torch.no_grad():
             for members in self._micro_batches:
                 batch = {
                     key: value.to(engine.device) if torch.is_tensor(value) else value
-                    for key, value in flatten(members).items()
+                    for key, value in trainer.layout.batch(members).items()
                 }
                 total += summed_loss(engine, batch)
         engine.train()

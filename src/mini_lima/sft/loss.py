@@ -1,4 +1,4 @@
-"""The loss of a flattened micro-batch: logits where something is supervised, and none that are kept.
+"""The loss of a micro-batch: logits where something is supervised, and none that are kept.
 
 The head is a large part of a small model's work (151,936 rows in Qwen1.5's), and in instruction
 data many positions are prompts: only those are scored that a supervised token follows.
@@ -41,33 +41,38 @@ def summed_loss(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
 
     Args:
         model: A causal language model of transformers, or DeepSpeed's engine around one.
-        batch: As `flatten` makes it; a batch without a supervised token has the loss 0.
+        batch: As `Layout.batch` makes it; a batch without a supervised token has the loss 0.
     """
     network = getattr(model, "module", model)
-    labels = batch["labels"][0]
+    labels = batch["labels"].flatten()
     supervised = torch.nonzero(labels != IGNORED).squeeze(1)
-    targets = labels[supervised]
+    targets, before = labels[supervised], supervised - 1  # a position predicts the one after it
+    given = {key: batch[key] for key in ("input_ids", "attention_mask") if key in batch}
+    if "sequence_lengths" in batch:
+        lengths = sequence_arguments(network, batch["sequence_lengths"], labels.device)
+        given |= {"position_ids": batch["position_ids"], "logits_to_keep": before, **lengths}
 
     def logits() -> torch.Tensor:
-        outputs = model(
-            input_ids=batch["input_ids"],
-            position_ids=batch["position_ids"],
-            logits_to_keep=supervised - 1,  # a position predicts the token that follows it
-            use_cache=False,
-            **sequence_arguments(network, batch["sequence_lengths"], labels.device),
-        )
+        outputs = model(**given, use_cache=False)
         assert isinstance(outputs.logits, torch.Tensor)
         return outputs.logits
 
     head = network.get_output_embeddings()
     if type(head) is torch.nn.Linear and _ends_with_head.get(network, True):
-        with scoring(head, targets) as returned:
+        with scoring(head, targets, before) as returned:
             loss = logits()
         if network not in _ends_with_head and len(targets):
             _ends_with_head[network] = torch.equal(loss.detach().flatten(), returned[0].flatten())
         if _ends_with_head.get(network, True):
             return loss.squeeze()
-    return torch.nn.functional.cross_entropy(logits()[0].float(), targets, reduction="sum")
+    found = _rows(logits(), before)
+    return torch.nn.functional.cross_entropy(found.float(), targets, reduction="sum")
+
+
+def _rows(found: Tensor, wanted: Tensor) -> Tensor:
+    """The ``wanted`` positions of what was computed for them alone, or for all."""
+    rows = found.flatten(0, 1)
+    return rows if len(rows) == len(wanted) else rows[wanted]
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -143,8 +148,12 @@ def _even(positions: int, most: int) -> int:
 
 
 @contextmanager
-def scoring(head: torch.nn.Linear, targets: Tensor, chunk: int = CHUNK) -> Iterator[list[Tensor]]:
+def scoring(
+    head: torch.nn.Linear, targets: Tensor, before: Tensor, chunk: int = CHUNK
+) -> Iterator[list[Tensor]]:
     """Let ``head`` return the summed loss in place of logits, as a tensor of shape (1, 1, 1).
+
+    It is that of ``targets`` at the positions ``before``, whether the head is given these or all.
 
     The model around it stays as it is, and hands out as its logits what its head returns, unless it
     changes them: hence what the head has returned is also put into the list that is yielded.
@@ -153,7 +162,7 @@ def scoring(head: torch.nn.Linear, targets: Tensor, chunk: int = CHUNK) -> Itera
 
     def forward(hidden: Tensor) -> Tensor:
         loss: Tensor = CrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden.flatten(0, 1), head.weight, head.bias, targets, chunk
+            _rows(hidden, before), head.weight, head.bias, targets, chunk
         )
         returned.append(loss.detach())
         return loss.reshape(1, 1, 1)

@@ -313,7 +313,7 @@ def _read(where: str, given: Mapping[str, Any]) -> Choice:
         )
     if target is not None:
         return _named(where, target, own)
-    takes = types(where).get(kind)
+    takes = types(where).get(kind) if isinstance(kind, str) else None
     if takes is None:
         raise UserError(f"{where}.type={kind}: {_no_such_type(where, kind)}")
     for key in sorted(GIVEN_ELSEWHERE.keys() & own.keys()):

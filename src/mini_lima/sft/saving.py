@@ -4,16 +4,37 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json, write_jsonl, write_text
 from mini_lima.models.gguf import origin_of
 from mini_lima.sft import lora
 from mini_lima.sft.resuming import ResumingTrainer
 from mini_lima.sft.training_log import METRICS
+from mini_lima.text import as_code, as_markdown
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 LIBRARIES = ("torch", "transformers", "deepspeed")
+
+
+def try_saving(network: Any, tokenizer: Any) -> None:
+    """Save all but the weights into a folder that is removed: what fails must fail before training.
+
+    Raises:
+        UserError: something of it cannot be saved.
+    """
+    with TemporaryDirectory(prefix="mini-lima-") as folder:
+        for each in (network.config, network.generation_config, tokenizer):
+            try:
+                each.save_pretrained(folder)
+            except Exception as error:  # what a library finds wrong with a model's own files
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(
+                    f"{network.config.name_or_path}: the trained model could not be saved, since"
+                    f" its {type(each).__name__} cannot be: {reason}"
+                ) from error
 
 
 def save_model(folder: Path, trainer: ResumingTrainer, network: Any, tokenizer: Any) -> None:
@@ -80,6 +101,7 @@ def model_card(
         engine_config: What DeepSpeed was given.
     """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     origin = None if settings["revision"] else origin_of(settings["model"])
     base = settings["model"] if settings["revision"] else Path(settings["model"]).name
@@ -88,8 +110,12 @@ def model_card(
     stage = Path(settings["data"]) / "stage.json"
     made = read_json(stage) if stage.exists() else None
     environment = Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else as_markdown(value),
     )
+    environment.filters["code"] = lambda text: Markup(as_code(text))
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     return template.render(
         base=base,
@@ -98,6 +124,6 @@ def model_card(
         fingerprint=made and made["identity"]["fingerprint"],
         settings=settings,
         summary=summary,
-        deepspeed=json.dumps(engine_config, indent=2),
+        deepspeed=Markup(json.dumps(engine_config, indent=2)),
         versions={library: version(library) for library in LIBRARIES},
     )

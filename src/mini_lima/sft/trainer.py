@@ -1,7 +1,7 @@
 """transformers' Trainer, which drives DeepSpeed, without its waste.
 
-Batches are flattened instead of padded, attention stays inside each example without a mask, and the
-head scores supervised positions only, chunk by chunk. The loss is the mean over all supervised
+Batches are flattened instead of padded where the model allows it (`layout`), attention stays inside
+each example without a mask, and the head scores supervised positions only, chunk by chunk. The loss is the mean over all supervised
 tokens of the global batch, so it depends neither on accumulation nor on the number of processes.
 """
 
@@ -12,12 +12,19 @@ import torch
 from accelerate.utils import DeepSpeedSchedulerWrapper
 from deepspeed import DeepSpeedEngine
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from mini_lima.errors import UserError
 from mini_lima.models.rendering import Conversation
-from mini_lima.sft.attention import attend_per_sequence
-from mini_lima.sft.batches import IGNORED, flatten
+from mini_lima.sft.batches import IGNORED, Layout
+from mini_lima.sft.layout import choose_layout
 from mini_lima.sft.loss import summed_loss
 from mini_lima.sft.memory import KeepMemory, replace_norms
 from mini_lima.sft.optimizers import Choice, make_optimizer, make_scheduler
@@ -39,7 +46,7 @@ class SftTrainer(Trainer):
         scheduler: Choice | None = None,
         **given: Any,
     ) -> None:
-        """Prepare ``model``, which attends per sequence from now on.
+        """Prepare ``model``.
 
         Args:
             model: A causal language model.
@@ -57,11 +64,12 @@ class SftTrainer(Trainer):
             UserError: the tokenizer makes tokens that the model has no embedding for.
         """
         _check_vocabulary(model, train_dataset)
-        attend_per_sequence(model, args.device)
         replace_norms(model)
         data = cast("Dataset[Conversation]", train_dataset)
         super().__init__(model=model, args=args, train_dataset=data, **given)
         self.add_callback(KeepMemory())
+        self.add_callback(_ChooseLayout(self))
+        self.layout = Layout.flattened
         self._micro_batches = micro_batches
         self.loss_reduction = loss_reduction
         self._optimizer_choice = optimizer
@@ -106,7 +114,7 @@ class SftTrainer(Trainer):
         return _Loader(
             cast("Dataset[Conversation]", self.train_dataset),
             batch_sampler=self._micro_batches,
-            collate_fn=flatten,
+            collate_fn=lambda conversations: self.layout.batch(conversations),
             pin_memory=self.args.dataloader_pin_memory,
         )
 
@@ -137,6 +145,25 @@ class SftTrainer(Trainer):
         filled = torch.stack([_supervised(batch).clamp(max=1) for batch in batch_samples])
         everywhere: torch.Tensor = self.accelerator.gather(filled.sum().to(device))
         return everywhere.sum()
+
+
+class _ChooseLayout(TrainerCallback):
+    """Tries the layout of the micro-batches on the model, now that it is where it is trained."""
+
+    def __init__(self, trainer: SftTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        trainer = self._trainer
+        engine: Any = trainer.model_wrapped
+        engine.eval()
+        conversations = cast("Sequence[Conversation]", trainer.train_dataset)
+        micro = args.per_device_train_batch_size
+        network = getattr(engine, "module", engine)
+        trainer.layout = choose_layout(network, conversations, args.device, micro=micro)
+        engine.train()
 
 
 class _Loader(DataLoader[Conversation]):

@@ -15,7 +15,7 @@ from deepspeed import init_distributed
 from transformers import TrainingArguments
 
 from mini_lima.files import read_jsonl
-from mini_lima.models.language_model import load_model, load_tokenizer
+from mini_lima.models.language_model import context_length, load_model, load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Turns
 from mini_lima.sft import checkpoints, lora, ops
 from mini_lima.sft.batches import render
@@ -26,7 +26,7 @@ from mini_lima.sft.held_out import HeldOutLoss, divide
 from mini_lima.sft.optimizers import Choice
 from mini_lima.sft.order import MicroBatches, Order
 from mini_lima.sft.resuming import Checkpointing, ResumingTrainer
-from mini_lima.sft.saving import save_model, save_record
+from mini_lima.sft.saving import save_model, save_record, try_saving
 from mini_lima.sft.training_log import METRICS, Divergence, TrainingLog
 from mini_lima.workers import launch
 from mini_lima.workers.stopping import stop_request
@@ -59,6 +59,7 @@ def train(
     checkpoint_steps: int | None,
     device: str,
     chat_template: Path | None = None,
+    template_kwargs: dict[str, Any] | None = None,
 ) -> None:
     """Fine-tune ``model`` on the data set in ``data``, from the last checkpoint on.
 
@@ -92,6 +93,7 @@ def train(
         activation_checkpointing: Keep only each layer's input, and compute the rest again.
         device: ``cpu`` or ``cuda``.
         chat_template: File with a chat template to use in place of the tokenizer's own.
+        template_kwargs: What the template is called with; it is saved with them.
 
     Raises:
         UserError: the data set or the tokenizer does not fit (see `render` and `ChatTemplate`),
@@ -100,17 +102,23 @@ def train(
         Stopped: SIGTERM asked for it; a checkpoint is written.
     """
     settings = dict(locals())
-    transformers.utils.logging.set_verbosity_warning()  # type: ignore[no-untyped-call]
     with as_user_errors(settings), stop_request() as stop:
         chosen, schedule = Choice(**optimizer), Choice(**scheduler)
         offload = deepspeed["offload_optimizer"]
         ops.load(device, chosen.builders(offload=offload, device=device))
-        tokenizer = load_tokenizer(model, revision, chat_template)
+        tokenizer = load_tokenizer(model, revision, chat_template, template_kwargs)
         template = ChatTemplate(tokenizer)
         rows = read_jsonl(data / "examples.jsonl")
         tasks = {row["id"]: row.get("task") or row["id"] for row in rows}
         rendered, kept = divide(
-            render(rows, template, max_length=max_length, overlong=overlong, turns=turns),
+            render(
+                rows,
+                template,
+                max_length=max_length,
+                overlong=overlong,
+                turns=turns,
+                context=context_length(model, revision),
+            ),
             tasks,
             held_out,
         )
@@ -139,9 +147,11 @@ def train(
         stops = template.stops(network.generation_config.eos_token_id)
         network.generation_config.eos_token_id = stops
         network.generation_config.pad_token_id = tokenizer.pad_token_id
+        if rank == 0:
+            try_saving(network, tokenizer)
         # ZeRO-3 leaves an empty tensor on every process and its size beside it.
         sizes = [getattr(each, "ds_numel", each.numel()) for each in network.parameters()]
-        evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer.model_wrapped)
+        evaluate = HeldOutLoss(kept.conversations, batches, rank, lambda: trainer)
         record = TrainingLog(
             f"SFT of {sum(sizes) / 1e6:.3g}M parameters",
             tokens=[sum(lengths[i] for i in members) for members in steps],
@@ -181,6 +191,7 @@ def train(
                 "examples_dropped_as_too_long": rendered.dropped,
                 "tokens": sum(lengths),
                 "supervised_tokens": sum(each.supervised for each in rendered.conversations),
+                "micro_batches": str(trainer.layout),
             }
             if kept.ids:
                 figures["held_out_examples"] = len(kept.ids)

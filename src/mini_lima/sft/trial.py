@@ -137,4 +137,4 @@ if __name__ == "__main__":
         )
     except UserError as error:
         answer = {"fault": str(error)}
-    print("\n" + json.dumps(answer))
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")

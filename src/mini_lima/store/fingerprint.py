@@ -18,13 +18,14 @@ import hashlib
 import json
 import math
 import os
-import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from mini_lima.files import open_regular
 
 _TAG = "!"
 _CLOCK_GRAIN_NS = 2_000_000_000
@@ -101,31 +102,38 @@ def content_hash(path: Path) -> str:
     """Return what identifies the content of a file, or of a folder and all below it.
 
     A file's hash is its sha256, as ``sha256sum`` prints it. A folder's is ``tree:`` and the digest
-    of its sorted ``[relative path, sha256]`` pairs. Links count as what they point at (the hub's
-    cache is made of links). Hidden entries are left out: they hold an editor's, a downloader's or
-    git's notes with dates in them, and no model or data set is read from them.
+    of its sorted ``[relative path, sha256]`` pairs.
 
     Raises:
         OSError: Something cannot be read, or is neither a file nor a folder.
     """
     if not path.is_dir():
-        return _file_hash(path)
-    pairs: list[tuple[str, str]] = []
+        return file_hash(path)
+    pairs = [(file.relative_to(path).as_posix(), file_hash(file)) for file in files_below(path)]
+    return f"tree:{digest(plain(sorted(pairs), str(path)))}"
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """Yield the files in a folder and all below it.
+
+    Links count as what they point at (the hub's cache is made of links). Hidden entries are left
+    out: they hold an editor's, a downloader's or git's notes with dates in them, and no model or
+    data set is read from them.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
     for folder, folders, names in os.walk(path, onerror=_reraise, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                file = Path(folder, name)
-                pairs.append((file.relative_to(path).as_posix(), _file_hash(file)))
-    return f"tree:{digest(plain(sorted(pairs), str(path)))}"
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _reraise(error: OSError) -> None:
     raise error
 
 
-def _file_hash(path: Path) -> str:
-    """Hash a file once per process, as long as the file system says that it is the same."""
+def file_hash(path: Path) -> str:
+    """Return a file's sha256, read once per process, as long as the file system says that it is the same."""
     status = os.stat(path)
     # A file as young as the clock's grain could be rewritten without looking different.
     is_settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN_NS
@@ -138,10 +146,7 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _hash_of(path: Path, state: tuple[int, ...]) -> str:
-    # Without O_NONBLOCK, opening a pipe would wait for its writer instead of being refused.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "is not a regular file", str(path))
+    with open_regular(path) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if _state(os.fstat(file.fileno())) != state:
             raise OSError(0, "changed while it was read", str(path))

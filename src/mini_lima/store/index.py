@@ -10,8 +10,10 @@ that comes before it is seen, and one that comes after it finds out what is ther
     store/.cells.lock       held to register, and to find out what is unused and take it away
 """
 
+import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from mini_lima.errors import UserError
-from mini_lima.files import read_json, write_text
+from mini_lima.files import read_document, read_text, write_text
+from mini_lima.store.contents import STAGE
 from mini_lima.store.lock import locked, locked_if_free
 
 CELLS = ".cells"
 PARTIAL, WORK = ".partial", ".work"
+IS_STAGE = re.compile(r"[^.].*-[0-9a-f]{12}")
 
 
 def register(store: Path, folder: Path) -> None:
@@ -39,13 +43,18 @@ def register(store: Path, folder: Path) -> None:
     try:
         with nobody_registers(store):
             (store / CELLS).mkdir(exist_ok=True)
-            write_text(store / CELLS / hashlib.sha256(path.encode()).hexdigest()[:16], path)
+            write_text(store / CELLS / _entry_of(path), path)
     except (OSError, UserError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
             f"store={store}: nothing can be written there ({reason}); make room, or name another"
             " folder"
         ) from error
+
+
+def _entry_of(path: str) -> str:
+    """The name of the entry that leads to the cell in the folder ``path``."""
+    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 def nobody_registers(store: Path) -> AbstractContextManager[None]:
@@ -82,22 +91,72 @@ class Item:
         return float(self.record["provenance"]["seconds"])
 
 
-def take(store: Path) -> list[Item]:
-    """Return the finished stages in ``store`` with who uses them, by kind and name.
+@dataclass(frozen=True)
+class Inventory:
+    """What is in a store.
+
+    Attributes:
+        items: The finished stages with who uses them, by kind and name.
+        passed_over: A line for each stage and cell that cannot be read.
+        unknown_users: Those of the lines that are about cells: what they use is not known.
+    """
+
+    items: list[Item]
+    passed_over: list[str]
+    unknown_users: list[str]
+
+
+def take(store: Path) -> Inventory:
+    """Look through ``store``; what cannot be read is passed over.
 
     Raises:
-        UserError: there is no such store.
+        UserError: there is no such store, or it cannot be read.
     """
     if not store.is_dir():
         raise UserError(f"{store}: there is no store; name it with --store")
-    items = {}
-    for path in sorted(store.glob("[!.]*/[!.]*/stage.json")):
-        item = Item(path.parent, read_json(path))
-        items[item.fingerprint] = item
-    for cell, folders in sorted(_cells(store)):
+    items, passed_over = {}, []
+    for folder in _stage_folders(store):
+        try:
+            item = Item(folder, _record(folder / STAGE))
+            items[item.fingerprint] = item
+        except UserError as error:
+            passed_over.append(str(error))
+    cells, unknown = _cells(store)
+    for cell, folders in sorted(cells.items()):
         for item in _with_inputs([folder.rpartition("-")[2] for folder in folders], items):
             item.users.append(cell)
-    return list(items.values())
+    return Inventory(list(items.values()), [*passed_over, *unknown], unknown)
+
+
+def _stage_folders(store: Path) -> list[Path]:
+    """All that is called as finished stages are, by kind and name."""
+    try:
+        kinds = [path for path in sorted(store.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{store} cannot be read: {error.strerror}") from error
+    found: list[Path] = []
+    for kind in kinds:
+        with contextlib.suppress(OSError):  # no folder, or one of somebody else's
+            found += sorted(path for path in kind.iterdir() if IS_STAGE.fullmatch(path.name))
+    return found
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Read a ``stage.json``; raise UserError if it cannot be read, or is none."""
+    match record := read_document(path):
+        case {
+            "identity": {
+                "name": str(),
+                "fingerprint": str(),
+                "params": dict(),
+                "inputs": dict() as inputs,
+                "files": dict(),
+            },
+            "provenance": {"seconds": int() | float()},
+        } if all(isinstance(each, str) for each in inputs.values()):
+            assert isinstance(record, dict)
+            return record
+    raise UserError(f"{path}: is not the record of a stage")
 
 
 def find(items: Iterable[Item], name: str) -> Item:
@@ -132,7 +191,8 @@ def take_away(item: Item) -> Path | None:
 
 def left_behind(store: Path) -> list[Path]:
     """What attempts that were killed left, nobody is working on now, and no cell goes on from."""
-    needed = {folder.rpartition("-")[2] for _, folders in _cells(store) for folder in folders}
+    cells, _ = _cells(store)
+    needed = {folder.rpartition("-")[2] for folders in cells.values() for folder in folders}
     found = []
     for path in sorted(each for kind in (PARTIAL, WORK) for each in store.glob(f"*/{kind}/*")):
         folder, key = path.parents[1], path.name.partition("-")[0]
@@ -146,7 +206,9 @@ def left_behind(store: Path) -> list[Path]:
 def clear(path: Path) -> None:
     """Remove what was taken away or left behind, unless somebody has taken it up again."""
     with _free(path.parents[1], path.name.partition("-")[0]) as free:
-        if free:
+        if free and path.is_symlink():
+            path.unlink()
+        elif free:
             shutil.rmtree(path)
 
 
@@ -156,16 +218,55 @@ def _free(folder: Path, key: str) -> AbstractContextManager[bool]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of the files below ``path``."""
-    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    """Bytes of the files below ``path``, as far as it can be read."""
+    size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(folder, name)).st_size
+    return size
 
 
-def _cells(store: Path) -> Iterator[tuple[str, list[str]]]:
-    """The cells that registered and still exist, with the folders of their stages."""
-    for entry in sorted(store.glob(f"{CELLS}/*")):
-        record = Path(entry.read_text(encoding="utf-8"), "cell.json")
-        if record.is_file():
-            yield str(record.parent), list(read_json(record).get("stages", {}).values())
+def _cells(store: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The folders of the stages of each cell that registered and still exists, by its own.
+
+    And a line for each of which that cannot be known.
+    """
+    cells: dict[str, list[str]] = {}
+    unknown: list[str] = []
+    for entry in sorted(store.glob(f"{CELLS}/[!.]*")):
+        try:
+            path = read_text(entry)
+            if entry.name != _entry_of(path):
+                raise ValueError("it is damaged")
+            record = Path(path, "cell.json")
+            record.lstat()
+            cells[str(record.parent)] = list(stages_in(record).values())
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the cell was deleted
+        except OSError as error:
+            unknown.append(f"{error.filename or entry}: cannot be read: {error.strerror}")
+        except ValueError:
+            unknown.append(f"{entry}: is damaged, and leads to no cell")
+        except UserError as error:
+            unknown.append(str(error))
+    return cells, unknown
+
+
+def stages_in(record: Path) -> dict[str, str]:
+    """Return the folders of the stages that the record of a cell names, by their names.
+
+    Whatever version wrote it.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    match read_document(record):
+        case {"stages": {**stages}} if all(isinstance(each, str) for each in stages.values()):
+            return {str(name): str(folder) for name, folder in stages.items()}
+        case {**others} if "stages" not in others:
+            return {}
+    raise UserError(f"{record}: is not the record of a cell")
 
 
 def _with_inputs(keys: Sequence[str], items: Mapping[str, Item]) -> Iterator[Item]:

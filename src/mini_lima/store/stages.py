@@ -7,7 +7,8 @@ when the code changes what it produces) and nothing else: no path, host, date, d
 The store keeps one promise: **a directory that exists is complete.** Output is written to a partial
 directory and renamed into place last, under a lock that dies with its holder. Nothing else records
 that a stage is done, so there is nothing to disagree with the disk after a crash. What an attempt
-left half-way is cleared by whoever takes the lock next.
+left half-way is cleared by whoever takes the lock next. What has changed since it was finished is
+not used (`contents`).
 
 Long work resumes inside itself: a function that takes ``work_dir`` is given a folder that outlives
 its attempts and goes when the stage is complete.
@@ -35,10 +36,12 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import look_again, write_json
+from mini_lima.store import contents
 from mini_lima.store.atomic import whole_directory
 from mini_lima.store.fingerprint import content_hash, digest, dotted_name, plain
 from mini_lima.store.lock import locked
 from mini_lima.store.provenance import provenance
+from mini_lima.text import LogFormatter, redacted
 
 logger = logging.getLogger(__name__)
 WORK_DIR = "work_dir"
@@ -69,6 +72,8 @@ class Stage:
     """How it is done, not what: device, cache, concurrency."""
     version: int = 1
     """Raised by hand when the code changes what it produces."""
+    unchecked: tuple[str, ...] = ()
+    """Folders in its output that other programs go on writing into when it is finished."""
 
     def __post_init__(self) -> None:
         """Refuse what would otherwise fail hours later, or give two things one identity."""
@@ -216,7 +221,8 @@ class Store:
 
         Raises:
             StageFailed: A function raised, or its output could not be written.
-            UserError: Raised by a function, or the store cannot be used; passed on as it is.
+            UserError: Raised by a function, passed on as it is; the store cannot be used; or what
+                is finished is damaged.
         """
         if not self.is_finished(stage):
             inputs = {keyword: self.build(needed) for keyword, needed in stage.inputs.items()}
@@ -225,7 +231,19 @@ class Store:
                 look_again(self.root / stage.name)
                 if not self.is_finished(stage):
                     self._execute(stage, inputs)
-        return self.path(stage)
+        path = self.path(stage)
+        contents.check(path)
+        return path
+
+    def reads(self, stages: Iterable[Stage]) -> dict[Path, None]:
+        """Return the finished directories that building ``stages`` takes up, each once."""
+        found: dict[Path, None] = {}
+        for stage in stages:
+            if path := self._find(stage):
+                found[path] = None
+            else:
+                found |= self.reads(stage.inputs.values())
+        return found
 
     def _find(self, stage: Stage) -> Path | None:
         return next((self.root / stage.name).glob(f"*-{stage.key}"), None)
@@ -267,12 +285,14 @@ class Store:
         if stage.hash_files() != stage.identity["files"]:
             raise UserError(f"{stage}: a file it reads was changed while it ran; run it again")
         circumstances = provenance(stage.function, self.packages, started, datetime.now(UTC))
-        record = {
+        record: dict[str, Any] = {
             "identity": {**stage.identity, "fingerprint": stage.fingerprint},
             "provenance": {"label": stage.label, **self.circumstances, **circumstances},
         }
-        assert not (output_dir / "stage.json").exists(), "stage.json belongs to the store"
-        write_json(output_dir / "stage.json", record)
+        record = redacted(record)
+        record["contents"] = contents.describe(output_dir, record, without=stage.unchecked)
+        assert not (output_dir / contents.STAGE).exists(), "stage.json belongs to the store"
+        write_json(output_dir / contents.STAGE, record)
 
 
 @contextlib.contextmanager
@@ -285,7 +305,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _LogFile(path, encoding="utf-8")
     file.setLevel(logging.DEBUG)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(file)
     try:

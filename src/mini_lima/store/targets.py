@@ -12,6 +12,7 @@ Other keywords are the framework's to give (``output_dir``, ``data``): they are 
 import hashlib
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
@@ -215,7 +216,13 @@ def _value(where: str, value: Any, hint: Any) -> Any:
             if unknown := [key for key in value if key not in names]:
                 raise UserError(f"{where}.{unknown[0]}: {_no_such(unknown[0], names)}")
     try:
-        return TypeAdapter(hint).validate_python(value)
+        found = TypeAdapter(hint).validate_python(value)
+        if isinstance(value, bool) and not isinstance(found, bool):
+            raise UserError(f"{where}={str(value).lower()}: must be a number")
+        for each in found if isinstance(found, list | tuple) else [found]:
+            if isinstance(each, float) and not math.isfinite(each):
+                raise UserError(f"{where}={value}: must be a finite number")
+        return found
     except PydanticSchemaGenerationError:
         return value
     except ValidationError as error:

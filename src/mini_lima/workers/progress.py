@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from mini_lima.text import as_line
+
 WORKER = "MINI_LIMA_WORKER"
 MARKER = "@progress "
 SECONDS_BETWEEN_LINES = 15.0
@@ -40,6 +42,15 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Bar]:
             yield bar
     else:
         yield _LogLines(label, total, done)
+
+
+def warn(text: str) -> None:
+    """Say ``text`` in the log that a person reads, from a worker too: there, of the first alone."""
+    if not os.environ.get(WORKER):
+        log.warning("%s", text)
+    elif os.environ.get("RANK", "0") == "0":
+        sys.stdout.write(f"{MARKER}{json.dumps({'warning': text})}\n")
+        sys.stdout.flush()
 
 
 class _MarkerLines:
@@ -77,14 +88,14 @@ def _terminal_bar(label: str, total: int, done: int) -> Iterator[Bar]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Remaining(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(label, total=total, completed=done, figures="")
+        task = display.add_task(as_line(label), total=total, completed=done, figures="")
 
         class _TerminalBar:
             def advance(self, steps: int = 1, **figures: float) -> None:
@@ -116,6 +127,9 @@ class WorkerOutput:
             return
         if text:
             self._log.debug("%s", text)
+        if "warning" in message:
+            self._log.warning("%s", message["warning"])
+            return
         label = message["label"]
         if label not in self._open:
             self.close()
@@ -136,5 +150,5 @@ def _read(text: str) -> dict[str, Any] | None:
         message = json.loads(text)
     except ValueError:
         return None
-    keys = {"label", "total", "done", "steps", "figures"}
-    return message if isinstance(message, dict) and message.keys() == keys else None
+    known = ({"label", "total", "done", "steps", "figures"}, {"warning"})
+    return message if isinstance(message, dict) and set(message) in known else None

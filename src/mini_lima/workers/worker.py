@@ -27,6 +27,17 @@ SECONDS_TO_SAVE = 3600
 CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 """Signals that a worker does not die of because another one failed."""
 
+OF_LAUNCHERS = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "NODE_RANK", "ROLE_NAME"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "LOCAL_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "NPROC", "FORK_LAUNCHED"),
+)
+BEGINNINGS = (
+    *("PET_", "TORCHELASTIC_", "TORCH_ELASTIC_", "ACCELERATE_", "DS_", "DEEPSPEED_", "FSDP_"),
+    *("PARALLELISM_CONFIG_", "MEGATRON_LM_", "OMPI_COMM_", "PMI_", "SMDATAPARALLEL_", "SM_"),
+)
+"""Variables by which other launchers of torch tell processes what to do, and their beginnings."""
+
 KINDS = {int(signal.SIGKILL): "killed", int(signal.SIGTERM): "stopped"}
 """What `run` makes of a worker that such a signal ended; a cluster sends SIGTERM to all of us."""
 
@@ -76,6 +87,9 @@ def ending(code: int) -> str:
 
 
 def _launch(module: str, call_file: str, processes: str, call: dict[str, Any]) -> None:
+    for name in list(os.environ):
+        if name in OF_LAUNCHERS or name.startswith(BEGINNINGS):
+            del os.environ[name]  # of a launcher around us, or left over: it is not about our work
     os.environ.update(call["environment"])
     from torch.distributed import run as elastic
     from torch.distributed.elastic.multiprocessing import SignalException

@@ -5,6 +5,7 @@ been moved or pruned since: what is not there is noted and the rest is read.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from mini_lima.results import (
     Which,
     cost_of,
 )
+from mini_lima.store import contents
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,14 @@ def _read_stages(data: ReportData, at: Place, cell: CellRecord) -> None:
     data.arms.update({name: cell.arm for name in made[-1:]})  # its inputs come before it
     losses: list[dict[str, Any]] = []
     for name, folder in ((name, Path(where)) for name, where in cell.stages.items()):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # which is no error where it is not ours to see
             # The folder of a stage appears when it is complete: an unfinished cell lost nothing.
             if cell.result is not None:
                 _lose(data, f"{folder}: not there")
             continue
         if name not in data.stages and (record := _read(data, folder / "stage.json")):
             data.stages[name] = record
-        if (folder / LEDGER).is_file():
+        if os.path.isfile(folder / LEDGER):
             try:
                 data.costs[name] = cost_of(folder / LEDGER)
             except UserError as error:
@@ -186,9 +188,12 @@ def _trained(at: Place, steps: Sequence[dict[str, Any]], cell: CellRecord) -> Tr
 
 def _read(data: ReportData, path: Path) -> Any:
     """Return the document, or None and a note of its absence."""
+    if found := contents.damage(path.parent):
+        _lose(data, contents.refusal(path.parent, found))
+        return None
     try:
         return read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         _lose(data, f"{path}: {reason}")
         return None

@@ -108,12 +108,14 @@ def _question(
     if not any(templates) and all(each.startswith("embedded:") for each in sources_):
         return None
     found = resolve.base_model(config)
+    unpacked = found.inputs.get("model")
+    here = found.files.get("model") or (unpacked and unpacked.files["gguf"])
     chat, baseline = (
         str(sources.local_file(each)) if each else None
         for each in (given.chat_template, given.baseline_template)
     )
     return rendering_trial.Question(
-        model=str(found.files.get("model") or found.params["model"]),
+        model=str(here or found.params["model"]),
         revision=found.params["revision"],
         chat_template=chat,
         template_kwargs=given.template_kwargs,

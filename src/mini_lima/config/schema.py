@@ -153,7 +153,7 @@ class ModelConfig:
     """File with a Jinja chat template. None: the tokenizer's own."""
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     """What the chat template is called with, such as {enable_thinking: false}; the trained model's
-    has it in itself."""
+    has it in itself. {strftime_now: 26 Jul 2024} is the date for one that writes today's."""
     micro_batch_size_per_gpu: Count = MUST_BE_GIVEN  # type: ignore[assignment]
     """Examples per forward pass, at most."""
     baseline_template: str | None = None

@@ -192,7 +192,7 @@ def _sft(config: Config, base_model: resolve.Model, data_set: Stage) -> Stage:
             "scheduler": asdict(scheduler),
             "deepspeed": asdict(config.deepspeed),
         },
-        inputs={"data": data_set},
+        inputs={**base_model.inputs, "data": data_set},
         files={**base_model.files, **resolve.file("chat_template", config.model.chat_template)},
         settings={**asdict(config.launch), "checkpoint_steps": checkpoint_steps},
         version=4,

@@ -3,7 +3,6 @@
 import copy
 import copyreg
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +25,6 @@ NAMES_AND_PLACES = (
     *("chat_template", "baseline_template"),
 )
 """Keys of texts that are no secrets, wherever they come from."""
-KEY = re.compile("api.?key|secret|password|authori[sz]ation|access.?token", re.IGNORECASE)
-"""What a parameter of a request is called if it is one."""
 
 
 def register() -> None:
@@ -182,10 +179,10 @@ def _exposed(leaves: Iterable[_Leaf]) -> Iterator[str]:
                 f"{leaf.key}: holds the value of a secret, and would be written into records: write"
                 " '${oc.env:NAME}' in its place, with the name of its variable"
             )
-        elif "extra_body" in leaf.path and (leaf.variables or KEY.search(str(leaf.path[-1]))):
+        elif "extra_body" in leaf.path and leaf.variables:
             yield (
-                f"{leaf.key}: looks like a key, and what is asked is kept with every answer: name"
-                " the variable that has it in api_key_env"
+                f"{leaf.key}: is made of the environment, and what is asked is kept with every"
+                " answer: write it out, or, if it is a key, name its variable in api_key_env"
             )
         elif isinstance(leaf.value, str) and has_credentials(leaf.value):
             yield (

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mini_lima import models
 from mini_lima.chat import Budget, Chat, ChatModel, Connection, Endpoint, Prices, read_cassette
 from mini_lima.config import sources
 from mini_lima.config.arms import Step
@@ -28,6 +29,7 @@ from mini_lima.errors import UserError, listed
 from mini_lima.evaluation import metrics
 from mini_lima.evaluation.pairs import digest_of_answers, read_answers, read_rows
 from mini_lima.models import model_files
+from mini_lima.models.language_model import is_gguf
 from mini_lima.sft import optimizers
 from mini_lima.sft.optimizers import Choice
 from mini_lima.store.stages import Stage
@@ -45,7 +47,7 @@ class Model:
 
 
 def base_model(config: Config) -> Model:
-    """The model before training: a folder here, or one commit on the hub.
+    """The model before training: a folder here, one commit on the hub, or what a GGUF file holds.
 
     Raises:
         UserError: it cannot be had.
@@ -54,7 +56,13 @@ def base_model(config: Config) -> Model:
     init_seed = config.model.init_seed if config.model.weights is Weights.random else None
     if isinstance(found, sources.HubModel):
         return Model({"model": found.id, "revision": found.commit, "init_seed": init_seed})
-    return Model({"revision": None, "init_seed": init_seed}, files={"model": found})
+    params = {"revision": None, "init_seed": init_seed}
+    if is_gguf(found):
+        unpacked = Stage(
+            name="model", label=config.model.name, function=models.unpack, files={"gguf": found}
+        )
+        return Model(params, inputs={"model": unpacked})
+    return Model(params, files={"model": found})
 
 
 def check_model_files(config: Config) -> None:
@@ -64,7 +72,7 @@ def check_model_files(config: Config) -> None:
         UserError: files of it are not what they must be.
     """
     found = sources.model(config.model.source, config.model.revision)
-    if isinstance(found, Path):
+    if isinstance(found, Path) and not is_gguf(found):
         pretrained = config.model.weights is Weights.pretrained
         if faults := list(model_files.faults(found, with_weights=pretrained)):
             raise UserError("; ".join(listed(faults)))

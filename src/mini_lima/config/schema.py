@@ -143,7 +143,7 @@ class ModelConfig:
     name: str = MUST_BE_GIVEN
     """Row of the comparison table."""
     source: str = MUST_BE_GIVEN
-    """Hub id, local folder, or ``embedded:<folder>``."""
+    """Hub id, local folder, GGUF file, or ``embedded:<folder>``; see docs/training.md."""
     revision: str = "main"
     """Branch, tag or commit on the hub; the commit it stands for enters the stages' identity."""
     weights: Weights = Weights.pretrained

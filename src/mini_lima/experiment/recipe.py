@@ -40,6 +40,8 @@ def recipe_of(inputs: Mapping[str, Stage], judges: Sequence[str] = ()) -> Recipe
     for keyword, stage in inputs.items():
         if keyword == "sft":
             recipe |= _named(stage, "", without=("seed",))
+            if (unpacked := stage.inputs.get("model")) is not None:
+                recipe["model.source"] = unpacked.identity["files"]["gguf"][:DIGITS]
         elif keyword == "sft_outputs":
             recipe |= _named(stage, "evaluation.", without=OF_THE_OUTPUTS)
         elif keyword == "sft_metrics":

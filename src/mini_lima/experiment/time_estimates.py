@@ -56,7 +56,7 @@ class Amount:
 class _Work:
     """A stage, finished or not, as far as it says how fast it goes.
 
-    ``trained`` is the identity of the training that made the model, if one did.
+    ``trained`` is the identity of the stage that made the model, if one did.
     """
 
     name: str
@@ -68,10 +68,12 @@ class _Work:
 
     @property
     def model(self) -> list[Any]:
-        """What tells the model's architecture: its files, or its name and commit."""
-        made_from = self.trained or self.identity
+        """What tells the model's architecture: its files, its name and commit, or a GGUF file."""
+        tuned = self.trained is not None and "gguf" not in self.trained["files"]
+        made_from = self.trained if self.trained and tuned else self.identity
         params = made_from["params"]
-        return [made_from["files"].get("model"), params.get("model"), params.get("revision")]
+        named = [params.get("model"), params.get("revision"), made_from["inputs"].get("model")]
+        return [made_from["files"].get("model"), *named]
 
     @property
     def kind(self) -> str:

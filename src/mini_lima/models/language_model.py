@@ -1,5 +1,7 @@
 """Loading a causal language model and its tokenizer, the same way for SFT and for generation.
 
+A model is a folder, an id on the hub with a commit, or a GGUF file.
+
 Code that comes with a model is never run, and nobody is asked whether it may: transformers refuses
 a model that needs it with a message of its own. Weights that a checkpoint lacks would be drawn at
 random, and those that the model has no place for left out, with a warning: here both are refused.
@@ -31,8 +33,8 @@ def load_tokenizer(
     """Return the tokenizer of ``model``.
 
     Args:
-        model: Folder or hub id.
-        revision: Commit on the hub; None for a folder.
+        model: Folder, GGUF file or hub id.
+        revision: Commit on the hub; None for what is here.
         chat_template: File with the Jinja source of a template that takes the place of its own,
             and is saved with it.
         template_kwargs: What the template is called with, such as ``enable_thinking``. They become
@@ -44,7 +46,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-    tokenizer = AutoTokenizer.from_pretrained(model, **_at(revision))
+    tokenizer = AutoTokenizer.from_pretrained(_folder(model), **_at(model, revision))
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if chat_template is not None:
         tokenizer.chat_template = read_given_text(Path(chat_template))
@@ -75,8 +77,8 @@ def load_model(
     """Return the model in ``dtype``, with generation settings that can be saved.
 
     Args:
-        model: Folder or hub id.
-        revision: Commit on the hub; None for a folder.
+        model: Folder, GGUF file or hub id.
+        revision: Commit on the hub; None for what is here.
         init_seed: Draw the weights from this seed and read the configuration alone.
         dtype: Number format of the weights.
 
@@ -85,22 +87,24 @@ def load_model(
             architecture.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 
     _check_files(model, revision, with_weights=init_seed is None)
     network: Any
     if init_seed is None:
+        plain = {"quantization_config": GgufConfig(dequantize=True)} if is_gguf(model) else {}
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            model,
+            _folder(model),
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, in one line
-            **_at(revision),
+            **plain,
+            **_at(model, revision),
         )
         network, found = loaded
         _check_weights(model, found)
     else:
-        config = AutoConfig.from_pretrained(model, **_at(revision))
+        config = AutoConfig.from_pretrained(_folder(model), **_at(model, revision))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(init_seed)
             network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
@@ -114,10 +118,12 @@ def load_model(
 def _check_files(model: str | Path, revision: str | None, *, with_weights: bool) -> None:
     from transformers import PretrainedConfig
 
+    if is_gguf(model):
+        return
     if revision is None:
         found = list(model_files.faults(Path(model), with_weights=with_weights))
     else:
-        config, _ = PretrainedConfig.get_config_dict(model, **_at(revision))
+        config, _ = PretrainedConfig.get_config_dict(_folder(model), **_at(model, revision))
         found = [f"{model}, config.json: {each}" for each in model_files.config_faults(config)]
     if found:
         raise UserError("; ".join(listed(found)))
@@ -165,7 +171,7 @@ def context_length(model: str | Path, revision: str | None) -> int | None:
     """Return how many tokens ``model`` can look at together; None if it sets itself no limit."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model, **_at(revision))
+    config = AutoConfig.from_pretrained(_folder(model), **_at(model, revision))
     text = config.get_text_config(decoder=True)
     given = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
     return next((most for most in given if isinstance(most, int) and most > 0), None)
@@ -176,13 +182,25 @@ def own_stops(model: str | Path, revision: str | None) -> int | list[int] | None
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        found = GenerationConfig.from_pretrained(model, **_at(revision)).eos_token_id
+        found = GenerationConfig.from_pretrained(
+            _folder(model), **_at(model, revision)
+        ).eos_token_id
     except OSError:  # it has no such file
-        found = AutoConfig.from_pretrained(model, **_at(revision)).eos_token_id
+        found = AutoConfig.from_pretrained(_folder(model), **_at(model, revision)).eos_token_id
     assert found is None or isinstance(found, int | list)
     return found
 
 
-def _at(revision: str | None) -> dict[str, Any]:
+def is_gguf(model: str | Path) -> bool:
+    """Whether ``model`` is one GGUF file."""
+    return Path(model).suffix == ".gguf"
+
+
+def _folder(model: str | Path) -> str | Path:
+    return Path(model).parent if is_gguf(model) else model
+
+
+def _at(model: str | Path, revision: str | None) -> dict[str, Any]:
+    named = {"gguf_file": Path(model).name} if is_gguf(model) else {}
     pinned = {} if revision is None else {"revision": revision}
-    return {"trust_remote_code": False, **pinned}
+    return {"trust_remote_code": False, **named, **pinned}

@@ -9,6 +9,7 @@ from typing import Any
 
 from mini_lima.errors import UserError
 from mini_lima.files import read_json, write_json, write_jsonl, write_text
+from mini_lima.models.gguf import origin_of
 from mini_lima.sft import lora
 from mini_lima.sft.resuming import ResumingTrainer
 from mini_lima.sft.training_log import METRICS
@@ -102,6 +103,10 @@ def model_card(
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
+    origin = None if settings["revision"] else origin_of(settings["model"])
+    base = settings["model"] if settings["revision"] else Path(settings["model"]).name
+    if origin is not None:
+        base = origin.file.removesuffix(".gguf")
     stage = Path(settings["data"]) / "stage.json"
     made = read_json(stage) if stage.exists() else None
     environment = Environment(
@@ -113,7 +118,8 @@ def model_card(
     environment.filters["code"] = lambda text: Markup(as_code(text))
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     return template.render(
-        base=settings["model"] if settings["revision"] else Path(settings["model"]).name,
+        base=base,
+        origin=origin,
         data=made["provenance"]["label"] if made else Path(settings["data"]).name,
         fingerprint=made and made["identity"]["fingerprint"],
         settings=settings,

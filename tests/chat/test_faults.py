@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import httpx2
 import openai
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mini_lima.chat import Endpoint
@@ -143,6 +143,7 @@ def test_what_concerns_one_request_alone_is_told_from_the_rest():
         assert (found.code, found.meaning) == (code, Meaning.own)
 
 
+@settings(max_examples=30)
 @given(st.none() | st.floats(0, 1e4), st.floats(0, 1))
 def test_pauses_outlast_a_storm_of_minutes_are_as_long_as_asked_for_and_end_in_time(
     asked_for, chance

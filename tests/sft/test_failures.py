@@ -24,8 +24,8 @@ from tests.sft.attempts import (
 def failing(attempts: Attempts) -> dict[str, Future[Attempt]]:
     long = attempts.data.with_name("long")
     long.mkdir()
-    example = {"id": "long", "instruction": "Count.", "input": "", "output": "one " * 4000}
-    write_jsonl(long / "examples.jsonl", [example])
+    example = {"instruction": "Count.", "input": "", "output": "one " * 2000}
+    write_jsonl(long / "examples.jsonl", [{"id": f"long-{k}", **example} for k in range(4)])
     return {
         "diverging": attempts.one(
             optimizer={"type": "AdamW", "params": ADAMW | {"lr": 1e30}}, checkpoint_steps=1

@@ -1,6 +1,7 @@
 """Files of whoever wrote them: read as what they should be, or refused in a line."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from mini_lima.chat import export_cassette
 from mini_lima.errors import UserError
 from mini_lima.experiment.cell import stages_before
-from mini_lima.files import parse
+from mini_lima.files import parse, write_text
 from mini_lima.results import cost_of, read_cell, read_result
 from mini_lima.store import contents, index
 from tests.harm import BAD
@@ -70,3 +71,10 @@ def test_json_that_could_not_be_used_or_written_again_is_refused(text, told):
     with pytest.raises(ValueError, match=told):
         parse(text)
     assert parse(r'["\ud83d\ude00"]') == ["😀"]
+
+
+def test_a_device_or_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is not a regular file"):
+        write_text(tmp_path / "pipe", "text")
+    assert [each.is_fifo() for each in tmp_path.iterdir()] == [True]

@@ -120,7 +120,13 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a new file beside ``path`` that takes its place, in one step, when the block ends well."""
+    """Yield a new file beside ``path`` that takes its place, in one step, when the block ends well.
+
+    Raises:
+        OSError: also where ``path`` is something else than a file, such as a device: that stays.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     partial = Path(name)

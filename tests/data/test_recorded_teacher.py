@@ -1,6 +1,7 @@
 """The shipped cassette answers both methods whole, as `conf/` lays them out."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,21 @@ def test_its_few_imperfections_are_all_accounted_for(built: dict[str, DataSet]) 
     }
     assert built["improved"].reasons == {"lengthen: scaffold": 5}
     assert all(reject["text"].startswith("Output:") for reject in built["improved"].rejects)
+
+
+def test_sixty_seed_tasks_are_answered_whole_too_from_a_recording_of_their_own(
+    tmp_path: Path,
+) -> None:
+    config = configured(
+        *("experiment=embedded", "data=improved", f"store={tmp_path}"),
+        "data.seeds=embedded:seed_tasks_60.jsonl",
+        "teacher.cassette=embedded:recorded_teacher_60.jsonl",
+    )
+    stages = walk(build_cell(config, {}).last)
+    improved = next(s for s in stages if (s.name, s.label) == ("data", "lengthen"))
+    made = read_examples(Store(tmp_path).build(improved))
+    naive = read_examples(Store(tmp_path).path(improved.inputs["data"]))
+    assert (len(naive), len(made)) == (478, 470)
 
 
 def test_the_arms_that_ship_differ_in_what_they_are_compared_for(built: dict[str, DataSet]) -> None:

@@ -10,7 +10,7 @@ demo: $(READY)  ## from nothing to the 2×2 grid of the embedded tier and its ta
 	PYTHON=$(BIN)/python ./sweep.sh experiment=embedded
 
 test: $(READY)  ## from nothing to the passed tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -188,6 +188,23 @@ def test_an_endpoint_without_a_batch_interface_is_named_and_can_be_asked_live(
     assert len(ask(server, cache, mode="live")) == 5
 
 
+@pytest.mark.parametrize("route", ["POST /files", "POST /batches", "GET /batches/"])
+def test_what_is_no_answer_of_the_interface_is_told_at_once_and_a_batch_that_may_be_there_is_kept(
+    server, batches, cache, route
+):
+    def around(call, go):
+        go()
+        return Answer(200, b'{"id": 7}')
+
+    batches.around = lambda call, go: around(call, go) if call.route == route else go()
+    with pytest.raises(UserError, match='"id":7'):
+        ask(server, cache, changes={"max_retries": 5})
+    assert batches.count(route) == 1
+    batches.around = lambda call, go: go()
+    assert len(ask(server, cache)) == 5
+    assert (len(batches.batches), server.calls) == (1, [])
+
+
 def storm(batches):
     """Every kind of fault before every kind of call, and lost answers behind every one."""
     faults = list(FAULTS.values())

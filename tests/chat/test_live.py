@@ -19,6 +19,7 @@ from tests.chat.asked import MODEL, endpoint_of, questions
 from tests.chat.server import Answer, FakeOpenAI, completion, refusal, storm
 
 FILTERED = refusal(400, "content_filter", "flagged")
+TOO_LARGE = refusal(400, None, "too large: 20480.")
 
 
 def ask(server, cache, texts, *, changes=None, model=MODEL, **options):
@@ -59,6 +60,7 @@ UNREADABLE = {
     "no text": Answer(200, {"choices": [{"message": {"content": {"a": 1}}}]}),
     "a stream": Answer(200, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
     "nested": Answer(200, NESTED),
+    "not packed": Answer(200, b"{}", {"Content-Encoding": "gzip"}),
 }
 
 
@@ -197,9 +199,7 @@ def test_a_request_that_fails_on_its_own_gets_a_reply_that_says_why(cache):
             assert ask(server, cache, text)[0].text == "now it can be had"
 
 
-@pytest.mark.parametrize(
-    "bad", [refusal(400, None, "too large: 20480."), refusal(503, "overloaded"), None]
-)
+@pytest.mark.parametrize("bad", [TOO_LARGE, refusal(503, "overloaded"), None])
 def test_an_endpoint_that_is_down_is_not_asked_for_everything(cache, bad):
     texts = [str(number) for number in range(100)]
     with (
@@ -208,6 +208,16 @@ def test_an_endpoint_that_is_down_is_not_asked_for_everything(cache, bad):
     ):
         ask(server, cache, texts, changes={"most_failed": 1})
     assert len(server.calls) < 10
+
+
+def test_refused_requests_in_a_row_are_no_endpoint_that_is_down(cache):
+    refused = [str(number) for number in range(10)]
+    with FakeOpenAI(lambda call: TOO_LARGE if call.last_message in refused else "ok") as server:
+        options = {"changes": {"concurrency": 1, "most_failed": 0.5}}
+        replies = ask(server, cache, ["a", *refused, *"bcdefghijk"], **options)
+        assert [reply.error for reply in replies].count(None) == 11
+        again = ask(server, cache, [*refused, "a", "l", *"bcdefghijk"], **options)
+    assert [reply.error for reply in again].count(None) == 12
 
 
 @pytest.mark.parametrize("bad", [refusal(500, "server_error"), None])

@@ -21,6 +21,9 @@ from tests.chat.server import Answer, FakeOpenAI, completion
 TAGS = [
     ("<think>", "</think>"),
     ("\n<Think>\n", "\n</Think>\n\n"),
+    ("\ufeff<s><|im_start|>assistant\n<think >", "</ think>"),
+    ('<thinking depth="2">', "</thinking>"),
+    ("<START_THINKING>", "<END_THINKING><|START_RESPONSE|>"),
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>\n"),
     ("<reasoning>", "</reasoning>\n"),
@@ -93,6 +96,10 @@ PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]
 ANSWERED = {
     "field": {"content": "four", "reasoning_content": "Hm."},
     "both fields": {"content": "four", "reasoning": "Hm.", "reasoning_content": "Hm."},
+    "blocks": {"content": "four", "thinking_blocks": [{"type": "thinking", "thinking": "Hm."}]},
+    "refusal": {"content": None, "refusal": "four", "reasoning_text": "Hm."},
+    "refusal in a part": {"content": [*PARTS, {"type": "refusal", "refusal": "four"}]},
+    "called as of old": {"reasoning": "Hm.", "function_call": {"arguments": "four"}},
     "details": {"content": "four", "reasoning_details": [{"type": "x", "text": "Hm."}]},
     "parts": {"content": [*PARTS, {"type": "text", "text": "four"}]},
     "flat part": {"content": [{"type": "reasoning", "text": "Hm."}, "four"]},

@@ -39,6 +39,7 @@ def test_a_secret_is_hidden_in_every_spelling_and_within_base64(before, after):
             hidden = text.redacted(f"Basic {spelled} end")
             assert hidden == "Basic (hidden) end"
         assert text.redacted(quote_plus(KEY)) == text.HIDDEN
+        assert text.redacted(quote(KEY, safe="").replace("-", "%2D")) == text.HIDDEN
         lower = re.sub("%..", lambda code: code[0].lower(), quote(KEY, safe=""))
         assert text.redacted(lower) == text.HIDDEN
         assert text.redacted({KEY: [KEY, 1, None, (True, f"a {KEY}")]}) == {

@@ -29,16 +29,23 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from mini_lima.chat.batch_table import Batch, Line
 from mini_lima.chat.endpoint import ChatMode
 from mini_lima.chat.faults import Fault, Meaning, hopeless_text, refused_parameter
 from mini_lima.chat.ledger import Charge, count
 from mini_lima.chat.prices import estimate, reported
-from mini_lima.chat.replies import NO_COMPLETION, Reply, UnreadableError, parse, read_reply
+from mini_lima.chat.replies import (
+    NO_COMPLETION,
+    Reply,
+    UnreadableError,
+    error_in,
+    parse,
+    read_reply,
+)
 from mini_lima.chat.requests import METHOD, URL, ChatRequest, canonical_json
 from mini_lima.chat.wire import Wire
 from mini_lima.chat.work import Work, changed
@@ -61,6 +68,7 @@ NO_ROOM = "token_limit_exceeded"
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
 EXPIRED, FAILED, MISSING = "batch_expired", "batch_error", "batch_missing"
+Told = TypeVar("Told", bound=BaseModel)
 Outcome = tuple[str, str] | None
 """A reason code and words for people; None where nothing is left to ask."""
 
@@ -125,6 +133,16 @@ class _Page(BaseModel):
     has_more: bool = False
 
 
+def _read(content: bytes, kind: type[Told]) -> Told:
+    """What the interface answers; raises as `read_reply`."""
+    document = parse(content.decode("utf-8-sig", "replace"))
+    try:
+        return kind.model_validate(document)
+    except ValidationError:
+        told = document.get("error") if isinstance(document, dict) else None
+        raise error_in(told, f"not of the batch interface: {canonical_json(document)}") from None
+
+
 @dataclass
 class _Polled:
     batch: Batch
@@ -178,7 +196,7 @@ class Batches:
                 file.seek(0)
                 named = (f"mini-lima-{batch.tag}.jsonl", file, "application/jsonl")
                 answer = await client.files.with_raw_response.create(file=named, purpose="batch")
-                return _Named.model_validate_json(answer.content).id
+                return _read(answer.content, _Named).id
 
             input_file = await self._wire.persist(upload, WHAT)
         if isinstance(input_file, Fault):
@@ -199,11 +217,11 @@ class Batches:
                 completion_window=WINDOW,
                 metadata={TAG: batch.tag},
             )
-            return _Named.model_validate_json(answer.content).id
+            return _read(answer.content, _Named).id
 
         id_ = await self._wire.persist(create, WHAT)
         if isinstance(id_, Fault):
-            if tries == 1 and not _may_pass(id_):  # else it may be there
+            if tries == 1 and not (_may_pass(id_) or id_.may_be_billed):  # else it may be there
                 self._table.forget(batch)
             raise self._failure(id_)
         return self._table.note(batch, id=id_)
@@ -214,7 +232,7 @@ class Batches:
         while True:
             batches = self._wire.client.batches.with_raw_response
             answer = await batches.list(limit=MOST_PER_PAGE, **after)
-            page = _Page.model_validate_json(answer.content)
+            page = _read(answer.content, _Page)
             for each in page.data:
                 if (each.metadata or {}).get(TAG) == batch.tag:
                     return each
@@ -256,7 +274,7 @@ class Batches:
             batches, id_ = self._wire.client.batches.with_raw_response, batch.id
 
             async def retrieve() -> State:
-                return State.model_validate_json((await batches.retrieve(id_)).content)
+                return _read((await batches.retrieve(id_)).content, State)
 
             state = await self._wire.persist(retrieve, WHAT)
         elif batch.input_file is not None:

@@ -164,6 +164,8 @@ def fault_of(error: Exception, endpoint: Endpoint, credential: str, what: str) -
         text = cleaned(f"no connection: {error.__cause__}", credential)
         if isinstance(error.__cause__, httpx2.ConnectError):
             return Fault(UNREACHABLE, Meaning.passes, text)
+        if isinstance(error.__cause__, httpx2.DecodingError):
+            return Fault(NO_COMPLETION, Meaning.own, text, may_be_billed=True)
         return Fault(DROPPED, Meaning.passes, text, may_be_billed=True)
     if isinstance(error, httpx2.RequestError):  # while a file came, where the client does not look
         return Fault(DROPPED, Meaning.passes, cleaned(f"no connection: {error}", credential))

@@ -8,9 +8,9 @@ one is being asked.
 
 A round keeps so many requests in flight, each claimed before it is sent. What no retry can change
 for any request ends the run at the first. What is left concerns one request: it is counted and the
-others go on, until more have failed than the endpoint's ``most_failed`` lets pass, or as many in a
-row as there are calls in flight, which is an endpoint that is down. An end is asked for, not enforced: calls in flight may have been paid for, so
-they are waited for, but nothing new is sent.
+others go on, until more have failed than the endpoint's ``most_failed`` lets pass, or an endpoint
+is down: it answers none in a row, or refuses all from the first on. An end is asked for, not
+enforced: calls in flight may have been paid for, so they are waited for, but nothing new is sent.
 """
 
 import asyncio
@@ -50,6 +50,8 @@ SECONDS_TO_LOOK_FOR_MONEY = 0.02
 SECONDS_BETWEEN_LOOKS = 0.1
 PAUSE_PER_LOOK = 19
 """Times as long as it took to look: what others wait for may take a day."""
+DOWN = 6
+"""Failures in a row, at the least, that tell of the endpoint."""
 SURELY_OWN = (CONTENT_FILTER, CONTEXT_LENGTH, ONLY_THOUGHT)
 """Faults of a request that say nothing of the endpoint, however many stand in a row."""
 
@@ -165,8 +167,9 @@ class Round:
             reply = fault.reply or Reply(request.key, "", error=fault.code, detail=fault.text)
             self._work.cache.keep_failure(request, reply, fault.received)
             self._work.fail(request, reply)
-            self._failed_in_a_row += fault.code not in SURELY_OWN
-            is_down = self._failed_in_a_row >= max(2, self._endpoint.concurrency)
+            says_nothing = fault.is_own and (self._work.replies or fault.code in SURELY_OWN)
+            self._failed_in_a_row += not says_nothing
+            is_down = self._failed_in_a_row >= max(DOWN, self._endpoint.concurrency)
             if is_down or self._work.too_many_failed:
                 self._ending.set()
             self.is_the_last |= self._ending.is_set() or not fault.is_own

@@ -114,10 +114,10 @@ def read_reply(request_key: str, response: Any, *, cached: bool) -> Reply:
         raise UnreadableError(f"a JSON object was expected, not {json.dumps(response)[:200]}")
     choices = response.get("choices")
     if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
-        raise _error(response.get("error"), f"no choices: {json.dumps(response)[:200]}")
+        raise error_in(response.get("error"), f"no choices: {json.dumps(response)[:200]}")
     choice = choices[0]
     if choice.get("finish_reason") == "error" or choice.get("error"):
-        raise _error(choice.get("error") or "(not said)", "an error in the first choice")
+        raise error_in(choice.get("error") or "(not said)", "an error in the first choice")
     said = thinking.of_message(choice.get("message"))
     if said is None:
         raise UnreadableError(f"no text in the first choice: {json.dumps(choice)[:200]}")
@@ -151,7 +151,7 @@ def _thought_unseen(usage: Any) -> bool:
     return isinstance(tokens, int) and tokens > 0
 
 
-def _error(told: Any, otherwise: str) -> ValueError:
+def error_in(told: Any, otherwise: str) -> ValueError:
     """What to raise for ``told``: some routers wrap errors of a model in a response of status 200."""
     reason = told.get("message") if isinstance(told, dict) else told
     code = told.get("code") if isinstance(told, dict) else None

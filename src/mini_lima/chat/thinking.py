@@ -16,15 +16,22 @@ from typing import Any
 
 NAME = r"(?:\w+[:_])?(?:ant)?(?:think(?:ing)?|thoughts?|reasoning)"
 OPENING = re.compile(
-    rf"<{NAME}>|<\|(?:begin_of_|start_)?{NAME}\|>|\[THINK\]|◁think▷|<\|channel>thought\b"
+    rf"<\|?(?!end_){NAME}(?:\s+\w+=[^<>]*|\s*)\|?>|\[THINK\]|◁think▷|<\|channel>thought\b"
     r"|<unused94>(?:thought\b)?",
     re.IGNORECASE,
 )
 CLOSING = re.compile(
-    rf"</{NAME}>|<\|(?:/|end_of_|end_){NAME}\|>|\[/THINK\]|◁/think▷|<channel\|>|<unused95>",
+    rf"<\|?\s*(?:/\s*|end_){NAME}\s*\|?>|\[/THINK\]|◁/think▷|<channel\|>|<unused95>",
     re.IGNORECASE,
 )
 """DeepSeek's and Qwen's, and those of Mistral, Cohere, Seed, Kimi, Gemma and others."""
+BEFORE = re.compile(
+    r"(?:[\s\ufeff\u200b-\u200d\u2060]|<s>|<bos>|<\|\w+\|>(?:assistant\b)?)*?(?="
+    + OPENING.pattern
+    + ")",
+    re.IGNORECASE,
+)
+"""Servers leave marks of a beginning in front of the text, which nobody sees."""
 IN_A_SENTENCE = re.compile(r"[^\s.!?…:;>)\]*\"”'’`。！？：][ \t]*$")
 GOES_ON = re.compile(r"[ \t]+[^\W\dA-Z_]|[.,;:!?)]")
 """What stands before and after a tag that a sentence speaks of."""
@@ -41,14 +48,12 @@ PROCESS = re.compile(
 )
 """IBM's Granite."""
 WRAPPED = re.compile(
-    r"<(answer|response)>(.*?)(?:</\1>\s*)?|<\|begin_of_solution\|>(.*?)(?:<\|end_of_solution\|>\s*)?",
+    r"<\|?(?:begin_of_|start_)?(answer|response|solution)\|?>(.*?)(?:<\|?(?:/|end_of_|end_)\1\|?>\s*)?",
     re.DOTALL | re.IGNORECASE,
 )
 """An answer behind a thought that has tags of its own."""
-FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
-"""Of a message, for its reasoning: servers do not agree on one."""
 OF_REASONING = re.compile(r"think|thought|reason", re.IGNORECASE)
-"""In the type of a part of a message."""
+"""In the name of a message's field, or the type of its part: servers do not agree on one."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,10 @@ def separate(text: str) -> Separated:
         return _behind(process, text)
     thoughts: list[str] = []
     rest = text
-    while opening := OPENING.match(rest.lstrip()):
-        rest = rest.lstrip()[opening.end() :]
+    while before := BEFORE.match(rest):
+        opening = OPENING.match(rest, before.end())
+        assert opening is not None
+        rest = rest[opening.end() :]
         if (closing := _end(rest)) is None:
             return Separated("", "\n\n".join([*thoughts, rest.strip()]))
         thoughts.append(rest[: closing.start()].strip())
@@ -90,7 +97,7 @@ def separate(text: str) -> Separated:
     if not thoughts:
         return Separated(text)
     if wrapped := WRAPPED.fullmatch(rest):
-        rest = (wrapped[2] or wrapped[3] or "").strip()
+        rest = wrapped[2].strip()
     return Separated(rest, "\n\n".join(filter(None, thoughts)), opened_by_prompt)
 
 
@@ -104,14 +111,15 @@ def opened_by(prompt: str) -> str | None:
 def of_message(message: Any) -> Separated | None:
     """What a message of a chat completion says; None if it has another shape.
 
-    Where it has no text, the arguments of the function that it calls are the answer.
+    Where it has no text, its refusal is the answer, or the arguments of the function that it calls.
     """
     if not isinstance(message, dict):
         return None
     content = message.get("content")
     parts = content if isinstance(content, list) else [content or ""]
     # The same reasoning may stand in two fields.
-    thoughts = list(dict.fromkeys(filter(None, (_flat(message.get(name)) for name in FIELDS))))
+    fields = (_flat(message[name]) for name in message if OF_REASONING.search(name))
+    thoughts = list(dict.fromkeys(filter(None, fields)))
     text = ""
     for part in parts:
         if isinstance(part, str):
@@ -120,15 +128,18 @@ def of_message(message: Any) -> Separated | None:
             return None
         elif part.get("thought") is True or OF_REASONING.search(str(part.get("type"))):
             thoughts.append(_flat(part))
-        elif isinstance(said := part.get("text", ""), str):
+        elif isinstance(said := part.get("text", part.get("refusal", "")), str):
             text += said
         else:
             return None
-    found = separate(text)
+    refusal = message.get("refusal")
+    found = separate(text or (refusal if isinstance(refusal, str) else ""))
     thoughts += [] if found.thought is None else [found.thought]
     thought = "\n\n".join(filter(None, thoughts)) if thoughts else None
     match message:
-        case {"tool_calls": [{"function": {"arguments": str(arguments)}}, *_]}:
+        case {"tool_calls": [{"function": {"arguments": str(arguments)}}, *_]} | {
+            "function_call": {"arguments": str(arguments)}
+        }:
             return Separated(found.answer if found.answer.strip() else arguments, thought)
     return replace(found, thought=thought)
 

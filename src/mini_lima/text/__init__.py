@@ -175,6 +175,7 @@ def _hide(text: str, secret: str) -> str:
 @cache
 def _spellings(secret: str) -> list[str]:
     quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    quoted.add(re.sub("[-._~]", lambda mark: f"%{ord(mark[0]):02X}", quote(secret, safe="")))
     quoted |= {re.sub("%..", lambda code: code[0].lower(), each) for each in quoted}
     escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     escaped |= {repr(secret)[1:-1], html.escape(secret)}

@@ -185,6 +185,14 @@ def test_whose_place_or_model_is_not_clear_is_refused_or_told_apart(tmp_path):
     with pytest.raises(UserError, match=r"as output 1 in some rows .* \(20 and 40\)"):
         read_folder(folder)
 
+    def leave_names_out(rows):
+        for row in rows:
+            del row["generator_1"], row["generator_2"]
+
+    edit(folder, "annotations.json", leave_names_out)
+    with pytest.raises(UserError, match=r"as output 1 in some rows .* \(20 and 40\)"):
+        read_folder(folder)  # both outputs files say it
+
 
 def test_verdicts_that_were_dropped_are_missing_and_a_share_of_a_completion_tells_no_order(
     tmp_path,

@@ -40,6 +40,7 @@ def said_of_rewriting(output: str, before: str = "No.", stopped: str = "stop", *
         "example": EXAMPLE,
         "expected": frozenset(["english"]),
         "on": RewritingFilters(),
+        "rewritten": {},
     }
     reply = Reply("key", output, stopped, "m", None, cached=False)
     no = rewriting_objection(reply, **(defaults | params))
@@ -138,6 +139,9 @@ def test_a_rewriting_is_objected_to_or_passes() -> None:
     on = RewritingFilters(cut_off=False)
     assert said_of_rewriting("No, and", stopped="length", on=on) is None
     assert said_of_rewriting(" ") == "empty reply"
+    again = "No, and it is a long road that we still have to go."
+    assert said_of_rewriting(again, rewritten={again: "Yes."}) == "echo"
+    assert said_of_rewriting(again, rewritten={again: "No."}) is None
 
 
 @settings(max_examples=50)

@@ -56,7 +56,9 @@ def test_every_fault_is_told_with_its_line_and_field(seeds: Path) -> None:
     bad[2]["instances"] = [{"input": "", "output": "fine"}, {"input": 7, "output": " "}, "text"]
     bad[3]["instruction"] = 7
     bad[4]["instances"][0]["output"] = "\ud83d"
-    seeds.write_text("\n".join([*(json.dumps(row) for row in (good, *bad)), "", "{'id': 1}", "[]"]))
+    seeds.write_text(
+        "\n".join([*(json.dumps(row) for row in (good, *bad)), "", '{"id": 1, "id": 2}', "[]"])
+    )
     head, *faults = told(seeds)
     assert "10 faults" in head
     expected = [
@@ -68,7 +70,7 @@ def test_every_fault_is_told_with_its_line_and_field(seeds: Path) -> None:
         (4, "instances[2]: "),
         (5, "instruction: "),
         (6, "half of a character"),
-        (8, "not JSON"),
+        (8, "not JSON: the key 'id' is there twice"),
         (9, "an object was expected"),
     ]
     for fault, (number, part) in zip(faults, expected, strict=True):
@@ -89,7 +91,11 @@ def test_instruction_and_answer_suffice_in_any_format(
     ]
     if layout == "self-instruct" and not name.endswith("csv"):
         rows = [
-            {"instruction": i, "instances": [{"input": g or None, "output": o, "lang": "de"}]}
+            {
+                "instruction": i,
+                "input": "of nobody",
+                "instances": [{"input": g or None, "output": o, "lang": "de"}],
+            }
             for i, g, o in SAID
         ]
     path = tmp_path / name
@@ -106,7 +112,7 @@ def test_instruction_and_answer_suffice_in_any_format(
         ("seed_task_1", "seed_task_1", None),
     ]
     assert [(t.instruction, i.input, i.output) for t in tasks for i in t.instances] == SAID
-    assert len(caplog.messages) == ("instances" in rows[0])
+    assert len(caplog.messages) == 2 * ("instances" in rows[0])
 
 
 def test_made_ids_are_nobody_s_and_numbers_are_ids(seeds: Path) -> None:

@@ -66,6 +66,8 @@ def test_a_mistake_is_one_line(capsys):
         "--win-rate 100",
         "--annotator nobody",
         "--prices -1 1",
+        "--prices 1 1 --tokens -1 3",
+        f"--prices 1 1 --tokens 1 {'9' * 400}",
         "--measured nowhere",
         "--measured a b c",
         "--seeds 3",

@@ -69,3 +69,10 @@ def test_a_mistake_is_told_in_a_few_lines(store, capsys, monkeypatch, arguments,
     assert told.out == ""
     assert told.err.count("\n") <= 2
     assert said in told.err
+
+
+@pytest.mark.parametrize("given", ["[1]", "3", "null", "[" * 9999])
+def test_template_kwargs_are_an_object_of_json(capsys, given):
+    with pytest.raises(SystemExit):
+        main(["preview", *MODEL, "--template-kwargs", given])
+    assert "--template-kwargs" in capsys.readouterr().err

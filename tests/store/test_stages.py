@@ -426,6 +426,7 @@ def flip(file: Path) -> None:
         (lambda folder: (folder / "text").unlink(), "text is gone"),
         (lambda folder: (folder / "generation_config.json").touch(), "_config.json was added"),
         (lambda folder: flip(folder / "stage.json"), "stage.json has another"),
+        (lambda folder: (folder / "stage.json").write_text("{}"), "stage.json has another"),
         (lambda folder: (folder / "stage.json").unlink(), "stage.json cannot be read"),
     ],
 )

@@ -176,6 +176,7 @@ def read_folder(path: Path, model: str | None = None) -> Folder:
     found, name = _of_one_model(found, model, answering, swapped, path / ANNOTATIONS)
     texts = [dict(outputs.pairs) if outputs else {} for outputs in (referred, answered)]
     rows = [_settled(row, swapped, *texts) for row in found]
+    _refuse_turned(sum(_is_turned(row, *texts) for row in rows), rows, name, path / ANNOTATIONS)
     remarks = list(_unread(found))
     if swapped:
         remarks.append("the model stands as output 1 in annotations.json: preferences were turned")
@@ -290,12 +291,26 @@ def _of_one_model(
         raise UserError(
             f"{path} has no verdicts on {model!r}, only on {', '.join(listed(list(names)))}"
         )
-    if turned := sum(name_of(row.get(other)) == model for row in rows):
+    _refuse_turned(sum(name_of(row.get(other)) == model for row in rows), rows, model, path)
+    return [row for row in rows if name_of(row.get(own)) == model], model
+
+
+def _is_turned(row: Row, referred: Mapping[str, str], answered: Mapping[str, str]) -> bool:
+    """Whether the answers of ``row`` stand in each other's place, by both outputs files."""
+    asked = row.instruction
+    return (
+        not row.nothing_to_judge
+        and row.output_1 == answered.get(asked, "")
+        and row.output_2 == referred.get(asked, "")
+    )
+
+
+def _refuse_turned(turned: int, rows: Sequence[Any], model: str, path: Path) -> None:
+    if turned:
         raise UserError(
             f"{path} has {model!r} as output 1 in some rows and as output 2 in others "
             f"({turned} and {len(rows) - turned}): turn them all to one side"
         )
-    return [row for row in rows if name_of(row.get(own)) == model], model
 
 
 def _settled(

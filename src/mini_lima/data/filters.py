@@ -14,7 +14,7 @@ silence.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -28,7 +28,7 @@ from mini_lima.text.language import NAMES_A_LANGUAGE, is_foreign, language, lang
 
 MEANING = {
     "wrong_number": "more instances than were asked for",
-    "echo": "repeats the example of the prompt, or an instance of a seed task",
+    "echo": "repeats the example of the prompt, an instance of a seed task, or another rewriting",
     "near_duplicate": f"ROUGE-L above {ALIKE} with the instruction of an earlier task",
     "cut_off": "cut off by the length limit",
     "refusal": "the teacher declines, or speaks of itself as a language model",
@@ -166,6 +166,7 @@ def rewriting_objection(
     example: Sequence[str],
     expected: frozenset[str],
     on: RewritingFilters,
+    rewritten: Mapping[str, str],
 ) -> Objection | None:
     """Return why ``reply``, to prompt 4, should not take the place of ``before``.
 
@@ -176,6 +177,7 @@ def rewriting_objection(
         example: The two outputs of the example inside prompt 4.
         expected: Languages of the data set; that of ``given`` or ``before`` is right, too.
         on: Which filters are on.
+        rewritten: The rewritings before this one, each with the output that it was made of.
     """
     output = reply.text.strip()
     if reply.error is not None:
@@ -191,6 +193,9 @@ def rewriting_objection(
         return no
     if on.not_longer and len(output) <= len(before):
         return Objection("not_longer", f"{len(output)} characters after {len(before)}")
+    is_of_another = rewritten.get(output, before) != before
+    if on.echo and is_of_another and len(output) >= LONG_ENOUGH_TO_BE_AN_ECHO:
+        return Objection("echo", "the rewriting of another output")
     return None
 
 

@@ -93,6 +93,7 @@ def rewrite(
     shown = (few_shot.output, few_shot.expanded) if few_shot else ()
     after: list[Example] = []
     rejects: list[Reject] = []
+    rewritten: dict[str, str] = {}
     for example, reply in zip(before, replies, strict=True):
         text = reply.text.strip()
         if no := rewriting_objection(
@@ -102,9 +103,11 @@ def rewrite(
             example=shown,
             expected=languages_before,
             on=filters or RewritingFilters(),
+            rewritten=rewritten,
         ):
             rejects.append(Reject(no.code, example.id, reply.request_key, reply.text, no.detail))
             continue
+        rewritten.setdefault(text, example.output)
         was = Earlier(example.output, example.source, example.request)
         after.append(
             replace(

@@ -111,7 +111,9 @@ def read_seeds(path: Path) -> list[Task]:
         tasks.append(task)
     refuse(path, faults)
     given = [row.value for row in rows]
-    name_unused(path, given, {*SelfInstructRow.__annotations__, *AlpacaRow.__annotations__})
+    for layout in (SelfInstructRow, AlpacaRow):
+        laid_out = [each for each in given if _layout(each) is layout]
+        name_unused(path, laid_out, layout.__annotations__)
     inner = [each for row in given for each in row.get("instances", ())]
     what = "fields of instances that nothing reads"
     name_unused(path, inner, GivenInstance.__annotations__, what=what)
@@ -131,12 +133,15 @@ def _read(row: Row) -> dict[str, Any] | list[str]:
         return ["output: the row has instances too: leave one of them out"]
     if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False, default=str)):
         return ["half of a character: an escape \\ud800 to \\udfff that stands alone"]
-    layout = AlpacaRow if "output" in given else SelfInstructRow
     try:
-        found: dict[str, Any] = adapter_of(layout).validate_python(given, strict=True)
+        found: dict[str, Any] = adapter_of(_layout(given)).validate_python(given, strict=True)
     except ValidationError as error:
         return problems(error)
     return found
+
+
+def _layout(given: Mapping[str, Any]) -> type[AlpacaRow] | type[SelfInstructRow]:
+    return AlpacaRow if "output" in given else SelfInstructRow
 
 
 def _task(found: Mapping[str, Any], number: int, taken: Mapping[str, str]) -> Task:

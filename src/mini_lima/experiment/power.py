@@ -270,8 +270,6 @@ def table(
     for name, number in counts:
         if not 1 <= number <= LARGEST:
             raise UserError(f"{name} must be from 1 to {LARGEST}, found {number:.6g}")
-    if usd_per_verdict is not None and not 0 <= usd_per_verdict < math.inf:
-        raise UserError("prices and tokens must be 0 or more")
     lines = [["orders", "repeats", "verdicts", "difference", "in family", "interaction", "dollars"]]
     for design in designs(
         noise,

@@ -1,6 +1,7 @@
 """The command ``mini-lima power``."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def add(commands: "Commands") -> None:
     )
     parser.add_argument(
         "--tokens",
-        type=int,
+        type=float,
         nargs=2,
         metavar=("INPUT", "OUTPUT"),
         help="of a verdict (default: 1120 5, as a run with chatgpt took)",
@@ -79,6 +80,8 @@ def _power(options: argparse.Namespace) -> str:
     if options.prices:
         tokens = options.tokens or power.TOKENS
         price = sum(p * t for p, t in zip(options.prices, tokens, strict=True)) / 1e6
+        if not (all(each >= 0 for each in (*options.prices, *tokens)) and price < math.inf):
+            raise UserError("prices and tokens must be 0 or more")
     if (options.seeds is None) != (options.seed_sd is None):
         raise UserError("give both --seeds and --seed-sd, or neither")
     several = options.seeds is not None

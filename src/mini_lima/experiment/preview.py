@@ -6,16 +6,16 @@ chat template show here in a second instead of in the answers of a trained model
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mini_lima.config import sources
 from mini_lima.data.examples import read_examples, row_of
 from mini_lima.errors import UserError
+from mini_lima.files import parse
 from mini_lima.models.language_model import load_tokenizer
 from mini_lima.models.rendering import ChatTemplate, Conversation, Turns
 from mini_lima.sft import batches
@@ -42,7 +42,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--revision", default="main", help="of a model on the hub")
     parser.add_argument("--chat-template", help="file to use as model.chat_template")
     parser.add_argument(
-        "--template-kwargs", type=json.loads, help="as model.template_kwargs, in JSON"
+        "--template-kwargs", type=_json_object, help="as model.template_kwargs, in JSON"
     )
     parser.add_argument(
         "--data", type=Path, help="folder of the data set (default: the newest in the store)"
@@ -57,6 +57,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--id", action="append", help="show this example; may be repeated")
     parser.add_argument("-n", "--number", type=int, default=3, help="else the first so many (3)")
     parser.set_defaults(run=_run)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    found = parse(text)
+    if not isinstance(found, dict):
+        raise ValueError("an object was expected")
+    return found
 
 
 def _run(options: argparse.Namespace) -> None:

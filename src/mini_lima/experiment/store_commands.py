@@ -95,7 +95,7 @@ def _verify(options: argparse.Namespace) -> str:
         elif damage:
             faults.append(contents.refusal(item.folder, damage))
     cache, unproved = options.store / RESPONSES, 0
-    if cache.is_file():
+    if cache.exists():
         damage, unproved = damage_of_cache(cache)
         faults += damage
     said = [f"{len(found.items)} stages were read"]

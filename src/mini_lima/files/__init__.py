@@ -274,7 +274,7 @@ def parse(text: str) -> Any:
             a surrogate pair.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_object)
+        document = json.loads(text, object_pairs_hook=without_repeats)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not is_nested_within(document, MOST_NESTED):
@@ -300,7 +300,8 @@ def is_nested_within(document: Any, most: int) -> bool:
     return not level
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return what `json` found in an object; ValueError if a key is there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -23,6 +23,7 @@ from mini_lima.files import (
     check_is_text,
     is_nested_within,
     read_given_text,
+    without_repeats,
 )
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def _rows_of_lines(lines: Iterable[str]) -> Iterator[Row]:
 
 def _parsed(text: str) -> Any:
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=without_repeats)
         if not is_nested_within(document, MOST_NESTED):
             raise RecursionError
     except RecursionError:

@@ -133,8 +133,9 @@ def _read(row: Row) -> dict[str, Any] | list[str]:
         return ["output: the row has instances too: leave one of them out"]
     if HALF_A_CHARACTER.search(json.dumps(given, ensure_ascii=False, default=str)):
         return ["half of a character: an escape \\ud800 to \\udfff that stands alone"]
+    layout: Any = _layout(given)
     try:
-        found: dict[str, Any] = adapter_of(_layout(given)).validate_python(given, strict=True)
+        found: dict[str, Any] = adapter_of(layout).validate_python(given, strict=True)
     except ValidationError as error:
         return problems(error)
     return found

@@ -103,6 +103,12 @@ def test_a_run_ends_once_more_was_billed_than_its_budget_and_says_both_sums(cach
     assert any("more than prices and length limits" in line for line in warnings(ledger))
 
 
+def test_an_answer_dear_in_output_alone_ends_the_run_too(cache):
+    usage = {"prompt_tokens": 0, "completion_tokens": 10**8}
+    with pytest.raises(UserError, match=r"stopped, because .* 1 of 40 requests are answered"):
+        ask(cache, lambda call: completion("dear", usage=usage), budget=Budget(3 * MOST))
+
+
 @pytest.mark.parametrize(
     ("prices", "model", "complaint"),
     [

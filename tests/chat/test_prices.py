@@ -42,6 +42,8 @@ def test_usage_is_read_as_servers_write_it():
         (usual | {"prompt_tokens": -7}, None),
         (usual | {"prompt_tokens": 10**400}, None),
         (usual, TokenCount(7, 5)),
+        ({"prompt_tokens": 7.0, "completion_tokens": 5.0}, TokenCount(7, 5)),
+        (usual | {"total_tokens": 40}, TokenCount(7, 33)),
         ({"prompt_tokens": 0, "completion_tokens": 0}, TokenCount(0, 0)),
         (usual | {"prompt_tokens_details": {"cached_tokens": 4}}, TokenCount(7, 5, 4)),
         (usual | {"prompt_tokens_details": None}, TokenCount(7, 5)),

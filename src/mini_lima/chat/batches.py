@@ -404,7 +404,8 @@ class Batches:
         if prices is None:
             return 0.0
         most = 0.0 if line is None else prices.most(line.request, batch=True)
-        usd = prices.cost(tokens, batch=True) if tokens and tokens.input else most
+        usd = prices.cost(tokens, batch=True) if tokens else most
+        usd = usd if tokens and tokens.input else max(usd, most)
         self._work.ledger.count_excess(usd, most)
         return usd
 

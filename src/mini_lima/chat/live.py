@@ -187,6 +187,9 @@ class Round:
             begun += time.monotonic() - queued  # not the endpoint's time
             body, changes = self._work.adapted(request)
             fault = await self._attempt(request, body, changes, most)
+            if self._end is None and (error := self._work.billed_too_much()):
+                self._end = error
+                self._ending.set()
             if fault is None:
                 self._answered += 1
                 self._failed_in_a_row = 0
@@ -238,7 +241,8 @@ class Round:
             if says_tokens or not isinstance(outcome, Fault):
                 ledger.spent.add(tokens, prices)
                 # Without tokens nothing is known but that it was answered.
-                usd = prices.cost(tokens) if prices and tokens and says_tokens else most
+                usd = prices.cost(tokens) if prices and tokens else most
+                usd = usd if says_tokens else max(usd, most)
                 charge.settle(usd)
                 ledger.count_excess(usd, most)
             elif outcome.may_be_billed:
@@ -246,9 +250,6 @@ class Round:
                 ledger.lost_usd += most
             else:
                 charge.settle(0.0)
-        if self._end is None and (error := self._work.billed_too_much()):
-            self._end = error
-            self._ending.set()
         if isinstance(outcome, Fault):
             return replace(outcome, received=text)
         if outcome.error is not None:

@@ -41,7 +41,10 @@ class TokenCount:
 
 
 def reported(usage: Any) -> TokenCount | None:
-    """What ``usage``, as endpoints spell it, says; None if it says nothing that can be used."""
+    """What ``usage``, as endpoints spell it, says; None if it says nothing that can be used.
+
+    Some (xAI, Google) count what was thought in the total alone; it is billed as output.
+    """
     if not isinstance(usage, dict):
         return None
     prompt, answer = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
@@ -51,11 +54,13 @@ def reported(usage: Any) -> TokenCount | None:
         cached = _count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's
     if prompt is None or answer is None:
         return None
-    return TokenCount(prompt, answer, min(cached or 0, prompt))
+    total = _count(usage.get("total_tokens")) or 0
+    return TokenCount(prompt, max(answer, total - prompt), min(cached or 0, prompt))
 
 
 def _count(number: Any) -> int | None:
-    return number if type(number) is int and 0 <= number <= MOST_TOKENS else None
+    is_number = type(number) in (int, float) and 0 <= number <= MOST_TOKENS
+    return int(number) if is_number and number == int(number) else None
 
 
 def least_input(request: ChatRequest) -> int:

@@ -141,7 +141,7 @@ def _read(row: Row) -> dict[str, Any] | list[str]:
     return found
 
 
-def _layout(given: Mapping[str, Any]) -> type[AlpacaRow] | type[SelfInstructRow]:
+def _layout(given: Mapping[str, Any]) -> Any:
     return AlpacaRow if "output" in given else SelfInstructRow
 
 

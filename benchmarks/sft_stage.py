@@ -37,6 +37,7 @@ STUDY = {
     "global_batch_size": 16,
     "gradient_clipping": 1.0,
     "max_length": 1024,
+    "turns": "all",
 }
 GLOBAL_BATCH = 16
 

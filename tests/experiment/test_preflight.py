@@ -3,11 +3,13 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from mini_lima.config.sources import ASSETS
 from mini_lima.errors import UserError
 from mini_lima.experiment import cell, preflight
 from mini_lima.experiment.plan import Plan
+from mini_lima.models.language_model import load_model
 from mini_lima.workers import launch
 from tests.composing import configured
 
@@ -141,6 +143,22 @@ def test_a_plan_names_every_file_that_cannot_be_used_in_one_go(tmp_path):
         ("nowhere", "no such file"),
     ):
         assert [line for line in said if str(name) in line and told in line], name
+
+
+def test_a_plan_finds_what_only_loading_the_model_shows(tmp_path, caplog):
+    model = tmp_path / "model"
+    load_model(ASSETS / "qwen-tiny", None, 0, torch.float32).save_pretrained(model)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(ASSETS / "qwen-tiny" / file, model)
+    document = json.loads((model / "config.json").read_text()) | {"num_hidden_layers": 4}
+    document["layer_types"] = ["full_attention"] * 4
+    (model / "config.json").write_text(json.dumps(document))
+    chosen = ("model=custom", "model.name=mine", f"model.source={model}", "annotator=none")
+    config = configured("experiment=embedded", *chosen, f"store={tmp_path / 'store'}")
+    plan = Plan()
+    cell.plan(config, {}, "cell", plan, set())
+    assert plan.exit_code == 2
+    assert "12 missing" in caplog.text
 
 
 def test_a_plan_names_every_local_fault_in_one_go(tmp_path, caplog):

@@ -1,6 +1,7 @@
 """Loading models: weights from a seed, and folders that come with code."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,11 @@ NORM = "model.layers.0.input_layernorm.weight"
     ],
     ids=["missing", "unexpected", "another shape"],
 )
-def test_weights_that_are_not_the_model_s_are_refused(saved, change, complaint):
+@pytest.mark.parametrize("empty", [False, True])
+def test_weights_that_are_not_the_model_s_are_refused(saved, change, complaint, empty):
     change_weights(saved, change)
     with pytest.raises(UserError, match=complaint):
-        load_model(saved, None, None, torch.float32)
+        load_model(saved, None, None, torch.float32, empty=empty)
 
 
 def test_weights_that_are_tied_may_be_saved_once(saved):
@@ -127,6 +129,14 @@ def shard(folder):
         (lambda f: shard(f).write_bytes(shard(f).read_bytes()[:-9]), "cut off"),
         (lambda f: shard(f).write_bytes(b"\xff" * 64), "damaged"),
         (lambda f: shard(f).unlink(), "missing"),
+        (lambda f: [(one := shard(f)).unlink(), os.mkfifo(one)], "missing"),
+        (
+            lambda f: [
+                (f / "generation_config.json").unlink(),
+                (f / "generation_config.json").mkdir(),
+            ],
+            "JSON",
+        ),
         (lambda f: [each.unlink() for each in f.glob("model*")], "no weights"),
         (lambda f: edited(f, INDEX, weight_map={"a": "../../etc/a.safetensors"}), "outside"),
         (lambda f: edited(f, INDEX, weight_map={"a": "/etc/a.safetensors"}), "outside"),

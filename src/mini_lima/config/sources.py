@@ -112,7 +112,7 @@ def local_file(source: str, revision: str = "main") -> Path:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
-    if path.is_file() and os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+    if os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
         raise UserError(
             f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
         )

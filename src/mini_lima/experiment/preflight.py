@@ -117,6 +117,8 @@ def _question(
     return rendering_trial.Question(
         model=str(here or found.params["model"]),
         revision=found.params["revision"],
+        init_seed=found.params["init_seed"],
+        device=str(config.launch.device),
         chat_template=chat,
         template_kwargs=given.template_kwargs,
         baseline_template=baseline,

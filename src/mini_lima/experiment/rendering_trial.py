@@ -1,4 +1,4 @@
-"""Try, before anything is asked or trained, what training and generation will render.
+"""Try, before anything is asked or trained, what training and generation will load and render.
 
     python -m mini_lima.experiment.rendering_trial QUESTION
 
@@ -28,6 +28,8 @@ class Question:
     Attributes:
         model: Folder or hub id.
         revision: Commit on the hub; None for a folder.
+        init_seed: Of random weights; None: the model's own.
+        device: As launch.device.
         chat_template: File with the template of training; None: the tokenizer's own.
         template_kwargs: What it is called with.
         baseline_template: File with another one, for the baseline.
@@ -42,6 +44,8 @@ class Question:
 
     model: str
     revision: str | None
+    init_seed: int | None
+    device: str
     chat_template: str | None
     template_kwargs: dict[str, Any]
     baseline_template: str | None
@@ -83,8 +87,16 @@ def _asked(question: str) -> list[str]:
 
 def found(question: Question) -> Iterator[str]:
     """Yield what is wrong, as it is found here."""
+    import torch
+
     from mini_lima.evaluation.outputs import read_questions
-    from mini_lima.models.language_model import context_length, load_tokenizer
+    from mini_lima.models import model_files
+    from mini_lima.models.language_model import (
+        context_length,
+        is_gguf,
+        load_model,
+        load_tokenizer,
+    )
     from mini_lima.sft.batches import render
 
     said: list[str] = []
@@ -96,14 +108,26 @@ def found(question: Question) -> Iterator[str]:
             said.append(str(error))
         except Exception as error:  # what a library finds wrong with a model's files
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            said.append(
-                f"{question.model}: its tokenizer or configuration cannot be read: {reason}"
-            )
+            said.append(f"{question.model}: its files cannot be read: {reason}")
         return None
+
+    def load() -> None:
+        try:
+            load_model(model, None, question.init_seed, torch.float32, empty=True)
+        except ImportError:
+            # On the login node of a cluster, which has no GPU, nor perhaps what belongs to one.
+            if question.device == "cpu" or torch.cuda.is_available():
+                raise
 
     def template(file: str | None, kwargs: dict[str, Any]) -> ChatTemplate:
         return ChatTemplate(load_tokenizer(question.model, question.revision, file, kwargs))
 
+    model, own_weights = Path(question.model), question.init_seed is None
+    # What is on the hub would have to be fetched, a GGUF file is unpacked before anything is paid
+    # for, and other faults of a folder are named already.
+    is_folder = question.revision is None and not is_gguf(model)
+    if is_folder and not any(model_files.faults(model, with_weights=own_weights)):
+        tried(load)
     context = tried(lambda: context_length(question.model, question.revision))
     trained = tried(lambda: template(question.chat_template, question.template_kwargs))
     asked = trained

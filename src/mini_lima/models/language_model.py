@@ -72,7 +72,12 @@ def _in_jinja(value: Any) -> str:
 
 
 def load_model(
-    model: str | Path, revision: str | None, init_seed: int | None, dtype: "torch.dtype"
+    model: str | Path,
+    revision: str | None,
+    init_seed: int | None,
+    dtype: "torch.dtype",
+    *,
+    empty: bool = False,
 ) -> "PreTrainedModel":
     """Return the model in ``dtype``, with generation settings that can be saved.
 
@@ -81,6 +86,7 @@ def load_model(
         revision: Commit on the hub; None for what is here.
         init_seed: Draw the weights from this seed and read the configuration alone.
         dtype: Number format of the weights.
+        empty: Read their names and shapes alone, to see in moments whether it can be loaded.
 
     Raises:
         UserError: its files are not what they must be, or its weights not those of its
@@ -92,20 +98,22 @@ def load_model(
     _check_files(model, revision, with_weights=init_seed is None)
     network: Any
     if init_seed is None:
-        plain = {"quantization_config": GgufConfig(dequantize=True)} if is_gguf(model) else {}
+        options: dict[str, Any] = {"device_map": "meta"} if empty else {}
+        if is_gguf(model):
+            options["quantization_config"] = GgufConfig(dequantize=True)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             _folder(model),
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, in one line
-            **plain,
+            **options,
             **_at(model, revision),
         )
         network, found = loaded
         _check_weights(model, found)
     else:
         config = AutoConfig.from_pretrained(_folder(model), **_at(model, revision))
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if empty else "cpu"):
             torch.manual_seed(init_seed)
             network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=dtype, trust_remote_code=False
@@ -157,7 +165,7 @@ def _repair_generation(model: str | Path, network: "PreTrainedModel") -> None:
     tokens = {key: getattr(own, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     for key, value in tokens.items():
         ids = value if isinstance(value, list) and key == "eos_token_id" else [value]
-        if not all(each is None or (type(each) is int and each >= 0) for each in ids):
+        if not all(each is None or (type(each) is int and 0 <= each < 2**31) for each in ids):
             raise UserError(f"{model}, generation_config.json: {key}={value!r} is no token")
     try:
         own.validate(strict=True)

@@ -27,7 +27,7 @@ def faults(folder: Path, *, with_weights: bool) -> Iterator[str]:
         with_weights: Whether its weights are to be read too.
     """
     for file in sorted(folder.iterdir()):
-        if file.is_file() and is_lfs_pointer(file):
+        if is_lfs_pointer(file):
             yield f"{file}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
     documents = {name: _read(folder / name) for name in DOCUMENTS if (folder / name).exists()}
     for name, document in documents.items():
@@ -59,12 +59,14 @@ def config_faults(config: Any) -> Iterator[str]:
 
 def is_lfs_pointer(file: Path) -> bool:
     """Whether ``file`` holds, in place of its contents, where Git LFS keeps them."""
+    if not file.is_file():  # reading a pipe would wait for ever
+        return False
     with file.open("rb") as opened:
         return opened.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def _weights(folder: Path, documents: dict[str, Any]) -> Iterator[str]:
-    found = [name for name in WEIGHTS if (folder / name).exists()]
+    found = [name for name in WEIGHTS if (folder / name).is_file()]
     for index in [name for name in documents if name.endswith(".index.json")]:
         shards = (documents[index] or {}).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(v, str) for v in shards.values()):
@@ -73,7 +75,7 @@ def _weights(folder: Path, documents: dict[str, Any]) -> Iterator[str]:
         for name in sorted(set(shards.values())):
             if Path(name).name != name:
                 yield f"{folder / index}: it names {name}, which is outside of the model's folder"
-            elif not (folder / name).exists():
+            elif not (folder / name).is_file():
                 yield f"{folder / name}: it is missing, and {index} names it"
             else:
                 found.append(name)
@@ -102,7 +104,7 @@ def _safetensors(file: Path) -> Iterator[str]:
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes()) if file.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

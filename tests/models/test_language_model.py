@@ -138,6 +138,7 @@ def shard(folder):
             "JSON",
         ),
         (lambda f: [each.unlink() for each in f.glob("model*")], "no weights"),
+        (lambda f: edited(f, "config.json", quantization_config={"bits": 8}), "quantised"),
         (lambda f: edited(f, INDEX, weight_map={"a": "../../etc/a.safetensors"}), "outside"),
         (lambda f: edited(f, INDEX, weight_map={"a": "/etc/a.safetensors"}), "outside"),
         (lambda f: (f / "generation_config.json").write_text("{"), "JSON"),

@@ -39,6 +39,11 @@ def faults(folder: Path, *, with_weights: bool) -> Iterator[str]:
             " is elsewhere: merge it into that model, and give the folder of the result"
         )
     yield from (f"{folder / CONFIG}: {each}" for each in config_faults(documents.get(CONFIG)))
+    if (documents.get(CONFIG) or {}).get("quantization_config"):
+        yield (
+            f"{folder / CONFIG}: its weights are quantised (quantization_config), and cannot be trained"
+            " and saved as they are: take the checkpoint that they were made from"
+        )
     if with_weights:
         yield from _weights(folder, documents)
 

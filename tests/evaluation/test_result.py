@@ -37,13 +37,13 @@ def cell(tmp_path):
             write_json(folders[who] / "model_outputs.json", rows)
             folders[f"{who}_metrics"] = root / f"{who}-metrics"
             folders[f"{who}_metrics"].mkdir()
-            write_json(folders[f"{who}_metrics"] / "stage.json", {})
+            write_json(folders[f"{who}_metrics"] / "stage.json", {"identity": {"fingerprint": "f"}})
             measure(folders[f"{who}_metrics"], rows, UNITS if metrics is None else metrics)
         for which in ("baseline", "sft"):
             for key, judge in judges.items():
                 folders[which, key] = root / f"{which}-{key.rpartition('.')[2]}"
                 folders[which, key].mkdir()
-                write_json(folders[which, key] / "stage.json", {})
+                write_json(folders[which, key] / "stage.json", {"identity": {"fingerprint": "f"}})
                 annotate(
                     folders[which, key],
                     model_outputs=folders[which],

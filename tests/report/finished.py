@@ -127,7 +127,7 @@ def write_stage(store, name, files):
         "host": "host-1",
         "python": "3.11.7",
     }
-    write_json(folder / "stage.json", {"provenance": provenance})
+    write_json(folder / "stage.json", {"identity": {"fingerprint": "f"}, "provenance": provenance})
     for file, content in files.items():
         (write_jsonl if file.endswith("l") else write_json)(folder / file, content)
 

@@ -136,6 +136,7 @@ def test_nothing_of_it_is_obeyed_by_a_terminal_or_by_markdown(tmp_path, capsys):
     for shown in (capsys.readouterr().out, report):
         assert [c for c in shown if not c.isprintable() and c != "\n"] == []
     read = MarkdownIt("gfm-like", {"linkify": False}).parse(report)
+    assert sum(each.type == "table_open" for each in read) == report.count("\n| --- ") > 0
     kinds = {each.type for block in read for each in block.children or ()}
     assert kinds <= {"text", "text_special", "html_inline", "softbreak"}
     assert {each.content for b in read for each in b.children or () if "html" in each.type} == {

@@ -36,7 +36,7 @@ def markdown(comparison: Comparison) -> str:
         for each in (
             "",
             _row(table.header),
-            _row(["---"] * len(table.header)),
+            "| --- " * len(table.header) + "|",
             *map(_row, table.rows),
         )
     ]

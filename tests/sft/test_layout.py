@@ -16,15 +16,8 @@ from mini_lima.workers.progress import MARKER
 from tests.sft.attempts import OPTIONS, TINY, Attempts
 from tests.sft.padded import gradients, padded_loss
 from tests.sft.test_attention import CONVERSATIONS, CPU
+from tests.sft.test_loss import SIZE
 
-SIZE = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-}
 ONE_BY_ONE = [[each] for each in CONVERSATIONS]
 KINDS: dict[str, tuple[Layout, dict[str, Any]]] = {
     "llama": (Layout.flattened, SIZE),

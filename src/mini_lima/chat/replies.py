@@ -5,12 +5,12 @@ send, live, in a batch or on a recording, either is understood, or is one failed
 """
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from mini_lima.chat import thinking
 from mini_lima.chat.requests import ChatRequest
+from mini_lima.files.tables import plain_text
 
 NO_COMPLETION = "no_completion"
 """What came is not a chat completion: a gateway's page, JSON without choices."""
@@ -22,7 +22,6 @@ MOST_NESTED = 100
 """Levels of a response's JSON: what could be read once must be readable from the cache, too."""
 LARGEST = 2**63
 """No number of a response is as large; other programs could not read one that is."""
-HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 MAY_PASS = (408, 409, 425, 429)
 """Statuses of errors of the client's, as they are counted, that another attempt may not meet."""
 
@@ -95,7 +94,7 @@ def _storable(document: Any, levels: int) -> Any:
     if isinstance(document, list):
         return [_storable(each, levels - 1) for each in document]
     if isinstance(document, str):
-        return HALF_OF_A_PAIR.sub("\ufffd", document)
+        return plain_text(document)
     if isinstance(document, int | float) and not -LARGEST < document < LARGEST:
         return None
     return document

@@ -35,8 +35,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mini_lima.chat import environment_faults
 from mini_lima.errors import UserError, listed
-from mini_lima.files import read_text, replaced, write_text
-from mini_lima.models import model_files
+from mini_lima.files import is_lfs_pointer, read_text, replaced, write_text
 from mini_lima.store.fingerprint import content_hash
 
 log = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ def local_file(source: str, revision: str = "main") -> Path:
         shipped = sorted(each.name for each in ASSETS.iterdir())
         there_are = f"; embedded are {', '.join(shipped)}" if embedded else ""
         raise UserError(f"{source}: no such file{there_are}")
-    if os.access(path, os.R_OK) and model_files.is_lfs_pointer(path):
+    if os.access(path, os.R_OK) and is_lfs_pointer(path):
         raise UserError(
             f"{source}: it is a Git LFS pointer and not the file itself: run git lfs pull there"
         )
@@ -202,8 +201,6 @@ def model(source: str, revision: str) -> Path | HubModel:
 
 
 def _gguf_file(source: str, revision: str) -> Path:
-    if find_spec("gguf") is None:
-        raise UserError(f"model.source={source}: reading it needs a package: pip install gguf")
     if source.startswith("hub:"):
         named = ON_THE_HUB.fullmatch(source)
         if named is None or not named["file"]:

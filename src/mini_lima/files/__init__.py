@@ -27,6 +27,10 @@ def is_not_blank(text: str) -> bool:
 
 Text = Annotated[str, Predicate(is_not_blank)]
 Typed = TypeVar("Typed")
+MOST_BYTES = 2_000_000_000
+"""Of a file that is read whole, and of what a packed one unpacks to."""
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that holds, in place of its contents, where Git LFS keeps them."""
 MOST_NESTED = 100
 """Levels of a document that somebody else may have written."""
 
@@ -62,10 +66,8 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-MOST_BYTES = 2_000_000_000
-"""Of a file that is read whole, and of what a packed one unpacks to."""
 NOT_TEXT = {
-    b"version https://git-lfs.github.com/": "a pointer of Git LFS to the file: run git lfs pull",
+    LFS_POINTER: "a pointer of Git LFS to the file: run git lfs pull",
     b"\x1f\x8b": "packed with gzip: unpack it",
     b"PK\x03\x04": "a zip archive: unpack it",
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it",
@@ -82,6 +84,14 @@ NOT_TEXT = {
     b"<html": "an HTML page: download the file itself",
 }
 """How files begin that are taken for a text by mistake, and what is said of them."""
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether ``file`` is a pointer of Git LFS, which a pipe or a folder is not."""
+    if not file.is_file():  # reading a pipe would wait for ever
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def read_json(path: Path) -> Any:

@@ -51,8 +51,6 @@ def unpack(output_dir: Path, *, gguf: Path) -> None:
         network = load_model(gguf, None, None, torch.float32)
     except (ValueError, NotImplementedError, KeyError) as error:
         raise UserError(f"{gguf}: transformers cannot read this GGUF file: {error}") from error
-    if tokenizer.chat_template is None:
-        raise UserError(f"{gguf}: it holds no chat template: set model.chat_template")
     network.save_pretrained(output_dir)
     tokenizer.save_pretrained(output_dir)
     write_json(output_dir / ORIGIN, asdict(origin))

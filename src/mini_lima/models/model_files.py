@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LFS_POINTER = b"version https://git-lfs"
+from mini_lima.files import is_lfs_pointer
+
 HEADER = 100_000_000
 """Bytes of the header of a safetensors file, at most, as the format has it."""
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
@@ -60,14 +61,6 @@ def config_faults(config: Any) -> Iterator[str]:
                 )
         else:
             yield from config_faults(value)
-
-
-def is_lfs_pointer(file: Path) -> bool:
-    """Whether ``file`` holds, in place of its contents, where Git LFS keeps them."""
-    if not file.is_file():  # reading a pipe would wait for ever
-        return False
-    with file.open("rb") as opened:
-        return opened.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def _weights(folder: Path, documents: dict[str, Any]) -> Iterator[str]:
